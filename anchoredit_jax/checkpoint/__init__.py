@@ -1,0 +1,39 @@
+"""Checkpoints of a training state, weights to ship, and where weights come from."""
+
+from anchoredit_jax.checkpoint.assets import (
+    Weights,
+    find_step,
+    load_bundle,
+    load_weights,
+    save_bundle,
+)
+from anchoredit_jax.checkpoint.lineage import Lineage, check_parent, digest
+from anchoredit_jax.checkpoint.manager import (
+    committed_steps,
+    latest_step,
+    open_manager,
+    read_item,
+    read_meta,
+    restore,
+    save,
+    tree_shapes,
+)
+
+__all__ = [
+    "Lineage",
+    "Weights",
+    "check_parent",
+    "committed_steps",
+    "digest",
+    "find_step",
+    "latest_step",
+    "load_bundle",
+    "load_weights",
+    "open_manager",
+    "read_item",
+    "read_meta",
+    "restore",
+    "save",
+    "save_bundle",
+    "tree_shapes",
+]

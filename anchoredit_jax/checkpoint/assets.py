@@ -1,0 +1,203 @@
+"""Weights as one safetensors file with config and lineage, and loading by any path."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from anchoredit_jax.checkpoint import manager
+from anchoredit_jax.checkpoint.lineage import Lineage, digest
+from anchoredit_jax.config import RunConfig
+from anchoredit_jax.errors import UserError
+
+FILE_NAME = "model.safetensors"
+FORMAT = "anchoredit_jax/1"
+
+
+class Weights(NamedTuple):
+    """A parameter tree, the run that made it, and where it comes from."""
+
+    params: dict[str, Any]
+    run: RunConfig
+    lineage: Lineage
+
+
+def save_bundle(path: Path, params: Any, run: RunConfig, lineage: Lineage) -> Path:
+    """Write `path` (a *.safetensors file, or a folder for `model.safetensors`).
+
+    Tensor names are the tree's keys joined by "/" ("blocks/self_attn/q/kernel").
+    The file appears whole or not at all. Returns its path.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        path = path / FILE_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {
+        "format": FORMAT,
+        "config": run.to_json(),
+        "lineage": json.dumps(lineage.to_dict()),
+    }
+    temporary = path.with_name(path.name + ".partial")
+    save_file(flatten(params), temporary, metadata=metadata)
+    temporary.replace(path)
+    return path
+
+
+def load_bundle(path: Path) -> Weights:
+    """Read what `save_bundle` wrote, and check it against its digest.
+
+    Raises:
+      UserError: no such file, not one of ours, or damaged.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / FILE_NAME
+    if not path.is_file():
+        raise UserError(f"weights file {str(path)!r} does not exist")
+    try:
+        with safe_open(path, framework="numpy") as reader:
+            metadata = reader.metadata() or {}
+            tensors = {name: reader.get_tensor(name) for name in reader.keys()}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{str(path)!r} is no safetensors file: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise UserError(
+            f"{str(path)!r} is not a weights file of anchoredit_jax: expected format "
+            f"{FORMAT!r} in its metadata, found {metadata.get('format')!r}"
+        )
+    lineage = Lineage.from_dict(json.loads(metadata["lineage"]))
+    params = jax.tree.map(jax.numpy.asarray, unflatten(tensors))
+    if digest(params) != lineage.digest:
+        raise UserError(
+            f"{str(path)!r} is damaged: its weights do not match its digest"
+        )
+    return Weights(params, RunConfig.from_json(metadata["config"]), lineage)
+
+
+def load_weights(path: str | Path, weights: str = "ema") -> Weights:
+    """Weights from a bundle (file or folder), a stage's folder, a workdir of several
+    stages (the furthest one counts), a `checkpoints` folder, or one step's folder.
+
+    Args:
+      weights: "ema" or "params"; a bundle holds only the one it was written from.
+
+    Raises:
+      UserError: nothing is there that can be read, naming what was looked for.
+    """
+    if weights not in ("ema", "params"):
+        raise UserError(f"weights must be 'ema' or 'params', given {weights!r}")
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"checkpoint {str(path)!r} does not exist")
+    if is_bundle(path):
+        bundle = load_bundle(path)
+        if bundle.lineage.weights != weights:
+            raise UserError(
+                f"{str(path)!r} holds the '{bundle.lineage.weights}' weights, "
+                f"asked for '{weights}'"
+            )
+        return bundle
+    step_dir = find_step(path)
+    meta = manager.read_meta(step_dir)
+    params = manager.read_item(step_dir, weights)
+    return Weights(
+        params,
+        RunConfig.from_json(meta["config"]),
+        _lineage(meta, digest(params), weights),
+    )
+
+
+def is_bundle(path: str | Path) -> bool:
+    """Whether `load_weights` would read a bundle there, not a checkpoint."""
+    return Path(path).is_file() or (Path(path) / FILE_NAME).is_file()
+
+
+def peek(path: str | Path) -> tuple[str, int]:
+    """(stage, step) of what `load_weights` would read, without reading the weights
+    where they are a checkpoint."""
+    path = Path(path)
+    if not path.exists() or is_bundle(path):
+        lineage = load_bundle(path).lineage
+        return lineage.stage, lineage.step
+    meta = manager.read_meta(find_step(path))
+    return meta["stage"], meta["step"]
+
+
+def find_step(path: Path) -> Path:
+    """The step folder that a path to a checkpoint means, see `load_weights`."""
+    path = Path(path)
+    if path.name.isdecimal() and manager.is_committed(path):
+        return path
+    folders = [path, path / "checkpoints"]
+    if path.is_dir() and not folders[1].is_dir():
+        folders += sorted(path.glob("*/checkpoints"))
+    found = [
+        folder / str(step)
+        for folder in folders
+        if (step := manager.latest_step(folder)) is not None
+    ]
+    if found:
+        return max(found, key=_generation)
+    raise UserError(
+        f"no checkpoint in {str(path)!r}: expected {FILE_NAME}, a stage's folder, a "
+        "checkpoints folder or a folder of one committed step"
+    )
+
+
+def make_meta(stage: str, step: int, run: RunConfig, parent: Lineage | None) -> dict:
+    """What the loop stores beside a state, and `load_weights` reads back."""
+    return {
+        "stage": stage,
+        "step": step,
+        "config": run.to_json(),
+        "parent": parent.to_dict() if parent else None,
+    }
+
+
+def parent_of(meta: dict) -> Lineage | None:
+    """The parent's lineage in a checkpoint's metadata."""
+    return Lineage.from_dict(meta["parent"]) if meta.get("parent") else None
+
+
+def flatten(tree: Any) -> dict[str, np.ndarray]:
+    """Nested dicts -> {"a/b/c": array}."""
+    flat = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        keys = [str(entry.key) for entry in path]
+        if any("/" in key for key in keys):
+            raise ValueError(f"a parameter name holds a slash: {keys}")
+        flat["/".join(keys)] = np.ascontiguousarray(jax.device_get(leaf))
+    return flat
+
+
+def unflatten(flat: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`."""
+    tree: dict[str, Any] = {}
+    for name, leaf in flat.items():
+        *parents, last = name.split("/")
+        node = tree
+        for key in parents:
+            node = node.setdefault(key, {})
+        node[last] = leaf
+    return tree
+
+
+def _generation(step_dir: Path) -> int:
+    """How many stages led to a checkpoint."""
+    parent = parent_of(manager.read_meta(step_dir))
+    return len(list(parent.chain())) if parent else 0
+
+
+def _lineage(meta: dict, weights_digest: str, weights: str) -> Lineage:
+    return Lineage(
+        stage=meta["stage"],
+        step=meta["step"],
+        digest=weights_digest,
+        config=json.loads(meta["config"]),
+        parent=parent_of(meta),
+        weights=weights,
+    )

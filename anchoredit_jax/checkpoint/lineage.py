@@ -1,0 +1,112 @@
+"""Where weights come from: stage, step, digest and config, back to the first stage."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from anchoredit_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Lineage:
+    """One stage's result and what it started from.
+
+    Attributes:
+      stage, step: which stage made the weights, and after how many steps.
+      digest: `digest` of those weights.
+      weights: which of the state's trees they are, "ema" or "params".
+      config: the stage's configuration, as nested plain values.
+      parent: the weights that this stage started from; None for the first stage.
+    """
+
+    stage: str
+    step: int
+    digest: str
+    config: Mapping[str, Any]
+    parent: "Lineage | None" = None
+    weights: str = "ema"
+
+    def chain(self) -> Iterator["Lineage"]:
+        """From the first stage to this one."""
+        if self.parent is not None:
+            yield from self.parent.chain()
+        yield self
+
+    def describe(self) -> str:
+        """One line: `single_turn@500 (ab12...) -> causal_forcing@500 (cd34...)`."""
+        return " -> ".join(
+            f"{link.stage}@{link.step} ({link.digest})" for link in self.chain()
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` gives back an equal record."""
+        values = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
+        }
+        values["config"] = json.loads(json.dumps(self.config))
+        values["parent"] = self.parent.to_dict() if self.parent else None
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Lineage":
+        values = dict(values)
+        parent = values.pop("parent", None)
+        try:
+            return cls(parent=cls.from_dict(parent) if parent else None, **values)
+        except TypeError as error:
+            raise UserError(f"lineage record is malformed: {error}") from error
+
+
+def digest(tree: Any) -> str:
+    """First 16 hex digits of a SHA-256 over names, shapes, dtypes and bytes.
+
+    Independent of the container types and of the order in which keys were inserted.
+    """
+    leaves = {
+        "/".join(_key(entry) for entry in path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+    sha = hashlib.sha256()
+    for name in sorted(leaves):
+        leaf = np.ascontiguousarray(leaves[name])
+        sha.update(f"{name} {leaf.shape} {leaf.dtype.name}\n".encode())
+        sha.update(leaf.tobytes())
+    return sha.hexdigest()[:16]
+
+
+def check_parent(stage: str, allowed: tuple[str, ...], parent: Lineage | None) -> None:
+    """Refuse to start `stage` from nothing, or from a stage it cannot follow.
+
+    Raises:
+      UserError: says which stages are expected and which one was given.
+    """
+    if not allowed:
+        if parent is not None:
+            raise UserError(
+                f"stage {stage} starts from scratch: leave the parent checkpoint "
+                f"(given: {parent.stage} at step {parent.step}) out"
+            )
+        return
+    expected = " or ".join(allowed)
+    if parent is None:
+        raise UserError(
+            f"stage {stage} starts from a checkpoint of {expected}: train that first, "
+            "or name one with --parent"
+        )
+    if parent.stage not in allowed:
+        raise UserError(
+            f"stage {stage} starts from a checkpoint of {expected}, "
+            f"given one of {parent.stage} (step {parent.step})"
+        )
+
+
+def _key(entry: Any) -> str:
+    for attribute in ("key", "name", "idx"):
+        if hasattr(entry, attribute):
+            return str(getattr(entry, attribute))
+    return str(entry)

@@ -1,0 +1,224 @@
+"""Orbax, thinly: asynchronous, committed-only checkpoints of a training state.
+
+A step is a folder `<checkpoints>/<step>` with one Orbax item per field of the state
+("params", "ema", "opt_state", ...; fields that are None are left out) and a JSON item
+"meta". Each field can so be read by itself: editing reads "ema" and nothing else.
+"""
+
+import contextlib
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from anchoredit_jax.errors import UserError
+
+log = logging.getLogger(__name__)
+
+META = "meta"
+LEAF = "value"  # the key under which a field that is a bare array is stored
+
+
+def open_manager(directory: Path, keep: int | None) -> ocp.CheckpointManager:
+    """A manager that writes into `directory`; close it with `.close()`.
+
+    Folders of saves that never finished are put out of the way first, so that they
+    neither count as steps nor block a new save of the same step.
+    """
+    directory = Path(directory).absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in _step_folders(directory):
+        if path.name.isdecimal() and not is_committed(path):
+            path.rename(_free_name(path))
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        enable_async_checkpointing=True,
+        cleanup_tmp_directories=True,
+    )
+    return ocp.CheckpointManager(directory, options=options)
+
+
+def save(
+    manager: ocp.CheckpointManager, step: int, state: Any, meta: Mapping[str, Any]
+) -> None:
+    """Start saving `state` as `step`; the arrays are copied before this returns.
+
+    A save that failed in the background raises here at the next save, or in
+    `manager.wait_until_finished()`: a run never goes on without checkpoints.
+    """
+    items = {
+        name: ocp.args.StandardSave(tree) for name, tree in _state_items(state).items()
+    }
+    manager.check_for_errors()
+    saved = manager.save(
+        step,
+        args=ocp.args.Composite(**items, **{META: ocp.args.JsonSave(dict(meta))}),
+        force=True,
+    )
+    if not saved:
+        raise RuntimeError(f"checkpoint of step {step} was not saved")
+
+
+def committed_steps(directory: Path) -> list[int]:
+    """Steps whose save was completed, ascending; others are named in a warning."""
+    steps = []
+    for path in _step_folders(directory):
+        if path.name.isdecimal() and is_committed(path):
+            steps.append(int(path.name))
+        else:
+            log.warning("checkpoint %s is incomplete (interrupted save); ignored", path)
+    return sorted(steps)
+
+
+def latest_step(directory: Path) -> int | None:
+    """The last committed step, or None."""
+    steps = committed_steps(directory)
+    return steps[-1] if steps else None
+
+
+def is_committed(step_dir: Path) -> bool:
+    """Whether the save of this step folder was completed, all items being there."""
+    try:
+        record = json.loads((step_dir / "_CHECKPOINT_METADATA").read_text())
+    except (OSError, json.JSONDecodeError):
+        return False
+    items = record.get("item_handlers")
+    return (
+        bool(record.get("commit_timestamp_nsecs"))
+        and isinstance(items, dict)
+        and META in items
+        and all((step_dir / name).is_dir() for name in items)
+    )
+
+
+def read_meta(step_dir: Path) -> dict[str, Any]:
+    """The JSON item that `save` was given."""
+    try:
+        return json.loads((Path(step_dir) / META / "metadata").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"{step_dir} is not a checkpoint of ours: {error}") from error
+
+
+def tree_shapes(step_dir: Path) -> dict[str, Any]:
+    """Shapes and dtypes of every item, readable on any machine, without the arrays.
+
+    Returns:
+      item name -> tree of `jax.ShapeDtypeStruct`.
+    """
+    step_dir = Path(step_dir).absolute()
+    record = json.loads((step_dir / "_CHECKPOINT_METADATA").read_text())
+    with _reader() as reader:
+        return {
+            name: _shapes(reader, step_dir / name)
+            for name in record["item_handlers"]
+            if name != META
+        }
+
+
+def restore(step_dir: Path, abstract: Any) -> Any:
+    """The state saved in `step_dir`, in the structure and shardings of `abstract`.
+
+    Args:
+      abstract: the state with `jax.ShapeDtypeStruct` leaves; a leaf without a sharding
+        goes to the first device, whatever mesh it was saved from.
+
+    Raises:
+      UserError: the folder's items or shapes are not those of `abstract`.
+    """
+    step_dir = Path(step_dir).absolute()
+    wanted = _state_items(_placed(abstract))
+    saved = tree_shapes(step_dir)
+    if set(wanted) != set(saved):
+        raise UserError(
+            f"{step_dir} holds {sorted(saved)}, this stage needs {sorted(wanted)}: "
+            "it is a checkpoint of another stage or version"
+        )
+    fields = {}
+    with _reader() as reader:
+        for name, target in wanted.items():
+            arguments = ocp.args.StandardRestore(target)
+            try:
+                fields[name] = reader.restore(step_dir / name, args=arguments)
+            except ValueError as error:
+                raise UserError(
+                    f"{step_dir / name} does not fit this configuration: {error}"
+                ) from error
+    for name, tree in fields.items():
+        if _is_leaf(getattr(abstract, name)):
+            fields[name] = tree[LEAF]
+    return dataclasses.replace(abstract, **fields)
+
+
+def read_item(step_dir: Path, name: str) -> Any:
+    """One item as a tree of dicts, on the first device; e.g. name = "ema"."""
+    step_dir = Path(step_dir).absolute()
+    if not (step_dir / name).is_dir():
+        raise UserError(f"{step_dir} holds no '{name}'")
+    with _reader() as reader:
+        target = _placed(_shapes(reader, step_dir / name))
+        return reader.restore(step_dir / name, args=ocp.args.StandardRestore(target))
+
+
+def default_sharding() -> jax.sharding.Sharding:
+    """Where arrays go that are not told otherwise: this process's first device."""
+    return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+
+def _placed(abstract: Any) -> Any:
+    """Shapes with the shardings they have, else the default one."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape,
+            leaf.dtype,
+            sharding=getattr(leaf, "sharding", None) or default_sharding(),
+        ),
+        abstract,
+    )
+
+
+def _reader():
+    return contextlib.closing(ocp.StandardCheckpointHandler())
+
+
+def _shapes(reader: ocp.StandardCheckpointHandler, item: Path) -> Any:
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+        reader.metadata(item).tree,
+    )
+
+
+def _step_folders(directory: Path) -> list[Path]:
+    """Folders of steps, committed or not, and what an interrupted save left."""
+    if not Path(directory).is_dir():
+        return []
+    return [
+        path
+        for path in sorted(Path(directory).iterdir())
+        if path.is_dir()
+        and (path.name.isdecimal() or ".orbax-checkpoint-tmp" in path.name)
+    ]
+
+
+def _state_items(state: Any) -> dict[str, Any]:
+    items = {}
+    for field in dataclasses.fields(state):
+        value = getattr(state, field.name)
+        if value is not None:
+            items[field.name] = {LEAF: value} if _is_leaf(value) else value
+    return items
+
+
+def _is_leaf(value: Any) -> bool:
+    return value is not None and jax.tree.structure(value) == jax.tree.structure(0)
+
+
+def _free_name(path: Path) -> Path:
+    count = 0
+    while (target := path.with_name(f"{path.name}.incomplete-{count}")).exists():
+        count += 1
+    return target

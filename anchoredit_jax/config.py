@@ -1,0 +1,302 @@
+"""One run's configuration: strict frozen dataclasses, read from ml_collections.
+
+A config file has a function `get_config(arg)` that returns a `ConfigDict` with one
+sub-dict per room. `RunConfig` turns it into frozen, hashable dataclasses and refuses
+every key that is no field of the dataclass that reads it: a misspelt key, and a key
+that nobody reads, end in the same one-line error. The JSON form goes into checkpoints,
+lineage records and shipped weights, and reads back to an equal value.
+"""
+
+import dataclasses
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_collections import ConfigDict
+
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.strict import build_dataclass, unknown_name
+
+if TYPE_CHECKING:
+    from anchoredit_jax.data.batches import DataConfig
+    from anchoredit_jax.diffusion.samplers import SamplerConfig
+    from anchoredit_jax.memory import MemoryConfig
+    from anchoredit_jax.models.codec import CodecConfig
+    from anchoredit_jax.models.config import TransformerConfig
+    from anchoredit_jax.models.text import TextConfig
+    from anchoredit_jax.stages.loop import LoopConfig
+    from anchoredit_jax.stages.optimizer import OptimizerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides one stage's run. Hashable, so it can be static in jit.
+
+    Attributes:
+      stage: name of the stage, a key of `anchoredit_jax.stages.STAGES`.
+      seed: root of every random draw of the run, and nothing else.
+      options: the `Options` of that stage's module.
+    """
+
+    stage: str
+    seed: int
+    model: "TransformerConfig"
+    codec: "CodecConfig"
+    text: "TextConfig"
+    memory: "MemoryConfig"
+    data: "DataConfig"
+    optimizer: "OptimizerConfig"
+    options: Any
+    sampler: "SamplerConfig"
+    loop: "LoopConfig"
+
+    @classmethod
+    def from_config_dict(cls, config: Mapping[str, Any] | ConfigDict) -> "RunConfig":
+        """Build from nested mappings; sections left out take their defaults.
+
+        Raises:
+          UserError: unknown stage, unknown key (with the nearest known one), a value
+            of the wrong type, or a value that the section's dataclass refuses.
+        """
+        if isinstance(config, ConfigDict):
+            config = config.to_dict()
+        if not isinstance(config.get("stage"), str):
+            raise UserError(
+                "config: 'stage' must name a stage; known: "
+                + ", ".join(_stage_modules())
+            )
+        sections = section_types(config["stage"])
+        known = {field.name for field in dataclasses.fields(cls)}
+        for key in config:
+            if key not in known:
+                raise UserError(unknown_name(f"config key '{key}'", key, known))
+        values: dict[str, Any] = {"stage": config["stage"]}
+        seed = config.get("seed", 0)
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise UserError(f"config key 'seed': expected int, given {seed!r}")
+        values["seed"] = seed
+        for name, section in sections.items():
+            given = config.get(name)
+            values[name] = build_dataclass(section, given or {}, where=name)
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain dicts (tuples stay tuples)."""
+        return {
+            field.name: _plain(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+        }
+
+    def to_json(self) -> str:
+        """One JSON object; `from_json` gives back an equal `RunConfig`."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunConfig":
+        return cls.from_config_dict(json.loads(text))
+
+    def replace(self, **changes: Any) -> "RunConfig":
+        """A copy with whole sections replaced."""
+        return dataclasses.replace(self, **changes)
+
+
+def section_types(stage: str) -> dict[str, type]:
+    """The dataclass of each section of a run of `stage`, by section name.
+
+    Imported here and not at the top: every room reads `RunConfig`, none of them may
+    have to be complete for it to be imported.
+    """
+    from anchoredit_jax.data.batches import DataConfig
+    from anchoredit_jax.diffusion.samplers import SamplerConfig
+    from anchoredit_jax.memory import MemoryConfig
+    from anchoredit_jax.models.codec import CodecConfig
+    from anchoredit_jax.models.config import TransformerConfig
+    from anchoredit_jax.models.text import TextConfig
+    from anchoredit_jax.stages.loop import LoopConfig
+    from anchoredit_jax.stages.optimizer import OptimizerConfig
+
+    stages = _stage_modules()
+    if stage not in stages:
+        raise UserError(unknown_name(f"stage '{stage}'", stage, stages))
+    return {
+        "model": TransformerConfig,
+        "codec": CodecConfig,
+        "text": TextConfig,
+        "memory": MemoryConfig,
+        "data": DataConfig,
+        "optimizer": OptimizerConfig,
+        "options": stages[stage].Options,
+        "sampler": SamplerConfig,
+        "loop": LoopConfig,
+    }
+
+
+def load_config(spec: str) -> RunConfig:
+    """Read `path/to/config.py` or `path/to/config.py:key=value,key=value`."""
+    path, arg = split_spec(spec)
+    if not path.is_file():
+        raise UserError(f"config file {str(path)!r} does not exist")
+    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    if module_spec is None or module_spec.loader is None:
+        raise UserError(f"config file {str(path)!r} is not a Python file (*.py)")
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"config file {str(path)!r}: {error}") from error
+    if not callable(getattr(module, "get_config", None)):
+        raise UserError(f"config file {str(path)!r} has no get_config(arg) function")
+    return RunConfig.from_config_dict(module.get_config(arg))
+
+
+def split_spec(spec: str) -> tuple[Path, str | None]:
+    """Split `file.py:arg` at the colon after the file name."""
+    head, separator, arg = spec.partition(".py:")
+    return (Path(head + ".py"), arg) if separator else (Path(spec), None)
+
+
+def with_argument(spec: str, key: str, value: str) -> str:
+    """The config spec `spec` with `key=value` added to its argument string.
+
+    Raises:
+      UserError: `key` is set in `spec` already.
+    """
+    path, arg = split_spec(spec)
+    pairs = _pairs(arg)
+    if any(pair.partition("=")[0].strip() == key for pair in pairs):
+        raise UserError(f"leave '{key}=' out of --config here: it is set by itself")
+    return f"{path}:" + ",".join([f"{key}={value}", *pairs])
+
+
+def parse_arg(
+    arg: str | None, defaults: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read "key=value,key=value" with the types of `defaults`.
+
+    Keys with a dot ("data.batch=8") name a field of a section; they are returned
+    apart, as parsed literals, for `override`. A default of None means a string.
+
+    Returns:
+      (arguments: `defaults` with the given values, overrides: dotted key -> value).
+
+    Raises:
+      UserError: a key that is not in `defaults`, is given twice, or does not parse.
+    """
+    arguments, overrides = dict(defaults), {}
+    seen: set[str] = set()
+    for pair in _pairs(arg):
+        key, separator, text = (part.strip() for part in pair.partition("="))
+        if not separator or not key:
+            raise UserError(f"config argument {pair!r}: expected key=value")
+        if key in seen:
+            raise UserError(f"config argument '{key}' is given twice")
+        seen.add(key)
+        if "." in key:
+            overrides[key] = _literal(text)
+        elif key in defaults:
+            arguments[key] = _typed(key, text, defaults[key])
+        else:
+            raise UserError(unknown_name(f"config argument '{key}'", key, defaults))
+    return arguments, overrides
+
+
+def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
+    """Set dotted keys in `config`, in place; unknown fields are refused later."""
+    for dotted, value in overrides.items():
+        section, _, field = dotted.partition(".")
+        if not isinstance(config.get(section), ConfigDict):
+            known = [key for key in config if isinstance(config[key], ConfigDict)]
+            raise UserError(unknown_name(f"config section '{section}'", section, known))
+        *parents, last = field.split(".")
+        target = config[section]
+        for parent in parents:
+            if not isinstance(target.get(parent), ConfigDict):
+                with target.unlocked():
+                    target[parent] = ConfigDict()
+            target = target[parent]
+        with target.unlocked(), target.ignore_type():
+            target[last] = value
+    return config
+
+
+def differing_keys(ours: RunConfig, other: RunConfig) -> list[str]:
+    """Dotted names of the fields in which two runs differ, sorted."""
+    left, right = _flat(ours.to_dict()), _flat(other.to_dict())
+    missing = object()
+    return sorted(
+        key
+        for key in left.keys() | right.keys()
+        if left.get(key, missing) != right.get(key, missing)
+    )
+
+
+def _stage_modules() -> Mapping[str, Any]:
+    from anchoredit_jax.stages import STAGES
+
+    return STAGES
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: _plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+        }
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    return value
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _pairs(arg: str | None) -> list[str]:
+    """Split at commas, but not at those inside of square brackets."""
+    pairs, depth = [""], 0
+    for character in arg or "":
+        depth += (character == "[") - (character == "]")
+        if character == "," and depth == 0:
+            pairs.append("")
+        else:
+            pairs[-1] += character
+    return [pair.strip() for pair in pairs if pair.strip()]
+
+
+def _literal(text: str) -> Any:
+    """A JSON literal, none, or the text itself."""
+    if text.lower() in ("none", "null"):
+        return None
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _typed(key: str, text: str, default: Any) -> Any:
+    if default is None or isinstance(default, str):
+        return text
+    value = _literal(text)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, bool):
+        fits = isinstance(value, bool)
+    elif isinstance(default, int):
+        fits = number and float(value).is_integer()
+    else:
+        fits = number
+    if not fits:
+        expected = type(default).__name__
+        raise UserError(f"config argument '{key}': expected {expected}, given {text!r}")
+    return type(default)(value)

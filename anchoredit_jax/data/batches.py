@@ -1,0 +1,229 @@
+"""Batches by step: the batch of step s is a pure function of (config, s), design 4.
+
+There is no iterator state to save: resuming at step s asks for `dataset[s]`, and the
+number of threads that read ahead changes nothing. Session n of the plan is sample
+n % batch of step n // batch.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import grain
+import numpy as np
+
+from anchoredit_jax.data.sprites import (
+    DEFAULT_WEIGHTS,
+    ENDLESS,
+    SpriteSource,
+    open_sprites,
+)
+from anchoredit_jax.data.sprites.instructions import check_weights
+from anchoredit_jax.data.sprites.render import MIN_SIZE
+from anchoredit_jax.data.sprites.sessions import check_layout
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.models.codec import Codec, from_uint8
+from anchoredit_jax.models.text import TextEncoder
+from anchoredit_jax.strict import FrozenMapping, unknown_name
+
+NAMES = ("sprites",)
+
+_STEPS = 2**31 - 1  # of a dataset; the plan has no end of its own
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which sessions a run trains on.
+
+    Attributes:
+      name: "sprites", procedural sessions with exact ground truth.
+      size: side of the images, pixels.
+      turns: N, edits of a session; its frames are T = N + 1.
+      batch: B, sessions of a step.
+      seed: names an endless sequence of sessions.
+      weights: kind of edit -> how often, relative to the others. Kinds that are not
+        named never occur.
+      null_fraction: probability that a turn has the null instruction and changes
+        nothing, whatever the weights say.
+      layout: "chain" (each edit follows the last) or "star" (all edit the source).
+      length: sessions before the sequence starts again; small ones are for overfitting.
+      records: folder of sessions written by `sprites.build_sprites`, read instead of
+        making them; then `seed`, `weights`, `null_fraction` and `length` are theirs.
+    """
+
+    name: str = "sprites"
+    size: int = 32
+    turns: int = 1
+    batch: int = 16
+    seed: int = 0
+    weights: Mapping[str, float] = FrozenMapping(DEFAULT_WEIGHTS)
+    null_fraction: float = 0.05
+    layout: str = "chain"
+    length: int = ENDLESS
+    records: str | None = None
+
+    def __post_init__(self):
+        if self.name not in NAMES:
+            raise UserError(unknown_name(f"data.name '{self.name}'", self.name, NAMES))
+        for field in ("turns", "batch", "length"):
+            if getattr(self, field) < 1:
+                raise UserError(
+                    f"data.{field} must be 1 or more, got {getattr(self, field)}"
+                )
+        if self.size < MIN_SIZE:
+            raise UserError(f"data.size must be {MIN_SIZE} or more, got {self.size}")
+        if self.length > ENDLESS:
+            raise UserError(f"data.length must be at most {ENDLESS}, got {self.length}")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"data.seed must be in [0, 2**63), got {self.seed}")
+        if not 0 <= self.null_fraction <= 1:
+            raise UserError(
+                f"data.null_fraction must be in [0, 1], got {self.null_fraction}"
+            )
+        check_weights(self.weights)
+        check_layout(self.layout)
+
+
+class SessionSource(Protocol):
+    """Random access to {"images": uint8 [T, H, W, 3], "instructions", "id"}."""
+
+    def __len__(self) -> int: ...
+
+    def records(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Several records at once."""
+        ...
+
+
+def make_batches(
+    config: DataConfig,
+    codec: Codec,
+    text: TextEncoder,
+    source: SessionSource | None = None,
+) -> grain.MapDataset:
+    """A dataset whose element s is the batch of step s, as `collate` makes it.
+
+    Args:
+      source: sessions to take instead of those that `config` names.
+
+    Raises:
+      UserError: the images do not fit the codec, or the records not the config.
+    """
+    if source is None:
+        source = make_source(config)
+    if config.size % codec.stride:
+        raise UserError(
+            f"data.size {config.size} is no multiple of the codec's stride "
+            f"{codec.stride}"
+        )
+    return grain.MapDataset.source(_StepSource(source, config.batch, codec, text))
+
+
+def make_source(config: DataConfig) -> SessionSource:
+    """The sessions that a config names.
+
+    Raises:
+      UserError: stored records are missing, or of another size or number of turns.
+    """
+    if config.records is None:
+        return SpriteSource(
+            turns=config.turns,
+            seed=config.seed,
+            size=config.size,
+            weights=config.weights,
+            null_fraction=config.null_fraction,
+            length=config.length,
+            layout=config.layout,
+        )
+    source = open_sprites(config.records)
+    expected = (config.turns + 1, config.size, config.size, 3)
+    found = source.records([0])[0]["images"].shape
+    if found != expected:
+        raise UserError(
+            f"data.records {config.records!r} holds sessions of shape {found}; "
+            f"data.turns {config.turns} and data.size {config.size} ask for {expected}"
+        )
+    return source
+
+
+def iterate_batches(
+    dataset: grain.MapDataset,
+    start_step: int = 0,
+    *,
+    threads: int = 1,
+    read_ahead: int = 4,
+) -> Iterator[dict[str, np.ndarray]]:
+    """The batches of steps `start_step`, `start_step + 1`, ... without end.
+
+    Args:
+      threads: how many make batches while the caller computes; 0 for none.
+      read_ahead: batches made before they are asked for.
+    """
+    options = grain.ReadOptions(
+        num_threads=threads, prefetch_buffer_size=read_ahead if threads else 0
+    )
+    rest = dataset[start_step:] if start_step else dataset
+    batches = iter(rest.to_iter_dataset(options))
+    try:
+        yield from batches
+    finally:
+        batches.close()  # ends the threads
+
+
+def collate(
+    records: Sequence[Mapping[str, Any]], codec: Codec, text: TextEncoder
+) -> dict[str, np.ndarray]:
+    """Sessions -> one batch; shorter ones are padded with their last frame.
+
+    Args:
+      records: B of them, images of one size.
+
+    Returns:
+      latents float32 [B, T, h, w, C], text float32 [B, N, S, Dt] (N = T - 1; prompt n
+      belongs to frame n + 1, zeros where there is none), id int32 [B], frame_valid
+      float32 [B, T] (0 where a frame is padding).
+    """
+    frames = max(len(record["images"]) for record in records)
+    images = np.stack([_pad(record["images"], frames) for record in records])
+    prompts = [
+        prompt
+        for record in records
+        for prompt in _pad_prompts(record["instructions"], frames - 1)
+    ]
+    embedded = text.encode(prompts)
+    lengths = np.array([len(record["images"]) for record in records])
+    return {
+        "latents": np.ascontiguousarray(codec.encode(from_uint8(images)), np.float32),
+        "text": embedded.reshape(len(records), frames - 1, *embedded.shape[1:]),
+        "id": np.array([record["id"] for record in records], np.int32),
+        "frame_valid": (np.arange(frames) < lengths[:, None]).astype(np.float32),
+    }
+
+
+class _StepSource:
+    """Element s is the batch of step s."""
+
+    def __init__(
+        self, sessions: SessionSource, batch: int, codec: Codec, text: TextEncoder
+    ):
+        self._sessions = sessions
+        self._batch = batch
+        self._codec = codec
+        self._text = text
+
+    def __len__(self) -> int:
+        return _STEPS
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        first = int(step) * self._batch
+        size = len(self._sessions)
+        indices = [number % size for number in range(first, first + self._batch)]
+        return collate(self._sessions.records(indices), self._codec, self._text)
+
+
+def _pad(images: np.ndarray, frames: int) -> np.ndarray:
+    missing = frames - len(images)
+    return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+
+
+def _pad_prompts(prompts: Sequence[str], count: int) -> list[str]:
+    return [*prompts, *[""] * (count - len(prompts))]

@@ -1,0 +1,202 @@
+"""Scenes to images: layers that are the same for many frames are drawn once.
+
+Background, accessories and crate depend on names only and are cached per image size;
+each distinct subject of a call is drawn once, however many frames show it. What is left
+per frame is blending. All lengths are in units of 1/32 of the side.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from anchoredit_jax.data.sprites.scene import COLOURS, SHAPES, SLOTS, Scene
+from anchoredit_jax.data.sprites.subject import EXTENT, draw_subjects
+from anchoredit_jax.errors import UserError
+
+UNITS = 32
+MIN_SIZE = 16  # below, shapes and faces cannot be told apart
+
+_GRADIENT = (1.03, 0.84)  # brightness of a background at its top and bottom
+_SLOT_CENTRE = 4.7  # from the two nearest edges
+_SLOT_BOX = 9.2  # of the corner that a slot's shapes may touch
+_RADIUS = 3.9
+# An octagon, wider than any subject and off every slot; its edges fall on pixels.
+_CRATE_HALF = 10.0
+_CRATE_CUT = 14.2
+_CRATE_FRAME = 1.7
+_PLANK = 4.0
+_WOOD = np.array([[168, 118, 66], [146, 100, 54]], np.float32)
+_FRAME = np.array([104, 68, 36], np.float32)
+_SEAM = np.array([70, 44, 24], np.float32)
+
+_COLOUR_INDEX = {name: i for i, name in enumerate(COLOURS)}
+_SHAPE_INDEX = {name: i for i, name in enumerate(SHAPES)}
+_COLOUR_TABLE = np.array(list(COLOURS.values()), np.float32)
+
+
+def render(scenes: Sequence[Scene], size: int = 32) -> np.ndarray:
+    """Scenes -> images uint8 [n, size, size, 3].
+
+    Raises:
+      UserError: `size` is below 16.
+    """
+    _check_size(size)
+    names = [_COLOUR_INDEX[scene.background] for scene in scenes]
+    images = _backgrounds(size)[np.array(names, np.int64)]  # channels first: faster
+    _draw_accessories(images, scenes, size)
+
+    box = _subject_box(size)
+    centre = images[:, :, box, box]  # a view
+    bare = [i for i, scene in enumerate(scenes) if not scene.covered]
+    if bare:
+        colours, coverage, which = _distinct_subjects([scenes[i] for i in bare], size)
+        patch = centre[bare]
+        centre[bare] = patch + coverage[which][:, None] * (colours[which] - patch)
+    covered = [i for i, scene in enumerate(scenes) if scene.covered]
+    if covered:
+        inside, pixels = _crate(size)
+        centre[covered] = np.where(inside, pixels, centre[covered])
+    images += 0.5
+    return np.ascontiguousarray(images.astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def subject_mask(scenes: Sequence[Scene], size: int = 32) -> np.ndarray:
+    """The subjects' own pixels, covered or not: bool [n, size, size].
+
+    Pixels at the rim, where background shines through, are not among them.
+    """
+    _check_size(size)
+    mask = np.zeros((len(scenes), size, size), bool)
+    if scenes:
+        box = _subject_box(size)
+        _, coverage, which = _distinct_subjects(scenes, size)
+        mask[:, box, box] = (coverage == 1)[which]
+    return mask
+
+
+def _distinct_subjects(
+    scenes: Sequence[Scene], size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colours [u, 3, S, S], coverage [u, S, S], and which of them each scene shows."""
+    order: dict[tuple[float, ...], int] = {}
+    which = [order.setdefault(scene.subject, len(order)) for scene in scenes]
+    x, y = _centre_points(size)
+    colours, coverage = draw_subjects(
+        np.array(list(order)), x.ravel(), y.ravel(), size / UNITS
+    )
+    u, side = len(order), x.shape
+    return colours.reshape(u, 3, *side), coverage.reshape(u, *side), np.array(which)
+
+
+def _draw_accessories(images: np.ndarray, scenes: Sequence[Scene], size: int) -> None:
+    """Blend every slot's shapes into float images [n, 3, H, W], in place."""
+    for slot in range(len(SLOTS)):
+        shown = [i for i, scene in enumerate(scenes) if scene.accessories[slot]]
+        if not shown:
+            continue
+        items = [scenes[i].accessories[slot] for i in shown]
+        rows, columns, coverage = _accessories(size)[slot]
+        alpha = coverage[[_SHAPE_INDEX[item.shape] for item in items]][:, None]
+        colour = _COLOUR_TABLE[[_COLOUR_INDEX[item.colour] for item in items]]
+        corner = images[:, :, rows, columns]  # a view
+        patch = corner[shown]
+        corner[shown] = patch + alpha * (colour[..., None, None] - patch)
+
+
+def _check_size(size: int) -> None:
+    if size < MIN_SIZE:
+        raise UserError(f"sprites need at least {MIN_SIZE} px a side, got {size}")
+
+
+def _points(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel centres, units from the image's centre: x, y float32 [H, W]."""
+    axis = ((np.arange(size) + 0.5) / size - 0.5) * UNITS
+    x, y = np.meshgrid(axis.astype(np.float32), axis.astype(np.float32))
+    return x, y
+
+
+def _subject_box(size: int) -> slice:
+    """Rows, and columns, that a subject may touch."""
+    low = int((0.5 - (EXTENT + 0.5) / UNITS) * size)
+    return slice(low, size - low)
+
+
+@functools.lru_cache(maxsize=8)
+def _centre_points(size: int) -> tuple[np.ndarray, np.ndarray]:
+    x, y = _points(size)
+    box = _subject_box(size)
+    return x[box, box], y[box, box]
+
+
+@functools.lru_cache(maxsize=8)
+def _backgrounds(size: int) -> np.ndarray:
+    """Every background, float32 [colours, 3, H, W]; brightness varies by row only."""
+    light = np.linspace(*_GRADIENT, size, dtype=np.float32)[:, None]
+    rows = np.minimum(_COLOUR_TABLE[..., None, None] * light, 255)
+    return np.repeat(rows, size, axis=-1)
+
+
+@functools.lru_cache(maxsize=8)
+def _accessories(size: int) -> tuple[tuple[slice, slice, np.ndarray], ...]:
+    """Per slot: rows, columns and the coverage of each shape, float32 [6, h, w]."""
+    x, y = _points(size)
+    edge = int(np.ceil(_SLOT_BOX / UNITS * size))
+    first, last = slice(0, edge), slice(size - edge, size)
+    out = []
+    for name in SLOTS:
+        rows = first if "top" in name else last
+        columns = first if "left" in name else last
+        offset = UNITS / 2 - _SLOT_CENTRE
+        dx = x[rows, columns] + (offset if "left" in name else -offset)
+        dy = y[rows, columns] + (offset if "top" in name else -offset)
+        distance = np.stack([_shape_distance(shape, dx, dy) for shape in SHAPES])
+        coverage = np.clip(0.5 - distance * (size / UNITS), 0, 1)
+        out.append((rows, columns, coverage.astype(np.float32)))
+    return tuple(out)
+
+
+def _shape_distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Signed distance (near the edge) from a shape around the origin, y downwards."""
+    across, r = np.hypot(x, y), _RADIUS
+    if shape == "circle":
+        return across - r
+    if shape == "ring":
+        return np.abs(across - 0.72 * r) - 0.28 * r
+    x = np.abs(x)
+    if shape == "triangle":
+        side = np.hypot(2.0, 1.0)  # edges rise two units for one across
+        return np.maximum((2 * x - (y + r)) / side, y - 0.86 * r)
+    y = np.abs(y)
+    if shape == "square":
+        return np.maximum(x, y) - 0.86 * r
+    if shape == "diamond":
+        return (x + y - 1.16 * r) / np.sqrt(2)
+    bars = np.minimum(np.maximum(x - r, y - 0.34 * r), np.maximum(y - r, x - 0.34 * r))
+    return bars  # the cross
+
+
+@functools.lru_cache(maxsize=8)
+def _crate(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cover in the middle box: which pixels bool [S, S], colours [3, S, S]."""
+    x, y = _centre_points(size)
+    scale = size / UNITS
+    rim = np.maximum(
+        np.maximum(np.abs(x), np.abs(y)) - _CRATE_HALF,
+        (np.abs(x) + np.abs(y) - _CRATE_CUT) / np.sqrt(2),
+    )
+    plank = np.floor((y + _CRATE_HALF) / _PLANK)
+    pixels = _WOOD[plank.astype(int) % 2]
+    seam = np.abs((y + _CRATE_HALF) / _PLANK - np.round((y + _CRATE_HALF) / _PLANK))
+    pixels = _over(pixels, seam * _PLANK - 0.3, _SEAM, scale)
+    pixels = _over(pixels, np.abs(x + y) / np.sqrt(2) - 1.5, _FRAME, scale)
+    pixels = _over(pixels, -_CRATE_FRAME - rim, _FRAME, scale)
+    pixels = _over(pixels, -0.6 - rim, _SEAM, scale)
+    return rim <= 0, pixels.astype(np.float32).transpose(2, 0, 1)
+
+
+def _over(
+    pixels: np.ndarray, distance: np.ndarray, colour: np.ndarray, scale: float
+) -> np.ndarray:
+    alpha = np.clip(0.5 - distance * scale, 0, 1)[..., None]
+    return pixels + alpha * (colour - pixels)

@@ -1,0 +1,170 @@
+"""Sprite sessions as records with images: made on demand, or read from files.
+
+Both sources hold the same records, {"images": uint8 [T, H, W, 3], "instructions": list
+of N str, "id": int}, under the same indices, and both are what
+`grain.MapDataset.source` takes.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from anchoredit_jax.data.sprites.instructions import check_weights
+from anchoredit_jax.data.sprites.render import render
+from anchoredit_jax.data.sprites.sessions import (
+    DEFAULT_WEIGHTS,
+    SpriteSession,
+    check_layout,
+    sample_session,
+)
+from anchoredit_jax.errors import UserError
+
+ENDLESS = 2**31 - 1  # sessions of a source without an end: all indices of an int32
+
+
+class SpriteSource:
+    """Sessions made and rendered when asked for; see `sample_session`.
+
+    Record i is the same for ever, whichever process makes it.
+    """
+
+    def __init__(
+        self,
+        turns: int,
+        seed: int = 0,
+        size: int = 32,
+        weights: Mapping[str, float] = DEFAULT_WEIGHTS,
+        null_fraction: float = 0.0,
+        length: int = ENDLESS,
+        layout: str = "chain",
+    ):
+        check_weights(weights)
+        check_layout(layout)
+        self.turns = turns
+        self.seed = seed
+        self.size = size
+        self.weights = dict(weights)
+        self.null_fraction = null_fraction
+        self.length = length
+        self.layout = layout
+
+    def __len__(self) -> int:
+        return self.length
+
+    def session(self, index: int) -> SpriteSession:
+        """The session behind a record, with its ground truth."""
+        if not 0 <= index < self.length:
+            raise IndexError(f"session {index} of {self.length}")
+        return sample_session(
+            self.seed,
+            index,
+            self.turns,
+            self.weights,
+            self.null_fraction,
+            self.layout,
+        )
+
+    def __getitem__(self, index: int) -> dict:
+        return self.records([int(index)])[0]
+
+    def records(self, indices: Sequence[int]) -> list[dict]:
+        """Several records, rendered together."""
+        sessions = [self.session(index) for index in indices]
+        scenes = [scene for session in sessions for scene in session.scenes]
+        images = render(scenes, self.size)
+        images = images.reshape(len(indices), self.turns + 1, *images.shape[1:])
+        return [
+            {
+                "images": images[i],
+                "instructions": [edit.text for edit in session.edits],
+                "id": session.index,
+            }
+            for i, session in enumerate(sessions)
+        ]
+
+
+class SpriteRecords:
+    """Sessions read from the ArrayRecord files that `build_sprites` wrote."""
+
+    def __init__(self, data_source: Any):
+        self._data_source = data_source
+
+    def __len__(self) -> int:
+        return len(self._data_source)
+
+    def __getitem__(self, index: int) -> dict:
+        stored = self._data_source[int(index)]
+        return {
+            "images": np.stack(stored["images"]),
+            "instructions": [text.decode() for text in stored["instructions"]],
+            "id": int(stored["id"]),
+        }
+
+    def records(self, indices: Sequence[int]) -> list[dict]:
+        """Several records."""
+        return [self[index] for index in indices]
+
+
+def build_sprites(
+    data_dir: str | Path,
+    sessions: int,
+    turns: int,
+    seed: int = 0,
+    size: int = 32,
+    weights: Mapping[str, float] = DEFAULT_WEIGHTS,
+    null_fraction: float = 0.0,
+) -> Path:
+    """Write sessions 0 .. `sessions` - 1 as a TFDS dataset and say where.
+
+    A dataset that is there already is kept; an interrupted one leaves nothing behind
+    that a reader would take for complete.
+
+    Returns:
+      The dataset's folder, for `open_sprites`.
+
+    Raises:
+      UserError: nothing to write, bad weights, or a `data_dir` that is a file.
+    """
+    for name, value in (("sessions", sessions), ("turns", turns)):
+        if value < 1:
+            raise UserError(f"{name} must be 1 or more, got {value}")
+    check_weights(weights)
+    if Path(data_dir).is_file():
+        raise UserError(f"the data folder {data_dir} is a file; give a folder")
+    from anchoredit_jax.data.sprites.builder import Sprites, SpritesConfig
+
+    # TFDS finds datasets by name: another mixture of edits is another name.
+    mixture = sorted((k, float(w)) for k, w in weights.items() if w)
+    digest = crc32(repr((mixture, float(null_fraction))).encode())
+    config = SpritesConfig(
+        name=f"n{sessions}_t{turns}_px{size}_seed{seed}_{digest:08x}",
+        sessions=sessions,
+        turns=turns,
+        seed=seed,
+        size=size,
+        weights=dict(weights),
+        null_fraction=null_fraction,
+    )
+    builder = Sprites(data_dir=str(data_dir), config=config, file_format="array_record")
+    builder.download_and_prepare()
+    return Path(builder.data_dir)
+
+
+def open_sprites(folder: str | Path) -> SpriteRecords:
+    """Random access to the sessions in a folder that `build_sprites` returned.
+
+    Raises:
+      UserError: there is no such dataset.
+    """
+    if not (Path(folder) / "dataset_info.json").is_file():
+        raise UserError(
+            f"no sprite records in {folder}: expected the folder that build_sprites "
+            "returned, with a dataset_info.json"
+        )
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(str(folder))
+    return SpriteRecords(builder.as_data_source(split="train"))

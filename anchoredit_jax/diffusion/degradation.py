@@ -1,0 +1,189 @@
+"""Latent degradation of history: what an editor's own errors look like (design 3.5).
+
+Five kinds, in this order: channel colour drift, a low-frequency field, block means,
+Laplace multiplicative noise, slight blur; optionally a codec round trip before them.
+Pure in the draws it is given; `draw` makes them from per-example keys.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from anchoredit_jax import randomness
+from anchoredit_jax.diffusion.timesteps import relative_positions
+
+
+@dataclasses.dataclass(frozen=True)
+class DegradeConfig:
+    """Probabilities (per sample and frame) and strengths of each kind.
+
+    Attributes:
+      lower: least strength s as a fraction, `degrade_lower_frac` of the reference.
+      monotonic: strength may grow with the frame's position.
+      blur_padding: "edge", or "zero" as in the reference (darkens borders).
+      round_trip, round_trip_mix: probability and strongest mix of the codec round trip.
+    """
+
+    colour: float = 0.0
+    colour_scale: float = 0.06
+    colour_bias: float = 0.04
+    low_frequency: float = 0.0
+    low_frequency_amplitude: float = 0.08
+    block: float = 0.0
+    block_sizes: tuple[int, ...] = (2, 4)
+    laplace: float = 0.0
+    laplace_scale: float = 0.05
+    blur: float = 0.0
+    blur_sigma: float = 0.6
+    lower: float = 0.15
+    monotonic: bool = True
+    blur_padding: str = "edge"
+    round_trip: float = 0.0
+    round_trip_mix: float = 0.5
+
+    @property
+    def active(self) -> bool:
+        """Whether any kind can occur."""
+        return any(
+            (self.colour, self.low_frequency, self.block, self.laplace, self.blur,
+             self.round_trip)
+        )  # fmt: skip
+
+
+@struct.dataclass
+class DegradeDraws:
+    """Uniforms in [0, 1) behind one degradation of [B, T, h, w, C].
+
+    `on` [kind, B, T] decides whether a kind happens; the others are its parameters.
+    """
+
+    strength: jax.Array  # [B, T]
+    on: dict[str, jax.Array]  # kind -> [B, T]
+    scale: jax.Array  # [B, T, C]
+    bias: jax.Array  # [B, T, C]
+    field: jax.Array  # [B, T, max(2, h // 16), max(2, w // 16), C]
+    amplitude: jax.Array  # [B, T]
+    block_index: jax.Array  # int32 [B]
+    laplace: jax.Array  # [B, T, h, w, C]
+    blur_sigma: jax.Array  # [B], in latent pixels
+
+
+KINDS = ("colour", "low_frequency", "block", "laplace", "blur", "round_trip")
+
+
+def draw(keys: jax.Array, shape: tuple[int, ...], config: DegradeConfig):
+    """`DegradeDraws` for latents of shape [T, h, w, C], from keys [B]."""
+    frames, height, width, channels = shape
+    field = (frames, max(2, height // 16), max(2, width // 16), channels)
+    counter = iter(range(100))
+
+    def uniform(*extent):
+        index = next(counter)
+        folded = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
+        return randomness.uniforms(folded, extent)
+
+    return DegradeDraws(
+        strength=uniform(frames),
+        on={kind: uniform(frames) for kind in KINDS},
+        scale=uniform(frames, channels),
+        bias=uniform(frames, channels),
+        field=uniform(*field),
+        amplitude=uniform(frames),
+        block_index=jnp.int32(uniform() * len(config.block_sizes)),
+        laplace=uniform(*shape),
+        blur_sigma=0.1 + (config.blur_sigma - 0.1) * uniform(),
+    )
+
+
+def degrade(
+    latents: jax.Array,
+    draws: DegradeDraws,
+    config: DegradeConfig,
+    round_trip: Callable[[jax.Array], jax.Array] | None = None,
+) -> jax.Array:
+    """Degraded latents [B, T, h, w, C]; every frame, also the first and the last."""
+    position = relative_positions(latents.shape[1], config.monotonic)
+    upper = config.lower + (1.0 - config.lower) * position
+    strength = config.lower + (upper - config.lower)[None] * draws.strength
+    strength = strength[..., None, None, None]
+
+    def apply(kind, x, changed):
+        probability = getattr(config, kind)
+        if probability == 0.0:
+            return x
+        on = draws.on[kind][..., None, None, None] < probability
+        return jnp.where(on, changed(x), x)
+
+    def colour(x):
+        scale = (2.0 * draws.scale - 1.0)[:, :, None, None] * config.colour_scale
+        bias = (2.0 * draws.bias - 1.0)[:, :, None, None] * config.colour_bias
+        return x * (1.0 + scale * strength) + bias * strength
+
+    def low_frequency(x):
+        field = jax.image.resize(
+            2.0 * draws.field - 1.0,
+            (*x.shape[:4], draws.field.shape[-1]),
+            "linear",
+        )
+        amplitude = draws.amplitude[..., None, None, None]
+        return x + amplitude * config.low_frequency_amplitude * strength * field
+
+    def block(x):
+        mixed = x
+        for index, size in enumerate(config.block_sizes):
+            if x.shape[2] % size or x.shape[3] % size:
+                continue
+            chosen = (draws.block_index == index).reshape(-1, 1, 1, 1, 1)
+            mean = _block_mean(x, size)
+            mixed = jnp.where(chosen, x + 0.5 * strength * (mean - x), mixed)
+        return mixed
+
+    def laplace(x):
+        u = draws.laplace - 0.5
+        noise = -jnp.sign(u) * jnp.log1p(-2.0 * jnp.abs(u) + 1e-7)
+        return x * (1.0 + config.laplace_scale * strength * noise)
+
+    def blur(x):
+        return x + strength * (_blur(x, draws.blur_sigma, config.blur_padding) - x)
+
+    def through_codec(x):
+        changed = x + config.round_trip_mix * strength * (round_trip(x) - x)
+        return changed.at[:, 0].set(x[:, 0])  # the source is what the user gave
+
+    if config.round_trip and round_trip is None:
+        raise ValueError("degradation with a codec round trip needs the codec")
+    x = apply("round_trip", latents, through_codec)
+    x = apply("colour", x, colour)
+    x = apply("low_frequency", x, low_frequency)
+    x = apply("block", x, block)
+    x = apply("laplace", x, laplace)
+    return apply("blur", x, blur)
+
+
+def _block_mean(x, size):
+    batch, frames, height, width, channels = x.shape
+    tiles = x.reshape(
+        batch, frames, height // size, size, width // size, size, channels
+    )
+    mean = tiles.mean((3, 5), keepdims=True)
+    return jnp.broadcast_to(mean, tiles.shape).reshape(x.shape)
+
+
+def _blur(x, sigma, padding):
+    """3x3 Gaussian per channel, sigma [B]."""
+    side = jnp.exp(-1.0 / (2.0 * sigma**2))
+    taps = jnp.stack([side, jnp.ones_like(side), side], -1)
+    taps = (taps / taps.sum(-1, keepdims=True)).reshape(-1, 3, 1, 1, 1, 1)
+    mode = "edge" if padding == "edge" else "constant"
+    for axis in (2, 3):
+        widths = [(1, 1) if i == axis else (0, 0) for i in range(5)]
+        padded = jnp.pad(x, widths, mode=mode)
+        size = x.shape[axis]
+        x = sum(
+            taps[:, tap] * jax.lax.slice_in_dim(padded, tap, tap + size, axis=axis)
+            for tap in range(3)
+        )
+    return x

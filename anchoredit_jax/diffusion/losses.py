@@ -1,0 +1,85 @@
+"""Losses as pure functions of predictions and targets (design 3.5), in float32."""
+
+import jax
+import jax.numpy as jnp
+
+from anchoredit_jax.diffusion.schedule import match
+
+
+def frame_errors(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """Mean squared error of each frame, [B, T]."""
+    return jnp.mean(jnp.square(prediction - target), axis=(2, 3, 4))
+
+
+def changed_tokens(
+    latents: jax.Array, before: jax.Array, patch: int, threshold: float
+) -> jax.Array:
+    """Which tokens the edits change: float32 [B, T, h/p, w/p], 0 for frame 0.
+
+    A token is changed where ground-truth frame i and the frame it was edited from
+    differ by more than `threshold` (root mean square over the token's latents).
+
+    Args:
+      latents: [B, T, h, w, C].
+      before: what frames 1..T-1 were edited from, [B, T - 1 or 1, h, w, C].
+    """
+    difference = jnp.square(latents[:, 1:] - before)
+    batch, frames, height, width, channels = difference.shape
+    tokens = difference.reshape(
+        batch, frames, height // patch, patch, width // patch, patch, channels
+    ).mean((3, 5, 6))
+    changed = (tokens > threshold**2).astype(jnp.float32)
+    return jnp.pad(changed, ((0, 0), (1, 0), (0, 0), (0, 0)))
+
+
+def edit_errors(
+    prediction: jax.Array, target: jax.Array, changed: jax.Array
+) -> jax.Array:
+    """Mean squared error over the changed tokens of each frame, [B, T]; 0 if none.
+
+    Args:
+      changed: [B, T, h/p, w/p] of `changed_tokens`.
+    """
+    error = jnp.square(prediction - target).mean(-1)
+    batch, frames, height, width = error.shape
+    rows, columns = changed.shape[2:]
+    tokens = error.reshape(
+        batch, frames, rows, height // rows, columns, width // columns
+    ).mean((3, 5))
+    count = changed.sum((2, 3))
+    return (tokens * changed).sum((2, 3)) / jnp.maximum(count, 1.0)
+
+
+def turn_weights(frames: int, alpha: float) -> jax.Array:
+    """1 + alpha p for frames 1..T-1 (p from 0 to 1 over them), 0 for frame 0; [T]."""
+    rest = 1.0 + alpha * jnp.linspace(0.0, 1.0, frames - 1, dtype=jnp.float32)
+    return jnp.concatenate([jnp.zeros(1), rest])
+
+
+def weighted_mean(errors: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Per-sample sum(w e) / sum(w), and 1 where a sample has any weight; both [B]."""
+    total = weights.sum(1)
+    kept = (total > 0).astype(jnp.float32)
+    return (errors * weights).sum(1) / jnp.where(total > 0, total, 1.0), kept
+
+
+def distribution_matching(
+    x0: jax.Array, real: jax.Array, fake: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The DMD loss per sample, and its normalised gradient.
+
+    gradient = (fake - real) / mean|x0 - real|; loss = 0.5 mean((x0 - (x0 - g))^2) with
+    the bracket held constant, so its gradient is g / numel.
+
+    Args:
+      x0, real, fake: [B, ...]; only x0 carries gradient.
+
+    Returns:
+      (loss [B], gradient [B, ...]).
+    """
+    axes = tuple(range(1, x0.ndim))
+    frozen = jax.lax.stop_gradient(x0)
+    scale = jnp.maximum(jnp.mean(jnp.abs(frozen - real), axis=axes), 1e-6)
+    gradient = jax.lax.stop_gradient((fake - real) / match(scale, x0))
+    goal = jax.lax.stop_gradient(frozen - gradient)
+    return 0.5 * jnp.mean(jnp.square(x0 - goal), axis=axes), gradient

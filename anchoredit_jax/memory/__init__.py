@@ -1,0 +1,23 @@
+"""The causal memory, its position policies, and the frame-visibility rule."""
+
+from anchoredit_jax.memory.causal_memory import (
+    CausalMemory,
+    MemoryConfig,
+    MemoryView,
+    commit,
+    init_memory,
+    truncate,
+    view,
+)
+from anchoredit_jax.memory.visibility import FrameVisibility
+
+__all__ = [
+    "CausalMemory",
+    "FrameVisibility",
+    "MemoryConfig",
+    "MemoryView",
+    "commit",
+    "init_memory",
+    "truncate",
+    "view",
+]

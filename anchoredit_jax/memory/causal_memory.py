@@ -1,0 +1,185 @@
+"""The causal memory: keys and values of the anchor and of a ring of recent frames.
+
+A memory is a value. `commit` returns a new one, so keeping the memory of each turn
+gives undo and branching for free. Nothing is ever shifted: a new frame overwrites the
+oldest slot of the ring, and attention does not care about slot order, because positions
+are carried by RoPE (design 3.4).
+
+How far information travels: a frame sees the sinks and the last `window` frames
+directly. Through a network of n layers it can also be reached by frames that those saw
+when *they* were computed, up to n * window frames back: an evicted frame's keys are
+gone, its traces in later frames' keys are not. The sinks were committed first and saw
+nothing but themselves, so what they hold of the source never degrades.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.memory.visibility import FrameVisibility
+
+POSITIONS = ("absolute", "window_relative")
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryConfig:
+    """What a session remembers.
+
+    Attributes:
+      sink: how many first frames stay for ever (the anchor is frame 0).
+      window: how many recent *past* frames are kept beside the sinks; None keeps all
+        (the memory is then sized by `max_frames` when it is made).
+      positions: "absolute" (a frame keeps its index) or "window_relative" (sinks at
+        0.., window frames renumbered behind them: no position leaves the range
+        0..sink + window, however long the session).
+    """
+
+    sink: int = 1
+    window: int | None = 3
+    positions: str = "window_relative"
+
+    def __post_init__(self):
+        if self.positions not in POSITIONS:
+            raise UserError(
+                f"memory positions must be one of {POSITIONS}, got {self.positions!r}"
+            )
+        if self.sink < 0 or (self.window is not None and self.window < 0):
+            raise UserError(
+                "memory sink and window must be 0 or more, "
+                f"got sink {self.sink} and window {self.window}"
+            )
+        if self.sink == 0 and self.window == 0:
+            raise UserError("a memory of sink 0 and window 0 holds no frame at all")
+
+    def visibility(self) -> FrameVisibility:
+        """The same rule for a whole sequence: itself counts towards the window."""
+        if self.window is None:
+            return FrameVisibility("causal")
+        return FrameVisibility("causal", self.sink + self.window + 1, self.sink)
+
+
+@struct.dataclass
+class CausalMemory:
+    """Keys and values of the remembered frames, of static shape.
+
+    Attributes:
+      keys, values: [layers, B, slots, L, N, H], keys after their norm and not rotated.
+      frames: int32 [B, slots], the frame index a slot holds, -1 where empty.
+      count: int32 [B], frames committed so far.
+      sink: how many leading slots are pinned; the others are the ring.
+      positions: the position policy, see `MemoryConfig`.
+    """
+
+    keys: jax.Array
+    values: jax.Array
+    frames: jax.Array
+    count: jax.Array
+    sink: int = struct.field(pytree_node=False)
+    positions: str = struct.field(pytree_node=False)
+
+
+@struct.dataclass
+class MemoryView:
+    """What attention needs of a memory.
+
+    Attributes:
+      keys, values: [layers, B, slots, L, N, H].
+      valid: bool [B, slots].
+      positions: int32 [B, slots], temporal position in frames.
+      next_position: int32 [B], the position of the frame beside the memory.
+    """
+
+    keys: jax.Array
+    values: jax.Array
+    valid: jax.Array
+    positions: jax.Array
+    next_position: jax.Array
+
+
+def init_memory(
+    config: MemoryConfig,
+    *,
+    layers: int,
+    batch: int,
+    tokens: int,
+    heads: int,
+    head_dim: int,
+    dtype=jnp.float32,
+    max_frames: int | None = None,
+) -> CausalMemory:
+    """An empty memory; created once per session, its size never changes.
+
+    Args:
+      tokens: L, tokens of a frame.
+      max_frames: slots when `config.window` is None (full history).
+    """
+    if config.window is None and max_frames is None:
+        raise UserError(
+            "full history (window None) has no size of its own: give max_frames, the "
+            "source plus the largest number of turns"
+        )
+    slots = max_frames if config.window is None else config.sink + config.window
+    shape = (layers, batch, slots, tokens, heads, head_dim)
+    return CausalMemory(
+        keys=jnp.zeros(shape, dtype),
+        values=jnp.zeros(shape, dtype),
+        frames=jnp.full((batch, slots), -1, jnp.int32),
+        count=jnp.zeros((batch,), jnp.int32),
+        sink=slots if config.window is None else config.sink,
+        positions=config.positions,
+    )
+
+
+def commit(memory: CausalMemory, keys: jax.Array, values: jax.Array) -> CausalMemory:
+    """Remember one clean frame.
+
+    Args:
+      keys, values: [layers, B, 1, L, N, H].
+
+    Returns:
+      the memory with the frame in its slot: slot f for a sink frame f, else the ring's
+      oldest. A frame that has no slot (a full history that is full, a window of 0) is
+      counted and not stored.
+    """
+    slots, sink = memory.frames.shape[1], memory.sink
+    ring = slots - sink
+    frame = memory.count
+    slot = jnp.where(frame < sink, frame, sink + (frame - sink) % max(ring, 1))
+    hit = slot[:, None] == jnp.arange(slots)[None]
+    chosen = hit[None, :, :, None, None, None]
+    return memory.replace(
+        keys=jnp.where(chosen, keys.astype(memory.keys.dtype), memory.keys),
+        values=jnp.where(chosen, values.astype(memory.values.dtype), memory.values),
+        frames=jnp.where(hit, frame[:, None], memory.frames),
+        count=frame + 1,
+    )
+
+
+def view(memory: CausalMemory) -> MemoryView:
+    """Keys, values, validity and positions of a memory (design 3.4)."""
+    slots = memory.frames.shape[1]
+    valid = memory.frames >= 0
+    positions, next_position = memory.frames, memory.count
+    if memory.positions == "window_relative":
+        left = jnp.maximum(memory.count - slots, 0)  # frames that left the ring
+        in_ring = memory.frames >= memory.sink
+        positions = jnp.where(in_ring, memory.frames - left[:, None], memory.frames)
+        next_position = jnp.minimum(memory.count, slots)
+    positions = jnp.maximum(positions, 0)
+    return MemoryView(memory.keys, memory.values, valid, positions, next_position)
+
+
+def truncate(memory: CausalMemory, count: jax.Array) -> CausalMemory:
+    """Forget all but the first `count` frames of a memory that has lost none yet.
+
+    Args:
+      count: int32 [B]; used to build histories of different lengths from one pass.
+    """
+    kept = (memory.frames >= 0) & (memory.frames < count[:, None])
+    return memory.replace(
+        frames=jnp.where(kept, memory.frames, -1),
+        count=jnp.minimum(memory.count, count),
+    )

@@ -1,0 +1,121 @@
+"""Images to latents and back: the invertible patch codec of toy size (design 3.7).
+
+A codec is any object with `stride`, `channels`, `encode` and `decode`; normalisation
+of latents lives inside it and nowhere else. `make_codec` picks one by name, so the
+Wan VAE takes the same place at full size.
+"""
+
+import dataclasses
+from typing import Protocol
+
+import einops
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anchoredit_jax.errors import UserError
+
+Array = np.ndarray | jax.Array
+
+KINDS = ("patch",)
+
+# Latents of natural images in [-1, 1] get a standard deviation of about one.
+PATCH_MEAN = 0.0
+PATCH_STD = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecConfig:
+    """Which codec a run uses.
+
+    Attributes:
+      kind: "patch", the invertible space-to-depth codec.
+      stride: side of the square of pixels that becomes one latent.
+    """
+
+    kind: str = "patch"
+    stride: int = 2
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise UserError(f"codec.kind must be one of {KINDS}, got {self.kind!r}")
+        if self.stride < 1:
+            raise UserError(f"codec.stride must be at least 1, got {self.stride}")
+
+
+class Codec(Protocol):
+    """What sessions, data and evaluation ask of a codec."""
+
+    stride: int
+    channels: int
+
+    def encode(self, images: Array) -> Array:
+        """[..., H, W, 3] in [-1, 1] -> normalised latents [..., h, w, channels]."""
+        ...
+
+    def decode(self, latents: Array) -> Array:
+        """Normalised latents [..., h, w, channels] -> [..., H, W, 3] in [-1, 1]."""
+        ...
+
+
+class PatchCodec:
+    """Space to depth: a square of `stride` pixels is one latent of 3 * stride**2.
+
+    Loses nothing, has no weights, and works on numpy and jax arrays alike, traced ones
+    included. Channels are ordered (row in the square, column, RGB).
+    """
+
+    def __init__(
+        self, stride: int = 2, mean: float = PATCH_MEAN, std: float = PATCH_STD
+    ):
+        self.stride = stride
+        self.channels = 3 * stride**2
+        self.mean = mean
+        self.std = std
+
+    def encode(self, images: Array) -> Array:
+        """Float images [..., H, W, 3] in [-1, 1] -> latents [..., H/s, W/s, 3 s^2].
+
+        Raises:
+          UserError: H or W is no multiple of the stride.
+        """
+        height, width = images.shape[-3:-1]
+        if height % self.stride or width % self.stride:
+            near = [max(n // self.stride, 1) * self.stride for n in (height, width)]
+            raise UserError(
+                f"image of {height} x {width} pixels: both sides must be multiples of "
+                f"{self.stride}; the nearest smaller size is {near[0]} x {near[1]}"
+            )
+        latents = einops.rearrange(
+            images,
+            "... (h row) (w column) c -> ... h w (row column c)",
+            row=self.stride,
+            column=self.stride,
+        )
+        return (latents - self.mean) / self.std
+
+    def decode(self, latents: Array) -> Array:
+        """Latents [..., h, w, 3 s^2] -> images [..., h s, w s, 3], cut to [-1, 1]."""
+        images = einops.rearrange(
+            latents * self.std + self.mean,
+            "... h w (row column c) -> ... (h row) (w column) c",
+            row=self.stride,
+            column=self.stride,
+        )
+        return images.clip(-1.0, 1.0)
+
+
+def make_codec(config: CodecConfig) -> Codec:
+    """The codec that `config` names."""
+    return PatchCodec(config.stride)
+
+
+def from_uint8(images: Array) -> Array:
+    """uint8 [0, 255] -> float32 [-1, 1]."""
+    return images.astype(np.float32) / 127.5 - 1.0
+
+
+def to_uint8(images: Array) -> Array:
+    """float [-1, 1] -> uint8 [0, 255], rounded to nearest; values outside are cut."""
+    xp = jnp if isinstance(images, jax.Array) else np
+    return xp.round((images.clip(-1.0, 1.0) + 1.0) * 127.5).astype(np.uint8)

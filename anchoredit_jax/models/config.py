@@ -1,0 +1,73 @@
+"""Sizes and numerics of the transformer; the presets differ in nothing else."""
+
+import dataclasses
+
+from anchoredit_jax.errors import UserError
+
+CHOICES = {
+    "source_prompt": ("first_token", "first_prompt"),
+    "text_visibility": ("current", "so_far"),
+    "attention": ("prefix", "xla", "dense"),
+    "remat": ("none", "block"),
+    "init": ("wan", "same_place"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+    """The Wan 2.1 text-to-video geometry (design 3.2).
+
+    Attributes:
+      dim: width D.
+      ffn_dim: hidden width of the MLP.
+      num_heads: N; the head dim H is dim / num_heads.
+      num_layers: transformer blocks.
+      channels: latent channels C, in and out.
+      text_dim: width of the text encoder's output.
+      freq_dim: width of the sinusoidal time embedding.
+      patch: side of the square patch of latents that makes a token.
+      temporal_stride: RoPE distance between consecutive frames.
+      source_prompt: what frame 0 sees of the first prompt, see design 3.3.
+      text_visibility: prompts a frame sees, its own ("current") or all up to it.
+      eps: of every norm.
+      dtype: compute dtype of matrix products; norms, softmax, RoPE, modulation and
+        losses are always float32, parameters too.
+      attention: backend name, see `models/attention.py`.
+      remat: "block" recomputes a block's inside in the backward pass.
+      scan_unroll: layers per iteration of the layer scan (a speed knob).
+      init: "wan", or "same_place": half of the self-attention heads start out looking
+        at the same place in earlier frames (see `models/initialisation.py`).
+    """
+
+    dim: int
+    ffn_dim: int
+    num_heads: int
+    num_layers: int
+    channels: int = 16
+    text_dim: int = 4096
+    freq_dim: int = 256
+    patch: int = 2
+    temporal_stride: int = 4
+    source_prompt: str = "first_prompt"
+    text_visibility: str = "current"
+    eps: float = 1e-6
+    dtype: str = "float32"
+    attention: str = "prefix"
+    remat: str = "none"
+    scan_unroll: int = 1
+    init: str = "wan"
+
+    def __post_init__(self):
+        if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
+            raise UserError(
+                f"dim {self.dim} must split into {self.num_heads} heads of even size"
+            )
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise UserError(
+                    f"model.{name} must be one of {known}, got {getattr(self, name)!r}"
+                )
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.num_heads

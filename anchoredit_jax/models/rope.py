@@ -1,0 +1,81 @@
+"""Rotary positions over (frame, row, column), computed, never looked up in a table.
+
+Sessions have no last turn, so a temporal position has no upper bound; the angle of a
+large position loses float32 digits if it is formed as one product. `angles` splits the
+position in two and reduces the coarse part's step modulo 2 pi in float64 beforehand.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+THETA = 10000.0
+_COARSE = 64  # positions per coarse step
+
+
+def axis_dims(head_dim: int) -> tuple[int, int, int]:
+    """Channels of a head given to (frame, row, column) (design 3.2)."""
+    spatial = 2 * (head_dim // 6)
+    return head_dim - 2 * spatial, spatial, spatial
+
+
+def frequencies(dim: int) -> np.ndarray:
+    """theta^(-2j/dim) for the dim/2 channel pairs of an axis, float64."""
+    return THETA ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
+
+
+def angles(positions: jax.Array, freqs: np.ndarray) -> jax.Array:
+    """positions * freqs modulo full turns, float32, accurate to about 1e-5 radians.
+
+    Args:
+      positions: real, any shape, magnitude up to about 1e6.
+      freqs: float64 [F], radians per unit.
+
+    Returns:
+      float32 [..., F].
+    """
+    positions = jnp.asarray(positions, jnp.float32)[..., None]
+    coarse = jnp.floor(positions / _COARSE)
+    fine = positions - coarse * _COARSE
+    step = np.remainder(_COARSE * freqs + np.pi, 2 * np.pi) - np.pi
+    shape = (1,) * (positions.ndim - 1) + (-1,)
+    step = jnp.asarray(step, jnp.float32).reshape(shape)
+    return coarse * step + fine * jnp.asarray(freqs, jnp.float32).reshape(shape)
+
+
+def rotations(
+    positions: jax.Array, height: int, width: int, head_dim: int
+) -> tuple[jax.Array, jax.Array]:
+    """Cosines and sines of every token of every frame.
+
+    Args:
+      positions: temporal positions [B or 1, T], stride included.
+      height, width: tokens per column and row of a frame.
+
+    Returns:
+      (cos, sin), float32 [B or 1, T, height * width, 1, H / 2].
+    """
+    frame_dim, row_dim, column_dim = axis_dims(head_dim)
+    batch, frames = positions.shape
+    grid = (batch, frames, height, width)
+    frame = angles(positions, frequencies(frame_dim))[:, :, None, None]
+    row = angles(jnp.arange(height), frequencies(row_dim))[None, None, :, None]
+    column = angles(jnp.arange(width), frequencies(column_dim))[None, None, None]
+    angle = jnp.concatenate(
+        [
+            jnp.broadcast_to(part, (*grid, part.shape[-1]))
+            for part in (frame, row, column)
+        ],
+        axis=-1,
+    ).reshape(batch, frames, height * width, 1, head_dim // 2)
+    return jnp.cos(angle), jnp.sin(angle)
+
+
+def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
+    """Rotate neighbouring channel pairs (2j, 2j + 1) of x [..., N, H] in float32."""
+    pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)
+    first, second = pairs[..., 0], pairs[..., 1]
+    turned = jnp.stack(
+        [first * cos - second * sin, first * sin + second * cos], axis=-1
+    )
+    return turned.reshape(x.shape).astype(x.dtype)

@@ -1,0 +1,177 @@
+"""Instructions to vectors: byte tokenizer and frozen n-gram encoder (design 3.7).
+
+A text encoder is any object with `length`, `dim` and `encode`; embeddings after a
+prompt's end are zero vectors, "" is the null instruction. `make_text_encoder` picks
+one by name, so UMT5 takes the same place at full size.
+"""
+
+import dataclasses
+import hashlib
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from anchoredit_jax.errors import UserError
+
+KINDS = ("ngram",)
+
+NGRAMS = (3, 4, 5)
+# Of the whole word beside its n-grams; no integer, so that no sum of signs is zero.
+WORD_WEIGHT = 2.5
+CONTEXT = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """Which text encoder a run uses.
+
+    Attributes:
+      kind: "ngram", the frozen hashed encoder without weights.
+      length: S, tokens of a prompt (words, for "ngram").
+      dim: Dt, width of a token's embedding.
+      seed: another seed, another set of frozen vectors.
+    """
+
+    kind: str = "ngram"
+    length: int = 16
+    dim: int = 64
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise UserError(f"text.kind must be one of {KINDS}, got {self.kind!r}")
+        if self.length < 1 or self.dim < 1:
+            raise UserError(
+                f"text.length and text.dim must be at least 1, "
+                f"got {self.length} and {self.dim}"
+            )
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"text.seed must be in [0, 2**63), got {self.seed}")
+
+
+class TextEncoder(Protocol):
+    """What sessions, data and evaluation ask of a text encoder."""
+
+    length: int
+    dim: int
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """n prompts -> float32 [n, S, Dt], zero vectors after each prompt's end."""
+        ...
+
+
+class ByteTokenizer:
+    """UTF-8 bytes plus one; 0 is padding. Knows every text, needs no vocabulary."""
+
+    vocabulary = 257
+    padding = 0
+
+    def encode(self, text: str) -> np.ndarray:
+        """Text -> ids int32 [bytes]."""
+        return np.frombuffer(text.encode(), np.uint8).astype(np.int32) + 1
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """Ids -> text; padding is dropped, a cut character becomes U+FFFD."""
+        ids = np.asarray(ids, np.int32)
+        kept = ids[ids != self.padding] - 1
+        return kept.astype(np.uint8).tobytes().decode(errors="replace")
+
+
+class NgramTextEncoder:
+    """One frozen vector a word, from the n-grams of its bytes. Nothing to ship.
+
+    A word's vector is the sum of random sign vectors, one for each n-gram of 3 to 5
+    bytes of "<word>" and one, heavier, for the whole; scaled to RMS 1. Words
+    that share letters are close, no two words are equal, and a word never seen in
+    training still has a sensible place. Half of the previous word's vector, rotated,
+    is added, so "red to blue" differs from "blue to red" in more than order.
+
+    Signs are bits of BLAKE2b, so vectors are the same on every machine and in every
+    version of numpy. Case, punctuation and runs of white space do not matter.
+    """
+
+    def __init__(self, length: int = 16, dim: int = 64, seed: int = 0):
+        self.length = length
+        self.dim = dim
+        self.seed = seed
+        self.tokenizer = ByteTokenizer()
+        self._vectors: dict[str, np.ndarray] = {}
+        # A signed permutation of channels: a rotation without a matrix.
+        self._permutation = np.array(
+            sorted(range(dim), key=lambda c: self._digest(f"channel {c}".encode()))
+        )
+        self._signs = self._sign_vector(b"rotation")
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Instructions -> float32 [n, S, Dt]; "" (the null instruction) is all zero.
+
+        Raises:
+          UserError: more words than S, or text without a single word.
+        """
+        out = np.zeros((len(texts), self.length, self.dim), np.float32)
+        for row, text in zip(out, texts, strict=True):
+            words = split_words(text)
+            if len(words) > self.length:
+                raise UserError(
+                    f"instruction of {len(words)} words: this model reads at most "
+                    f"{self.length}, shorten it: {text!r}"
+                )
+            if not words:
+                continue
+            vectors = np.stack([self._word(word) for word in words])
+            row[: len(words)] = vectors
+            before = vectors[:-1, self._permutation] * self._signs
+            row[1 : len(words)] += CONTEXT * before
+        return out
+
+    def _word(self, word: str) -> np.ndarray:
+        if word not in self._vectors:
+            self._vectors[word] = self._make_word(word)
+        return self._vectors[word]
+
+    def _make_word(self, word: str) -> np.ndarray:
+        ids = self.tokenizer.encode(f"<{word}>").astype("<u2")
+        total = WORD_WEIGHT * self._sign_vector(b"word" + ids.tobytes())
+        for n in NGRAMS:
+            for start in range(len(ids) - n + 1):
+                total += self._sign_vector(ids[start : start + n].tobytes())
+        # Divided by its length, times sqrt(Dt): RMS of exactly one.
+        return (total / np.sqrt(np.mean(total**2))).astype(np.float32)
+
+    def _sign_vector(self, name: bytes) -> np.ndarray:
+        """A random vector of -1 and +1, float64 [Dt], that `name` and seed decide."""
+        blocks = [
+            self._digest(name + block.to_bytes(4, "little"))
+            for block in range(-(-self.dim // 512))
+        ]
+        bits = np.unpackbits(np.frombuffer(b"".join(blocks), np.uint8))[: self.dim]
+        return 2.0 * bits - 1.0
+
+    def _digest(self, name: bytes) -> bytes:
+        key = self.seed.to_bytes(8, "little")
+        return hashlib.blake2b(name, key=key).digest()
+
+
+def split_words(text: str) -> list[str]:
+    """Lower-case words of an instruction; "" and white space give none.
+
+    Raises:
+      UserError: something is written but no word (only punctuation, say): taking it
+        for the null instruction would hide a mistake.
+    """
+    cleaned = unicodedata.normalize("NFKC", text).lower()
+    words = re.findall(r"\w+", cleaned)
+    if not words and cleaned.strip():
+        raise UserError(
+            f"instruction {text!r} has no words; write some, or leave it empty to "
+            "keep the image as it is"
+        )
+    return words
+
+
+def make_text_encoder(config: TextConfig) -> TextEncoder:
+    """The text encoder that `config` names."""
+    return NgramTextEncoder(config.length, config.dim, config.seed)

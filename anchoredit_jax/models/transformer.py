@@ -1,0 +1,188 @@
+"""The causal diffusion transformer: whole sequences, or frames beside a memory."""
+
+import einops
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from anchoredit_jax.memory import FrameVisibility, MemoryView
+from anchoredit_jax.models import norms, rope
+from anchoredit_jax.models.block import Block, FeedForward, dense
+from anchoredit_jax.models.config import TransformerConfig
+from anchoredit_jax.models.initialisation import (
+    dense_init,
+    modulation_init,
+    small_normal_init,
+)
+
+
+class Transformer(nn.Module):
+    """Predicts the velocity of every frame (design 3.2)."""
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        latents: jax.Array,
+        timesteps: jax.Array,
+        text: jax.Array,
+        *,
+        visibility: FrameVisibility | None = None,
+        positions: jax.Array | None = None,
+        past: MemoryView | None = None,
+        source: bool = True,
+        collect: bool = False,
+    ):
+        """Velocity of T frames, with each frame's own timestep and prompt.
+
+        Args:
+          latents: [B, T, h, w, C], noised.
+          timesteps: [B, T] in 0..1000 (1000 * sigma).
+          text: [B, N, S, text_dim], zero vectors after a prompt's end.
+          visibility: which frames see which; causal by default. Teacher forcing takes
+            the clean frames before the noisy ones along T.
+          positions: temporal positions [B or 1, T] in frames; 0..T-1 by default, or the
+            memory's next position.
+          past: the memory's view; its frames are seen by all T.
+          source: whether frame 0 is the session's source, which has no prompt of its
+            own (then N may be T - 1, and frame i takes prompt i - 1); without it, frame
+            i takes prompt i.
+          collect: also give back what a memory stores.
+
+        Returns:
+          velocity float32 [B, T, h, w, C], and with `collect` (keys, values), each
+          [layers, B, T, L, N, H].
+        """
+        config = self.config
+        visibility = visibility or FrameVisibility("causal")
+        patch = config.patch
+        height, width = latents.shape[2] // patch, latents.shape[3] // patch
+        frames = latents.shape[1]
+        if positions is None:
+            positions = _default_positions(frames, visibility, past)
+
+        tokens = einops.rearrange(
+            latents, "b t (h p) (w q) c -> b t (h w) (p q c)", p=patch, q=patch
+        )
+        x = dense(config.dim, config, "patch_embedding")(tokens.astype(config.dtype))
+        context = FeedForward(config, config.dim, config.dim, name="text_embedding")(
+            text.astype(config.dtype)
+        )
+        embedding, modulation = TimeEmbedding(config, name="time_embedding")(timesteps)
+
+        def rotation_of(frames_at):
+            stretched = frames_at.astype(jnp.float32) * config.temporal_stride
+            return rope.rotations(stretched, height, width, config.head_dim)
+
+        past_kv = past_rotation = past_valid = None
+        if past is not None:
+            past_kv = (past.keys, past.values)
+            past_rotation, past_valid = rotation_of(past.positions), past.valid
+        block = Block
+        if config.remat == "block":
+            block = nn.remat(Block, prevent_cse=False)
+        x, kept = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(0, *[nn.broadcast] * 7),
+            length=config.num_layers,
+            unroll=config.scan_unroll,
+        )(config, collect, name="blocks")(
+            x,
+            past_kv,
+            modulation,
+            context,
+            rotation_of(positions),
+            past_rotation,
+            past_valid,
+            visibility,
+            _prompts(config, frames, text.shape[1], text.shape[2], source, visibility),
+        )
+        out = Head(config, name="head")(x, embedding)
+        velocity = einops.rearrange(
+            out,
+            "b t (h w) (p q c) -> b t (h p) (w q) c",
+            h=height,
+            p=patch,
+            q=patch,
+        )
+        return (velocity, kept) if collect else velocity
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoid (cosines first) -> Linear, SiLU, Linear = e; SiLU, Linear = e0."""
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(self, timesteps: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """[B, T] -> e float32 [B, T, D], e0 float32 [B, T, 6, D]."""
+        config = self.config
+        half = config.freq_dim // 2
+        freqs = 10000.0 ** (-np.arange(half, dtype=np.float64) / half)
+        angle = rope.angles(timesteps, freqs)
+        x = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
+
+        def linear(features, name, init):
+            return nn.Dense(features, kernel_init=init, name=name)
+
+        x = nn.silu(linear(config.dim, "fc1", small_normal_init)(x))
+        embedding = linear(config.dim, "fc2", small_normal_init)(x)
+        modulation = linear(6 * config.dim, "projection", dense_init)(
+            nn.silu(embedding)
+        )
+        return embedding, modulation.reshape(*timesteps.shape, 6, config.dim)
+
+
+class Head(nn.Module):
+    """Modulated LayerNorm and the projection back to latent patches."""
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array, embedding: jax.Array) -> jax.Array:
+        """x [B, T, L, D], embedding [B, T, D] -> float32 [B, T, L, patch^2 * C]."""
+        config = self.config
+        learned = self.param("modulation", modulation_init, (2, config.dim))
+        vectors = embedding[:, :, None] + learned[None, None]
+        x = norms.modulated_norm(x, vectors[:, :, 1:], vectors[:, :, :1], config.eps)
+        features = config.patch**2 * config.channels
+        return nn.Dense(features, kernel_init=nn.initializers.zeros, name="out")(x)
+
+
+def _default_positions(frames, visibility, past):
+    if past is not None:
+        return past.next_position[:, None] + jnp.arange(frames)[None]
+    if visibility.mode == "teacher_forcing":  # both halves stand at the same places
+        return jnp.tile(jnp.arange(frames // 2), 2)[None]
+    return jnp.arange(frames)[None]
+
+
+def _prompts(config, frames, prompts, text_tokens, source, visibility):
+    """(prompt_of_frame int [T, R], mask bool [T, R * S] or None), static numpy."""
+    teacher = visibility.mode == "teacher_forcing"
+    half = frames // 2 if teacher else frames
+    own = np.arange(half)
+    if source:
+        own = np.maximum(own - 1, 0)
+    if teacher:  # clean frames are context: like the source, they follow no prompt
+        own = np.concatenate([np.zeros(half, int), own])
+    is_source = np.zeros(frames, bool)
+    is_source[: half if teacher else 0] = True
+    if source:
+        is_source[half if teacher else 0] = True
+    if own.max() >= prompts:
+        raise ValueError(f"{frames} frames need {own.max() + 1} prompts, got {prompts}")
+    if config.text_visibility == "so_far":
+        seen = np.arange(prompts)[None] <= own[:, None]
+        own = np.tile(np.arange(prompts), (frames, 1))
+    else:
+        seen = np.ones((frames, 1), bool)
+        own = own[:, None]
+    mask = np.repeat(seen, text_tokens, axis=1)
+    if config.source_prompt == "first_token":
+        mask[is_source] = np.arange(mask.shape[1]) == 0
+    return own, None if mask.all() else mask

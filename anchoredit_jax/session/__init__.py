@@ -1,0 +1,9 @@
+"""Editing an image turn after turn: load an editor, start a session, edit, go back.
+
+`load_editor("W").start("cat.png").edit("make the background blue").save("blue.png")`
+"""
+
+from anchoredit_jax.session.edit_session import EditSession, Turn
+from anchoredit_jax.session.editor import Editor, load_editor
+
+__all__ = ["EditSession", "Editor", "Turn", "load_editor"]

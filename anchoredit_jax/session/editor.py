@@ -1,0 +1,198 @@
+"""An editor: weights, codec, text encoder, settings, and their compiled programs."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from anchoredit_jax import turn
+from anchoredit_jax.data.images import Source, decode_image, fit_image
+from anchoredit_jax.diffusion.samplers import SamplerConfig
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.memory import MemoryConfig
+from anchoredit_jax.models.codec import Codec, make_codec
+from anchoredit_jax.models.text import TextEncoder, make_text_encoder
+
+if TYPE_CHECKING:
+    from anchoredit_jax.checkpoint.lineage import Lineage
+    from anchoredit_jax.config import RunConfig
+    from anchoredit_jax.session.edit_session import EditSession
+
+SHIPPED = Path(__file__).parents[1] / "assets"
+
+
+class Programs(NamedTuple):
+    """What is compiled, once for all turns of all sessions of an editor.
+
+    Drawing and committing are two programs, so that a saved session, which holds
+    latents, gets the memory back by the very same commits, equal in every bit.
+
+    Attributes:
+      start: (params, source [B, h, w, C], text [B, S, Dt]) -> memory.
+      draw: (params, memory, text [B, S, Dt], keys [B], shape (h, w, C)) ->
+        latents [B, h, w, C].
+      commit: (params, memory, latents [B, h, w, C], text [B, S, Dt]) -> memory.
+    """
+
+    start: Callable
+    draw: Callable
+    commit: Callable
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Editor:
+    """Everything that sessions share. Make one with `load_editor`.
+
+    Attributes:
+      params: the transformer's parameters.
+      run: the configuration that they were trained with.
+      codec, text: image codec and text encoder.
+      memory, sampler: what a session remembers, and how a frame is drawn.
+      lineage: where the weights come from, None if unknown.
+      checkpoint: path that was loaded, None for the shipped weights.
+      weights: which of the checkpoint's weights, "ema" or "params".
+      max_turns: longest session; needed, and used, with a full history only.
+
+    Raises:
+      UserError: parts or settings that do not fit each other.
+    """
+
+    params: Any
+    run: "RunConfig"
+    codec: Codec
+    text: TextEncoder
+    memory: MemoryConfig
+    sampler: SamplerConfig
+    lineage: "Lineage | None" = None
+    checkpoint: str | None = None
+    weights: str = "ema"
+    max_turns: int | None = None
+
+    def __post_init__(self):
+        model = self.run.model
+        for what, ours, theirs in (
+            ("latent channels", self.codec.channels, model.channels),
+            ("text embedding width", self.text.dim, model.text_dim),
+        ):
+            if ours != theirs:
+                raise UserError(f"{what}: {ours} are made, the model expects {theirs}")
+        multiple = self.codec.stride * model.patch
+        for side in self.size:
+            if side % multiple or side < multiple:
+                near = max(round(side / multiple), 1) * multiple
+                raise UserError(
+                    f"image side {side} must be a multiple of {multiple} (codec stride "
+                    f"{self.codec.stride} x patch {model.patch}); the nearest is {near}"
+                )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the model's images."""
+        return self.run.data.size, self.run.data.size
+
+    @functools.cached_property
+    def programs(self) -> Programs:
+        """The compiled programs; parameters are arguments, settings are constants."""
+        model, memory, sampler = self.run.model, self.memory, self.sampler
+        null = jnp.asarray(self.text.encode([""])[0])
+        frames = None if self.max_turns is None else self.max_turns + 1
+
+        @jax.jit
+        def start(params, source, text):
+            return turn.start_memory(
+                model, params, source, text, null, memory, sampler, frames
+            )
+
+        @functools.partial(jax.jit, static_argnames="shape")
+        def draw(params, memory, text, keys, shape):
+            # The commit inside is not used, so it is not compiled.
+            return turn.generate_turn(
+                model, params, memory, text, null, keys, shape, sampler
+            )[0]
+
+        @jax.jit
+        def commit(params, memory, latents, text):
+            return turn.commit_frame(
+                model, params, memory, latents, text, null, sampler
+            )
+
+        return Programs(start, draw, commit)
+
+    def start(self, image: Source, seed: int = 0) -> "EditSession":
+        """A new session on `image`, see `data.images` for what is accepted.
+
+        Args:
+          seed: of all turns of the session that are not given one of their own.
+
+        Raises:
+          UserError: the image cannot be decoded, or the seed is out of range.
+        """
+        from anchoredit_jax.session.edit_session import EditSession
+
+        pixels, crop = fit_image(decode_image(image), self.size)
+        return EditSession.from_pixels(self, pixels, crop, seed)
+
+    def with_settings(
+        self,
+        memory: MemoryConfig | None = None,
+        sampler: SamplerConfig | None = None,
+        max_turns: int | None = None,
+    ) -> "Editor":
+        """The same weights with other settings; None keeps what is there.
+
+        Gives this very editor, and its compiled programs, where nothing changes.
+        """
+        memory = self.memory if memory is None else memory
+        sampler = self.sampler if sampler is None else sampler
+        max_turns = self.max_turns if max_turns is None else max_turns
+        if memory.window is not None:
+            max_turns = None
+        given = (memory, sampler, max_turns)
+        if given == (self.memory, self.sampler, self.max_turns):
+            return self
+        return dataclasses.replace(
+            self, memory=memory, sampler=sampler, max_turns=max_turns
+        )
+
+
+def load_editor(
+    path: str | os.PathLike | None = None,
+    weights: str = "ema",
+    memory: MemoryConfig | None = None,
+    sampler: SamplerConfig | None = None,
+    max_turns: int | None = None,
+) -> Editor:
+    """An editor from trained weights.
+
+    Args:
+      path: a weights file or folder, a stage's folder, a checkpoints folder or one
+        step's folder; None: the toy weights that come with the package.
+      weights: "ema" or "params".
+      memory, sampler: settings; None: those that the weights were trained for.
+      max_turns: longest session, for a full history (`memory.window` None) only.
+
+    Raises:
+      UserError: nothing to load at `path`, or settings that do not fit.
+    """
+    from anchoredit_jax.checkpoint.assets import load_weights
+
+    loaded = load_weights(SHIPPED if path is None else path, weights)
+    run = loaded.run
+    memory = run.memory if memory is None else memory
+    return Editor(
+        params=loaded.params,
+        run=run,
+        codec=make_codec(run.codec),
+        text=make_text_encoder(run.text),
+        memory=memory,
+        sampler=run.sampler if sampler is None else sampler,
+        lineage=loaded.lineage,
+        checkpoint=None if path is None else os.path.abspath(path),
+        weights=weights,
+        max_turns=max_turns if memory.window is None else None,
+    )

@@ -1,0 +1,113 @@
+"""A session's results as a folder of pictures; it appears whole or not at all.
+
+turn_00.png .. turn_NN.png    the source as the model sees it, then every turn, all
+                              at the size of the crop in the source
+model_size/turn_NN.png        the same at the model's size
+contact_sheet.png             all turns with their instructions
+session.json                  all that is needed to repeat the session
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.session.contact_sheet import draw_contact_sheet
+from anchoredit_jax.session.edit_session import EditSession
+
+_OURS = re.compile(r"turn_\d+\.png|contact_sheet\.png|session\.json|model_size")
+
+
+def check_target(out: str | os.PathLike) -> Path:
+    """Refuse, before any work is done, a folder that cannot be written in the end.
+
+    An earlier result there will be replaced; a folder that holds anything else is left
+    alone.
+
+    Raises:
+      UserError: `out` is a file, holds other files, or cannot be made.
+    """
+    out = Path(out)
+    if out.is_dir():
+        others = sorted(p.name for p in out.iterdir() if not _OURS.fullmatch(p.name))
+        if others:
+            raise UserError(
+                f"folder {str(out)!r} holds other files ({others[0]!r}): choose a new "
+                "folder for the result"
+            )
+    elif out.exists() or out.is_symlink():
+        raise UserError(f"{str(out)!r} exists and is not a folder")
+    ancestor = out.absolute().parent
+    while not ancestor.exists():
+        ancestor = ancestor.parent
+    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
+        raise UserError(f"folder {str(out)!r} cannot be made in {str(ancestor)!r}")
+    return out
+
+
+def write_result(
+    out: str | os.PathLike, session: EditSession, extra: Mapping[str, Any]
+) -> Path:
+    """Write the folder beside its place, then move it there.
+
+    Args:
+      extra: JSON values that `session.json` holds beside the session's record.
+
+    Raises:
+      UserError: see `check_target`, or the disk refuses.
+    """
+    out = check_target(out).resolve()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True
+        ) as scratch:
+            made = Path(scratch) / "new"
+            _fill(made, session, extra)
+            _swap(made, out, Path(scratch) / "old")
+    except OSError as error:
+        raise UserError(f"folder {str(out)!r} cannot be written: {error}") from error
+    return out
+
+
+def describe_image(path: str | os.PathLike) -> dict[str, Any]:
+    """Where an image was, and which one it was."""
+    data = Path(path).read_bytes()
+    return {"path": os.fspath(path), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _swap(new: Path, place: Path, old: Path) -> None:
+    """Move `new` to its place; what stood there goes to `old`, or stays on failure."""
+    replaces = place.exists()
+    if replaces:
+        place.rename(old)
+    try:
+        new.rename(place)
+    except OSError:
+        if replaces:
+            old.rename(place)
+        raise
+
+
+def _fill(folder: Path, session: EditSession, extra: Mapping[str, Any]) -> None:
+    (folder / "model_size").mkdir(parents=True)
+    captions = []
+    digits = max(2, len(str(session.turn)))
+    for turn in session.history:
+        name = f"turn_{turn.number:0{digits}d}.png"
+        turn.image.save(folder / name)
+        turn.model_image.save(folder / "model_size" / name)
+        instruction = (turn.instruction or "").strip() or "(no instruction)"
+        captions.append(f"{turn.number}. {instruction}" if turn.number else "source")
+    frames = [turn.pixels for turn in session.history]
+    draw_contact_sheet(frames, captions).save(folder / "contact_sheet.png")
+    record = {**session.record(), **extra, "jax": jax.__version__}
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    (folder / "session.json").write_text(text, encoding="utf-8")

@@ -1,0 +1,137 @@
+"""Stage 3a: consistency distillation of a guided many-step teacher (design 3.5).
+
+At point i of a dense grid the student's x_0 must equal the EMA's x_0 at point i + 1,
+which the frozen teacher reaches by one guided Euler step. Student, EMA and teacher each
+remember the ground-truth history with their own weights.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from anchoredit_jax import randomness, turn
+from anchoredit_jax.diffusion import losses, samplers, schedule
+from anchoredit_jax.randomness import Purpose
+from anchoredit_jax.stages import causal_forcing, distill
+from anchoredit_jax.stages import step as steps
+
+PARENTS = ("causal_forcing",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What this stage adds to the shared settings.
+
+    Attributes:
+      grid_steps, shift: the dense grid N and its shift.
+      guidance: of the teacher, in the one convention v_u + g (v_c - v_u).
+      edit_weight, edit_threshold: as in `SequenceLossConfig`.
+      memory_policies, position_gap, gap_probability: as in causal forcing.
+    """
+
+    grid_steps: int = 48
+    shift: float = 5.0
+    guidance: float = 3.0
+    edit_weight: float = 0.0
+    edit_threshold: float = 0.05
+    memory_policies: tuple[tuple[int, int], ...] = ()
+    position_gap: int = 0
+    gap_probability: float = 0.5
+
+
+def init_state(run, parent) -> steps.TrainState:
+    """Student, EMA and teacher all start as the parent's averaged parameters."""
+    teacher = jax.tree.map(jnp.copy, parent["ema"])
+    return steps.init_train_state(parent["ema"], run.optimizer, teacher=teacher)
+
+
+def loss_fn(run, params, state, batch):
+    """(errors [B], weights [B], metrics) of one batch."""
+    options, latents = run.options, batch["latents"]
+    size, frames, *shape = latents.shape
+    root = randomness.stage_key(run.seed, run.stage)
+
+    def keys(purpose):
+        return randomness.sample_keys(root, state.step, batch["id"], purpose)
+
+    turns = randomness.uniforms(keys(Purpose.TARGET_TURN)) * (frames - 1)
+    history = distill.History(
+        target=1 + jnp.int32(turns),
+        visibility=causal_forcing.draw_visibility(keys(Purpose.MEMORY_POLICY), options),
+        positions=causal_forcing.draw_positions(
+            keys(Purpose.POSITION_GAP), frames, options
+        ),
+    )
+    point = jnp.int32(
+        randomness.uniforms(keys(Purpose.GRID_POINT)) * options.grid_steps
+    )
+    noise = randomness.normals(keys(Purpose.NOISE), tuple(shape))
+    predicted, goal = consistency_pair(
+        run, params, state.ema, state.teacher, batch, history, point, noise
+    )
+    errors = jnp.mean(jnp.square(predicted - goal), axis=(1, 2, 3))
+    metrics = {"plain": jnp.mean(errors)}
+    if options.edit_weight:
+        changed = losses.changed_tokens(
+            latents, latents[:, :-1], run.model.patch, options.edit_threshold
+        )
+        changed = distill.frame(changed, history.target)[:, None]
+        edit = losses.edit_errors(predicted[:, None], goal[:, None], changed)[:, 0]
+        metrics["edit"] = jnp.mean(edit)
+        errors = errors + options.edit_weight * edit
+    return errors, distill.frame(batch["frame_valid"], history.target), metrics
+
+
+def consistency_pair(run, params, ema, teacher, batch, history, point, noise):
+    """(student's x_0 at the point, EMA's x_0 at the next), each [B, h, w, C].
+
+    Args:
+      history: the target turns and what they see.
+      point: int32 [B], index into the grid.
+      noise: [B, h, w, C].
+    """
+    options = run.options
+    latents, text = batch["latents"], batch["text"]
+    grid = jnp.asarray(schedule.make_sigmas(options.grid_steps, options.shift))
+    grid = jnp.append(grid, jnp.float32(0))
+    sigma, following = grid[point], grid[point + 1]
+    prompt = distill.frame(text, history.target - 1)
+    noised = schedule.add_noise(distill.frame(latents, history.target), noise, sigma)
+
+    def velocity_of(weights, prompts, repeat=1):
+        view = distill.history_view(run, weights, latents, text, history)
+        if repeat > 1:  # both prompts beside the same, conditional, history
+            view = jax.tree.map(lambda x: x, view).replace(
+                keys=jnp.concatenate([view.keys] * repeat, 1),
+                values=jnp.concatenate([view.values] * repeat, 1),
+                valid=jnp.concatenate([view.valid] * repeat),
+                positions=jnp.concatenate([view.positions] * repeat),
+                next_position=jnp.concatenate([view.next_position] * repeat),
+            )
+        return turn.beside_memory(run.model, weights, view, prompts)
+
+    def x0(velocity, x, at):
+        return schedule.velocity_to_x0(x, velocity(x, at * schedule.TIMESTEPS), at)
+
+    guided = options.guidance != 1.0
+    prompts = jnp.concatenate([prompt, jnp.zeros_like(prompt)]) if guided else prompt
+    direction = velocity_of(teacher, prompts, 2 if guided else 1)
+    if guided:
+        both = direction(
+            jnp.concatenate([noised] * 2),
+            jnp.concatenate([sigma] * 2) * schedule.TIMESTEPS,
+        )
+        direction = samplers.guide(*jnp.split(both, 2), options.guidance)
+    else:
+        direction = direction(noised, sigma * schedule.TIMESTEPS)
+    stepped = schedule.euler_step(noised, direction, sigma, following)
+    goal = x0(velocity_of(ema, prompt), stepped, following)
+    predicted = x0(velocity_of(params, prompt), noised, sigma)
+    return predicted, jax.lax.stop_gradient(goal)
+
+
+def make_train_step(run):
+    """(state, batch) -> (state, metrics), compiled, donating the state."""
+    return steps.make_simple_step(functools.partial(loss_fn, run), run.optimizer)

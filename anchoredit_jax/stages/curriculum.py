@@ -1,0 +1,71 @@
+"""All stages in order, each starting from the one before."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from anchoredit_jax.checkpoint import assets, manager
+from anchoredit_jax.config import RunConfig
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.stages.loop import StageResult, run_stage, stage_folder
+from anchoredit_jax.stages.metrics_log import read_metrics
+from anchoredit_jax.strict import unknown_name
+
+
+def run_curriculum(
+    runs: Sequence[RunConfig],
+    workdir: str | Path,
+    until: str | None = None,
+    *,
+    quiet: bool = False,
+) -> dict[str, StageResult]:
+    """Run every stage of `runs` in `workdir` that is not finished, in that order.
+
+    Prints one line per stage: how its loss fell, and where its checkpoint is.
+
+    Args:
+      until: the last stage to run; None is the last of `runs`.
+
+    Raises:
+      UserError: as `run_stage`; an unknown `until`; or a stage in `workdir` that began
+        from a checkpoint of its parent which is not the parent's last one any more.
+    """
+    names = [run.stage for run in runs]
+    if until is not None and until not in names:
+        raise UserError(unknown_name(f"stage '{until}'", until, names))
+    last = names.index(until) if until is not None else len(names) - 1
+    results: dict[str, StageResult] = {}
+    parent: Path | None = None
+    for run in runs[: last + 1]:
+        folder = stage_folder(workdir, run.stage)
+        if parent is not None:
+            _check_not_stale(folder, parent, run.stage)
+        result = run_stage(run, workdir, parent, quiet=quiet)
+        results[run.stage] = result
+        print(_summary(run.stage, folder, result), flush=True)
+        parent = result.checkpoint
+    return results
+
+
+def _check_not_stale(folder: Path, parent: Path, stage: str) -> None:
+    step = manager.latest_step(folder / "checkpoints")
+    if step is None:
+        return
+    lineage = assets.parent_of(manager.read_meta(folder / "checkpoints" / str(step)))
+    meta = manager.read_meta(parent)
+    if lineage is None or (lineage.stage, lineage.step) != (
+        meta["stage"],
+        meta["step"],
+    ):
+        began = f"{lineage.stage} at step {lineage.step}" if lineage else "scratch"
+        raise UserError(
+            f"{folder} began from {began}, but {meta['stage']} is at step "
+            f"{meta['step']} now: delete {folder} to train {stage} anew, or use "
+            "another --workdir"
+        )
+
+
+def _summary(stage: str, folder: Path, result: StageResult) -> str:
+    rows = read_metrics(folder / "metrics.jsonl")
+    fall = f"loss {rows[0]['loss']:.4f} -> {rows[-1]['loss']:.4f}" if rows else ""
+    how = "" if result.metrics else " (finished before)"
+    return f"{stage}: step {result.step}{how}, {fall}"

@@ -1,0 +1,103 @@
+"""What the two distillation stages share: target turns, histories, scores."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from anchoredit_jax import memory as memories
+from anchoredit_jax import turn
+from anchoredit_jax.diffusion import samplers, schedule
+from anchoredit_jax.memory import MemoryView
+from anchoredit_jax.models.transformer import Transformer
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """Who sees what, in one batch of target turns.
+
+    Attributes:
+      target: int32 [B], k: the frame that is generated; frames < k are its history.
+      visibility, positions: as in a sequence forward.
+    """
+
+    target: jax.Array
+    visibility: memories.FrameVisibility
+    positions: jax.Array
+
+
+def frame(sequence: jax.Array, index: jax.Array) -> jax.Array:
+    """sequence[b, index[b]]: [B, T, ...] -> [B, ...]."""
+    return jax.vmap(lambda x, i: x[i])(sequence, index)
+
+
+def history_view(run, params, latents, text, history: History) -> MemoryView:
+    """The memory of frames 0..k-1 made with `params`, without gradient."""
+    frames = latents.shape[1]
+    keys, values = jax.lax.stop_gradient(
+        turn.remember_sequence(
+            run.model, params, latents, text, history.visibility, history.positions
+        )
+    )
+    size = latents.shape[0]
+    index = jnp.arange(frames)[None]
+    seen = jnp.broadcast_to(
+        history.visibility.table(frames)[None], (size, frames, frames)
+    )
+    policy = history.visibility.sample_table(frames)
+    if policy is not None:
+        seen = seen & policy
+    valid = frame(seen, history.target) & (index < history.target[:, None])
+    positions = jnp.broadcast_to(history.positions, (size, frames))
+    return MemoryView(keys, values, valid, positions, frame(positions, history.target))
+
+
+def few_step(sampler_sigmas, velocity, noise, last_step):
+    """The first `last_step` few-step steps: the noised input of step `last_step`.
+
+    Args:
+      sampler_sigmas: float32 [steps].
+      velocity: (x [B, ...], timesteps [B]) -> v.
+      noise: [steps, B, ...], noise[0] starts, noise[i] re-noises for step i.
+      last_step: traced int32: which step comes next.
+    """
+    sigmas = jnp.asarray(sampler_sigmas)
+
+    def step(index, x):
+        sigma = jnp.full(x.shape[:1], sigmas[index])
+        x0 = schedule.velocity_to_x0(x, velocity(x, sigma * schedule.TIMESTEPS), sigma)
+        return schedule.add_noise(
+            x0, noise[index + 1], jnp.full(x.shape[:1], sigmas[index + 1])
+        )
+
+    return jax.lax.fori_loop(0, last_step, step, noise[0])
+
+
+def sequence_x0(run, params, noised, timesteps, text, target, guidance=1.0):
+    """x_0 of frame `target` (int32 scalar) from a whole-sequence causal forward.
+
+    Args:
+      noised: [B, T, h, w, C]; only frame `target` is noised.
+      timesteps: [B, T].
+      guidance: 1 for none; else guided against the null instruction for all turns.
+    """
+    apply = functools.partial(Transformer(run.model).apply, {"params": params})
+    if guidance == 1.0:
+        velocity = apply(noised, timesteps, text)
+    else:
+        both = apply(
+            jnp.concatenate([noised, noised]),
+            jnp.concatenate([timesteps, timesteps]),
+            jnp.concatenate([text, jnp.zeros_like(text)]),
+        )
+        velocity = samplers.guide(*jnp.split(both, 2), guidance)
+    sigma = jnp.take(timesteps, target, axis=1) / schedule.TIMESTEPS
+    return schedule.velocity_to_x0(
+        jnp.take(noised, target, axis=1), jnp.take(velocity, target, axis=1), sigma
+    )
+
+
+def draw_turn(key, turns: int) -> jax.Array:
+    """A target turn 1..turns that the whole batch shares, int32."""
+    return jax.random.randint(key, (), 1, turns + 1)

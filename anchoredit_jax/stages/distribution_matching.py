@@ -1,0 +1,252 @@
+"""Stage 3b: distribution matching distillation to a few steps (design 3.5).
+
+The generator rolls out its own history turn by turn, exactly as editing does. Its last
+frame is pulled along (fake score - real score): the real score is the frozen, guided
+teacher, the fake score a critic that learns to denoise the generator's own frames. The
+critic is updated every step, the generator every `critic_ratio`-th.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from anchoredit_jax import memory as memories
+from anchoredit_jax import randomness, turn
+from anchoredit_jax.diffusion import losses, schedule
+from anchoredit_jax.diffusion.samplers import SamplerConfig
+from anchoredit_jax.randomness import Purpose
+from anchoredit_jax.stages import distill
+from anchoredit_jax.stages import step as steps
+from anchoredit_jax.stages.optimizer import OptimizerConfig
+from anchoredit_jax.stages.rollout import generate_history, sequence_noise
+
+PARENTS = ("consistency",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What this stage adds to the shared settings.
+
+    Attributes:
+      sampler_steps, sampler_shift: the generator's few-step schedule.
+      guidance: of the real score, v_u + g (v_c - v_u) (reference g = 6 is ours 7).
+      critic_ratio: critic updates per generator update.
+      critic_learning_rate: constant.
+      score_minimum, score_maximum, score_shift: range of the timesteps at which the
+        scores are compared.
+    """
+
+    sampler_steps: int = 4
+    sampler_shift: float = 1.0
+    guidance: float = 7.0
+    critic_ratio: int = 5
+    critic_learning_rate: float = 1e-4
+    score_minimum: float = 20.0
+    score_maximum: float = 980.0
+    score_shift: float = 1.0
+
+
+def init_state(run, parent) -> steps.TrainState:
+    """Generator from the parent's average; real score and critic from its teacher."""
+    teacher = jax.tree.map(jnp.copy, parent["teacher"])
+    critic = jax.tree.map(jnp.copy, parent["teacher"])
+    optimizer = steps.make_optimizer(critic_optimizer(run))
+    return steps.init_train_state(
+        parent["ema"],
+        run.optimizer,
+        teacher=teacher,
+        critic=critic,
+        critic_opt_state=optimizer.init(critic),
+    )
+
+
+def critic_optimizer(run) -> OptimizerConfig:
+    """The generator's settings at the critic's own, constant rate."""
+    return dataclasses.replace(
+        run.optimizer,
+        learning_rate=run.options.critic_learning_rate,
+        schedule="constant",
+    )
+
+
+def generator_sampler(run) -> SamplerConfig:
+    return SamplerConfig(
+        steps=run.options.sampler_steps, shift=run.options.sampler_shift
+    )
+
+
+def _draws(run, state, batch, purposes):
+    """What both updates draw: keys, the target turn, few-step noise, score level."""
+    noise_for, renoise_for, level_for = purposes
+    options, latents = run.options, batch["latents"]
+    frames = latents.shape[1]
+    root = randomness.stage_key(run.seed, run.stage)
+
+    def keys(purpose):
+        return randomness.sample_keys(root, state.step, batch["id"], purpose)
+
+    target = distill.draw_turn(
+        jax.random.fold_in(
+            randomness.step_key(root, state.step, Purpose.TARGET_TURN), int(noise_for)
+        ),
+        frames - 1,
+    )
+    rollout = sequence_noise(
+        keys(renoise_for), frames, options.sampler_steps, latents.shape[2:]
+    )
+    u = schedule.shift_sigma(randomness.uniforms(keys(level_for)), options.score_shift)
+    level = jnp.clip(
+        u * schedule.TIMESTEPS, options.score_minimum, options.score_maximum
+    )
+    noise = randomness.normals(keys(noise_for), latents.shape[2:])
+    return root, target, rollout, level, noise
+
+
+def generator_loss(run, params, state, batch):
+    """(errors [B], weights [B], metrics) of the generator."""
+    root, target, rollout, level, noise = _draws(
+        run,
+        state,
+        batch,
+        (Purpose.SCORE_NOISE, Purpose.RENOISE, Purpose.SCORE_TIMESTEP),
+    )
+    step = jax.random.randint(
+        randomness.step_key(root, state.step, Purpose.GRID_POINT),
+        (), 0, run.options.sampler_steps,
+    )  # fmt: skip
+    x0, sequence = last_step_x0(run, params, batch, target, step, rollout)
+    errors, gradient = matching_loss(
+        run, state.teacher, state.critic, batch, x0, sequence, target, level, noise
+    )
+    metrics = {"matching": jnp.mean(errors), "gradient": jnp.mean(jnp.abs(gradient))}
+    return errors, jnp.take(batch["frame_valid"], target, axis=1), metrics
+
+
+def last_step_x0(run, params, batch, target, step, noise):
+    """x_0 of frame k with the gradient of one denoising step only.
+
+    Args:
+      target: k, traced int32.
+      step: traced int32; `step` gradient-free steps come first.
+      noise: [T, steps, B, h, w, C].
+
+    Returns:
+      (x_0 [B, h, w, C], sequence [B, T, ...] of source and generated history).
+    """
+    frozen = jax.lax.stop_gradient(params)
+    sampler = generator_sampler(run)
+    sequence, memory = generate_history(run, frozen, batch, sampler, target - 1, noise)
+    view = memories.view(memory)
+    prompt = jnp.take(batch["text"], target - 1, axis=1)
+    grad_free = turn.beside_memory(run.model, frozen, view, prompt)
+    noised = distill.few_step(sampler.sigmas, grad_free, noise[target], step)
+    noised = jax.lax.stop_gradient(noised)
+    sigma = jnp.full(noised.shape[:1], jnp.asarray(sampler.sigmas)[step])
+    velocity = turn.beside_memory(run.model, params, view, prompt)
+    x0 = schedule.velocity_to_x0(
+        noised, velocity(noised, sigma * schedule.TIMESTEPS), sigma
+    )
+    return x0, sequence
+
+
+def matching_loss(run, teacher, critic, batch, x0, sequence, target, level, noise):
+    """(loss [B], normalised gradient [B, h, w, C]) of frame k's x_0.
+
+    Args:
+      level: timesteps [B] at which the scores are compared.
+      noise: [B, h, w, C].
+    """
+    noised, timesteps = renoise(
+        sequence, jax.lax.stop_gradient(x0), target, level, noise
+    )
+    text = batch["text"]
+    real = distill.sequence_x0(
+        run, teacher, noised, timesteps, text, target, run.options.guidance
+    )
+    fake = distill.sequence_x0(run, critic, noised, timesteps, text, target)
+    return losses.distribution_matching(x0, real, fake)
+
+
+def renoise(sequence, x0, target, level, noise):
+    """The sequence with frame k = x_0 noised to `level`, all other frames clean."""
+    noised = schedule.add_noise(x0, noise, level / schedule.TIMESTEPS)
+    is_target = jnp.arange(sequence.shape[1]) == target
+    mask = is_target[None, :, None, None, None]
+    timesteps = jnp.where(is_target[None], level[:, None], 0.0)
+    return jnp.where(mask, noised[:, None], sequence), timesteps
+
+
+def critic_loss(run, critic, state, batch):
+    """(errors [B], weights [B], metrics): denoising the generator's own frames."""
+    _, target, rollout, level, noise = _draws(
+        run,
+        state,
+        batch,
+        (Purpose.CRITIC_NOISE, Purpose.ROLLOUT, Purpose.CRITIC_TIMESTEP),
+    )
+    generated, _ = generate_history(
+        run, state.params, batch, generator_sampler(run), target, rollout
+    )
+    generated = jax.lax.stop_gradient(generated)
+    errors = denoising_loss(run, critic, batch, generated, target, level, noise)
+    return errors, jnp.take(batch["frame_valid"], target, axis=1), {}
+
+
+def denoising_loss(run, critic, batch, generated, target, level, noise):
+    """Velocity error [B] of the critic on frame k of a generated sequence."""
+    x0 = jnp.take(generated, target, axis=1)
+    noised, timesteps = renoise(generated, x0, target, level, noise)
+    predicted = distill.sequence_x0(
+        run, critic, noised, timesteps, batch["text"], target
+    )
+    velocity = schedule.x0_to_velocity(
+        jnp.take(noised, target, axis=1), predicted, level / schedule.TIMESTEPS
+    )
+    return jnp.mean(jnp.square(velocity - (noise - x0)), axis=(1, 2, 3))
+
+
+def make_train_step(run):
+    """(state, batch) -> (state, metrics): generator when due, then critic."""
+    optimizer, accumulate = run.optimizer, run.optimizer.accumulate
+    critic_config = critic_optimizer(run)
+
+    def update_generator(state, batch):
+        loss, metrics, grads = steps.gradients(
+            functools.partial(generator_loss, run),
+            state.params,
+            state,
+            batch,
+            accumulate,
+        )
+        params, opt_state, norms = steps.update(
+            optimizer, grads, state.opt_state, state.params
+        )
+        updates = state.step // run.options.critic_ratio
+        ema = steps.update_ema(state.ema, params, updates, optimizer.ema)
+        state = state.replace(params=params, opt_state=opt_state, ema=ema)
+        return state, {"loss": loss, **metrics, **norms}
+
+    def step(state: steps.TrainState, batch: dict):
+        shapes = jax.eval_shape(update_generator, state, batch)[1]
+        due = state.step % run.options.critic_ratio == 0
+        state, metrics = jax.lax.cond(
+            due,
+            lambda: update_generator(state, batch),
+            lambda: (state, jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan), shapes)),
+        )
+        critic_loss_value, _, grads = steps.gradients(
+            functools.partial(critic_loss, run), state.critic, state, batch, accumulate
+        )
+        critic, critic_opt_state, _ = steps.update(
+            critic_config, grads, state.critic_opt_state, state.critic
+        )
+        state = state.replace(
+            step=state.step + 1, critic=critic, critic_opt_state=critic_opt_state
+        )
+        # Steps without a generator update have no generator metrics: NaN, not 0.
+        generator = {f"generator_{name}": value for name, value in metrics.items()}
+        return state, {"loss": critic_loss_value, **generator}
+
+    return jax.jit(step, donate_argnums=0)

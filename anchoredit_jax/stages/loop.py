@@ -1,0 +1,354 @@
+"""The training loop that every stage runs in: resume, step, log, checkpoint, stop.
+
+Layout of a workdir: `W/<stage>/` with `config.json`, `metrics.jsonl`, `tensorboard/`
+and `checkpoints/<step>/`. The batch and every draw of step s are functions of the
+configuration and s alone (design 4), so a run goes on from a checkpoint bit for bit as
+if it had never been interrupted.
+"""
+
+import contextlib
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anchoredit_jax.checkpoint import assets, manager
+from anchoredit_jax.checkpoint.assets import Weights
+from anchoredit_jax.checkpoint.lineage import Lineage, check_parent
+from anchoredit_jax.config import RunConfig, differing_keys
+from anchoredit_jax.errors import UserError, exit_on_user_error
+from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages.metrics_log import MetricsLog, progress_bar
+from anchoredit_jax.stages.stopping import Stopped, StopRequest, stop_requests
+
+# Sections of a configuration that may change between two runs of the same workdir.
+RESUMABLE = ("loop.",)
+# Model fields in which a stage may differ from the checkpoint it starts from: they say
+# how to compute, not what; all others belong to the weights.
+COMPUTE_ONLY = tuple(
+    f"model.{name}" for name in ("attention", "dtype", "init", "remat", "scan_unroll")
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+    """How long a stage runs and how often it reports.
+
+    Attributes:
+      steps: optimizer steps of the stage.
+      log_every: steps between two fetches of the metrics; each row of metrics.jsonl
+        is the mean over the steps since the last.
+      checkpoint_every: steps between two checkpoints; the last step is always saved.
+      keep: how many of the latest checkpoints stay; None keeps all.
+    """
+
+    steps: int = 1000
+    log_every: int = 20
+    checkpoint_every: int = 200
+    keep: int | None = 2
+
+    def __post_init__(self):
+        for name in ("steps", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"loop.{name} must be 1 or more")
+        if self.keep is not None and self.keep < 1:
+            raise UserError("loop.keep must be 1 or more, or none for all")
+
+
+class DivergedError(RuntimeError):
+    """A loss is no longer finite; the last checkpoint is from before that."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StageResult:
+    """What `run_stage` leaves behind.
+
+    Attributes:
+      step: the last committed step.
+      checkpoint: its folder.
+      metrics: the last row of metrics; empty where no step was left to do.
+      resumed: the step that this call started from, 0 for a fresh run.
+    """
+
+    step: int
+    checkpoint: Path
+    metrics: dict[str, float]
+    resumed: int
+
+
+def run_stage(
+    run: RunConfig,
+    workdir: str | Path,
+    parent: str | Path | Weights | None = None,
+    *,
+    quiet: bool = False,
+) -> StageResult:
+    """Train `run.stage` in `workdir/<stage>` up to `run.loop.steps`.
+
+    Goes on at the last committed step where there is one. SIGTERM and Ctrl-C save the
+    current step first and raise `Stopped`.
+
+    Args:
+      parent: checkpoint or bundle of the stage before; None looks for the allowed
+        parent stages in `workdir`. Not read when the run is resumed.
+      quiet: no progress bar.
+
+    Raises:
+      UserError: nothing is written: unknown or unfit parent, a workdir that holds a
+        run of another configuration, or a file in the workdir's place.
+      DivergedError: a loss became NaN or infinite.
+      Stopped: a signal asked for it.
+    """
+    stage = STAGES[run.stage]
+    folder = stage_folder(workdir, run.stage)
+    checkpoints = folder / "checkpoints"
+    start = manager.latest_step(checkpoints)
+    if start is None:
+        weights, trees = find_parent(run, workdir, parent)
+        lineage = weights.lineage if weights else None
+        state = init_state(run, trees)
+        start = 0
+    else:
+        meta = manager.read_meta(checkpoints / str(start))
+        check_resumable(run, folder, RunConfig.from_json(meta["config"]))
+        lineage = assets.parent_of(meta)
+        check_same_parent(run.stage, lineage, parent)
+        if start >= run.loop.steps:
+            return StageResult(start, checkpoints / str(start), {}, start)
+        state = restore_state(run, checkpoints / str(start))
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_text(folder / "config.json", run.to_json() + "\n")
+    with (
+        stop_requests() as stop,
+        contextlib.closing(manager.open_manager(checkpoints, run.loop.keep)) as saver,
+        MetricsLog(folder, start) as log,
+        progress_bar(run.stage, start, run.loop.steps, quiet) as bar,
+        contextlib.closing(_batches(run, start)) as batches,
+    ):
+        loop = _Loop(run, lineage, saver, log, bar, start)
+        step = loop.train(stage.make_train_step(run), state, batches, stop)
+        saver.wait_until_finished()
+    if stop.received is not None:
+        raise Stopped(stop.received, run.stage, step)
+    return StageResult(step, checkpoints / str(step), loop.last_row, start)
+
+
+@dataclasses.dataclass
+class _Loop:
+    """The mutable bookkeeping of one run: what is not yet fetched, written or saved."""
+
+    run: RunConfig
+    lineage: Lineage | None
+    saver: Any
+    log: MetricsLog
+    bar: Any
+    saved: int
+    pending: list[dict[str, jax.Array]] = dataclasses.field(default_factory=list)
+    last_row: dict[str, float] = dataclasses.field(default_factory=dict)
+    clock: tuple[float, int] | None = None  # (seconds, step) of the last fetch
+
+    def train(
+        self, train_step: Any, state: Any, batches: Iterator[Any], stop: StopRequest
+    ) -> int:
+        """Step until the end or a stop request; returns the last committed step."""
+        lengths, step = self.run.loop, self.saved
+        while step < lengths.steps and stop.received is None:
+            batch = jax.device_put(next(batches), manager.default_sharding())
+            with jax.transfer_guard("disallow"):
+                state, metrics = train_step(state, batch)
+            step += 1
+            self.pending.append(metrics)
+            self.bar.update()
+            if self.clock is None:  # the first step compiles: no measure of speed
+                jax.block_until_ready(metrics)
+                self.clock = (time.monotonic(), step)
+            if step % lengths.checkpoint_every == 0 or step == lengths.steps:
+                self.save(step, state)
+            elif step % lengths.log_every == 0:
+                self.report(step)
+        if step > self.saved:
+            self.save(step, state)
+        return step
+
+    def report(self, step: int) -> None:
+        """Fetch the metrics since the last row, check them, write their mean.
+
+        A metric that is NaN at some steps (one that does not apply to them) is
+        averaged over the others; the loss has to be finite at every step.
+        """
+        fetched = jax.device_get(self.pending)
+        first = step - len(fetched) + 1
+        for at, metrics in enumerate(fetched, first):
+            if not np.isfinite(metrics["loss"]):
+                raise DivergedError(
+                    f"stage {self.run.stage}: the loss is {metrics['loss']} at step "
+                    f"{at}; last checkpoint: step {self.saved}. Lower the learning "
+                    "rate, or look at the data of that step"
+                )
+        row = {}
+        for name in sorted({name for metrics in fetched for name in metrics}):
+            values = np.array([metrics.get(name, np.nan) for metrics in fetched])
+            if np.isfinite(values).any():
+                row[name] = float(values[np.isfinite(values)].mean(dtype=np.float64))
+        now = time.monotonic()
+        if self.clock is not None and step > self.clock[1]:
+            speed = (step - self.clock[1]) / max(now - self.clock[0], 1e-9)
+            row["steps_per_second"] = speed
+        self.log.write(step, row)
+        self.bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
+        self.pending, self.last_row, self.clock = [], row, (now, step)
+
+    def save(self, step: int, state: Any) -> None:
+        """Report, so that nothing diverged is ever saved, then start saving."""
+        self.report(step)
+        meta = assets.make_meta(self.run.stage, step, self.run, self.lineage)
+        manager.save(self.saver, step, state, meta)
+        self.saved = step
+
+
+def stage_folder(workdir: str | Path, stage: str) -> Path:
+    """`workdir/<stage>`; refuses a file in the place of either."""
+    folder = Path(workdir).absolute() / stage
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"workdir: {str(path)!r} is a file, expected a folder")
+    return folder
+
+
+def find_parent(
+    run: RunConfig, workdir: str | Path, parent: str | Path | Weights | None
+) -> tuple[Weights | None, dict[str, Any] | None]:
+    """What a fresh run of `run.stage` starts from.
+
+    Returns:
+      (the EMA weights with their lineage, the trees by name that `init_state` takes:
+      "params", "ema", and "teacher" where the parent has one); or (None, None).
+
+    Raises:
+      UserError: missing, of a stage that this one cannot follow, or of another model.
+    """
+    allowed = STAGES[run.stage].PARENTS
+    if parent is None:
+        for stage in allowed:
+            if manager.latest_step(Path(workdir) / stage / "checkpoints") is not None:
+                parent = Path(workdir) / stage
+                break
+    weights = parent
+    if parent is not None and not isinstance(parent, Weights):
+        weights = assets.load_weights(parent)
+    check_parent(run.stage, allowed, weights.lineage if weights else None)
+    if weights is None:
+        return None, None
+    differing = [
+        key
+        for key in differing_keys(run, weights.run)
+        if key.startswith(("model.", "codec.", "text.")) and key not in COMPUTE_ONLY
+    ]
+    if differing:
+        raise UserError(
+            f"stage {run.stage} cannot start from this {weights.lineage.stage} "
+            f"checkpoint, it differs in {', '.join(differing)}"
+        )
+    trees = {"params": weights.params, "ema": weights.params}
+    if not isinstance(parent, Weights) and not assets.is_bundle(parent):
+        step_dir = assets.find_step(parent)
+        names = {"params", "teacher"} & manager.tree_shapes(step_dir).keys()
+        trees |= {name: manager.read_item(step_dir, name) for name in names}
+    return weights, trees
+
+
+def check_resumable(run: RunConfig, folder: Path, saved: RunConfig) -> None:
+    """Refuse to continue a run under another configuration (loop lengths may change).
+
+    Raises:
+      UserError: names the keys that differ.
+    """
+    keys = [k for k in differing_keys(run, saved) if not k.startswith(RESUMABLE)]
+    if keys:
+        raise UserError(
+            f"{folder} holds a run of another configuration (differs in "
+            f"{', '.join(keys)}): use another --workdir, or the same configuration"
+        )
+
+
+def init_state(run: RunConfig, parent: dict[str, Any] | None) -> Any:
+    """The state of `run.stage` at step 0, made in one compiled program.
+
+    No two leaves share a buffer, as the step donates them all; and all are put in
+    place, as restored ones are, or the second step would compile anew.
+    """
+
+    def init(trees):
+        return jax.tree.map(jnp.copy, STAGES[run.stage].init_state(run, trees))
+
+    return jax.jit(init, out_shardings=manager.default_sharding())(parent)
+
+
+def restore_state(run: RunConfig, step_dir: Path) -> Any:
+    """The whole training state saved in `step_dir`."""
+    stage = STAGES[run.stage]
+    # What a stage starts from has the shapes of what it saves.
+    shapes = manager.tree_shapes(step_dir) if stage.PARENTS else None
+    abstract = jax.eval_shape(lambda trees: stage.init_state(run, trees), shapes)
+    return manager.restore(step_dir, abstract)
+
+
+def check_same_parent(
+    stage: str, recorded: Lineage | None, parent: str | Path | Weights | None
+) -> None:
+    """Refuse to continue a run that began from another parent than the one named.
+
+    Raises:
+      UserError: says which one it began from.
+    """
+    if parent is None:
+        return
+    if isinstance(parent, Weights):
+        named = (parent.lineage.stage, parent.lineage.step)
+    else:
+        named = assets.peek(parent)
+    ours = (recorded.stage, recorded.step) if recorded else None
+    if named != ours:
+        started = f"{ours[0]} at step {ours[1]}" if ours else "scratch"
+        raise UserError(
+            f"this run of {stage} began from {started}, --parent names {named[0]} at "
+            f"step {named[1]}: leave --parent out to go on, or use another --workdir"
+        )
+
+
+@contextlib.contextmanager
+def exit_codes() -> Iterator[None]:
+    """Launch scripts' exits: 2 wrong input, 1 diverged, 130 Ctrl-C, 75 SIGTERM."""
+    try:
+        with exit_on_user_error():
+            yield
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        raise SystemExit(stopped.exit_code) from stopped
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as interrupt:
+        print("stopped", file=sys.stderr)
+        raise SystemExit(130) from interrupt
+
+
+def _batches(run: RunConfig, start: int) -> Iterator[Any]:
+    from anchoredit_jax.data.batches import iterate_batches, make_batches
+    from anchoredit_jax.models.codec import make_codec
+    from anchoredit_jax.models.text import make_text_encoder
+
+    codec, text = make_codec(run.codec), make_text_encoder(run.text)
+    yield from iterate_batches(make_batches(run.data, codec, text), start)
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text)
+    temporary.replace(path)

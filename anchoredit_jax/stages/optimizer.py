@@ -1,0 +1,66 @@
+"""Optimiser and schedule, from Optax."""
+
+import dataclasses
+
+import optax
+
+from anchoredit_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with warm-up.
+
+    Attributes:
+      learning_rate: peak.
+      schedule: "cosine" (to `final` x peak at `steps`) or "constant".
+      steps: length of the schedule in updates.
+      warmup: updates of linear warm-up.
+      clip: global gradient norm is clipped to this; 0 is off.
+      ema: decay of the moving average of the parameters.
+      accumulate: micro-batches a batch is split into; they equal one big batch.
+    """
+
+    learning_rate: float = 1e-4
+    schedule: str = "cosine"
+    steps: int = 1000
+    warmup: int = 50
+    final: float = 0.05
+    b1: float = 0.9
+    b2: float = 0.98
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.995
+    accumulate: int = 1
+
+    def __post_init__(self):
+        if self.schedule not in ("cosine", "constant"):
+            raise UserError(
+                f"optimizer schedule must be cosine or constant, got {self.schedule!r}"
+            )
+
+
+def make_schedule(config: OptimizerConfig) -> optax.Schedule:
+    """Updates -> learning rate."""
+    peak, warmup = config.learning_rate, min(config.warmup, config.steps)
+    if config.schedule == "constant":
+        return optax.linear_schedule(peak / max(warmup, 1), peak, warmup)
+    return optax.warmup_cosine_decay_schedule(
+        peak / max(warmup, 1), peak, warmup, max(config.steps, warmup + 1),
+        peak * config.final,
+    )  # fmt: skip
+
+
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """The transformation whose state is part of the train state."""
+    adam = optax.adamw(
+        make_schedule(config),
+        b1=config.b1,
+        b2=config.b2,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+    )
+    if config.clip == 0:
+        return adam
+    return optax.chain(optax.clip_by_global_norm(config.clip), adam)

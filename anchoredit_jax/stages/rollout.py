@@ -1,0 +1,52 @@
+"""Self-rollout: history generated turn by turn through the memory, as editing does."""
+
+import jax
+import jax.numpy as jnp
+
+from anchoredit_jax import randomness, turn
+from anchoredit_jax.memory import MemoryConfig
+
+
+def generate_history(run, params, batch, sampler, turns, noise):
+    """Frames 1..turns generated through a memory, the rest zeros, and that memory.
+
+    Args:
+      turns: traced int32, how many frames (a while loop, no wasted passes).
+      noise: [T, steps, B, h, w, C], the draws of frame i at noise[i].
+
+    Returns:
+      (sequence [B, T, h, w, C] with the ground-truth source, memory).
+    """
+    latents, text = batch["latents"], batch["text"]
+    null_text = jnp.zeros(text.shape[2:], jnp.float32)
+    memory = turn.start_memory(
+        run.model,
+        params,
+        latents[:, 0],
+        text[:, 0],
+        null_text,
+        MemoryConfig(0, None, "absolute"),
+        sampler,
+        max_frames=latents.shape[1],
+    )
+    sequence = jnp.zeros_like(latents).at[:, 0].set(latents[:, 0])
+
+    def one_turn(carry):
+        index, memory, sequence = carry
+        prompt = jnp.take(text, index - 1, axis=1)
+        drawn = turn.denoise(
+            run.model, params, memory, prompt, null_text, noise[index], sampler
+        )
+        memory = turn.commit_frame(
+            run.model, params, memory, drawn, prompt, null_text, sampler
+        )
+        return index + 1, memory, sequence.at[:, index].set(drawn)
+
+    carry = (jnp.int32(1), memory, sequence)
+    _, memory, sequence = jax.lax.while_loop(lambda c: c[0] <= turns, one_turn, carry)
+    return sequence, memory
+
+
+def sequence_noise(keys, frames: int, steps: int, shape):
+    """Few-step draws [T, steps, B, h, w, C] from keys [B]."""
+    return jnp.moveaxis(randomness.normals(keys, (frames, steps, *shape)), 0, 2)

@@ -1,0 +1,92 @@
+"""The denoising loss of a whole sequence, shared by stages 1 and 2 (design 3.5).
+
+Pure in its draws, so recorded ones can be replayed value by value.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from anchoredit_jax.diffusion import losses, schedule
+from anchoredit_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceLossConfig:
+    """How a frame's error is weighed.
+
+    Attributes:
+      turn_alpha: weight 1 + alpha p, p from 0 (first turn) to 1 (last).
+      edit_weight: adds this much of the mean error over the tokens that the edit
+        changes (ours; 0 replays the reference).
+      edit_threshold: root mean square latent difference that counts as a change.
+      weighting: "velocity" (the reference) or "x0" (velocity error times sigma^2).
+    """
+
+    turn_alpha: float = 0.0
+    edit_weight: float = 0.0
+    edit_threshold: float = 0.05
+    weighting: str = "velocity"
+
+    def __post_init__(self):
+        if self.weighting not in ("velocity", "x0"):
+            raise UserError(
+                f"loss weighting must be velocity or x0, got {self.weighting!r}"
+            )
+
+
+def sequence_loss(
+    velocity: Callable[[jax.Array, jax.Array], jax.Array],
+    latents: jax.Array,
+    context: jax.Array,
+    timesteps: jax.Array,
+    noise: jax.Array,
+    frame_mask: jax.Array,
+    config: SequenceLossConfig,
+    patch: int,
+    sigmas: jax.Array | None = None,
+    before: jax.Array | None = None,
+):
+    """Per-sample error of the predicted velocities.
+
+    Args:
+      velocity: (noised [B, T, h, w, C], timesteps [B, T]) -> [B, T, h, w, C].
+      latents: the ground truth; the target is always noise - latents.
+      context: what gets noised: the ground truth, degraded or replaced.
+      timesteps: [B, T]; a frame at 0 is clean history.
+      noise: like latents.
+      frame_mask: [B, T], 0 for frames that are context only (frame 0 is always).
+      patch: token side in latents, for the edit-aware term.
+      before: what frames 1..T-1 were edited from; the frame before each by default.
+      sigmas: [B, T]; timesteps / 1000 by default (the reference snaps to a grid).
+
+    Returns:
+      (errors [B], kept [B] float32: whether the sample has a frame in the loss,
+      metrics, predicted velocity).
+    """
+    sigmas = timesteps / schedule.TIMESTEPS if sigmas is None else sigmas
+    predicted = velocity(schedule.add_noise(context, noise, sigmas), timesteps)
+    target = noise - latents
+    scale = sigmas**2 if config.weighting == "x0" else jnp.ones_like(sigmas)
+    plain = losses.frame_errors(predicted, target) * scale
+    weights = (
+        losses.turn_weights(latents.shape[1], config.turn_alpha)[None] * frame_mask
+    )
+    errors, kept = losses.weighted_mean(plain, weights)
+    metrics = {"plain": _mean(errors, kept)}
+    if config.edit_weight:
+        before = latents[:, :-1] if before is None else before
+        changed = losses.changed_tokens(latents, before, patch, config.edit_threshold)
+        edit = losses.edit_errors(predicted, target, changed) * scale
+        # Frames that change nothing (a kept image) have no edit error to weigh.
+        edited = weights * jnp.float32(changed.sum((2, 3)) > 0)
+        edit, any_edit = losses.weighted_mean(edit, edited)
+        metrics["edit"] = _mean(edit, any_edit)
+        errors = errors + config.edit_weight * edit
+    return errors, kept, metrics, predicted
+
+
+def _mean(values, weights):
+    return jnp.sum(values * weights) / jnp.maximum(jnp.sum(weights), 1.0)

@@ -1,0 +1,93 @@
+"""Stage 1: single-turn, identity-preserving pretraining (design 1 and 3.5).
+
+T = 2: a source and one edited frame, `temporal_stride` apart. Samples that share their
+source may be packed into one sequence (`data.layout = "star"`): every edited frame then
+sees the source and itself only, and stands at the same temporal position, so that a
+source is encoded once for several targets. Null instructions, whose target is the
+source itself, are part of the data (`data.null_fraction`), so that the model learns to
+keep what it is not told to change.
+"""
+
+import dataclasses
+import functools
+
+import jax.numpy as jnp
+
+from anchoredit_jax import randomness
+from anchoredit_jax.diffusion.timesteps import TimestepConfig, frame_timesteps
+from anchoredit_jax.memory import FrameVisibility
+from anchoredit_jax.models.transformer import Transformer
+from anchoredit_jax.randomness import Purpose
+from anchoredit_jax.stages import step as steps
+from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
+
+PARENTS: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What this stage adds to the shared settings.
+
+    Attributes:
+      clean_source: probability that the source is given at timestep 0, as in editing;
+        else it is noised at a level of its own (the reference: 0).
+    """
+
+    timesteps: TimestepConfig = TimestepConfig()
+    loss: SequenceLossConfig = SequenceLossConfig()
+    clean_source: float = 1.0
+
+
+def init_state(run, parent=None) -> steps.TrainState:
+    """Fresh parameters, or a parent's (imported weights)."""
+    root = randomness.stage_key(run.seed, run.stage)
+    key = randomness.step_key(root, 0, Purpose.INIT)
+    params = parent["ema"] if parent else None
+    if params is None:
+        params = steps.init_params(run.model, key, run.text.length)
+    return steps.init_train_state(params, run.optimizer)
+
+
+def loss_fn(run, params, state, batch):
+    """(errors [B], weights [B], metrics) of one batch."""
+    options, latents = run.options, batch["latents"]
+    frames = latents.shape[1]
+    root = randomness.stage_key(run.seed, run.stage)
+
+    def keys(purpose):
+        return randomness.sample_keys(root, state.step, batch["id"], purpose)
+
+    timesteps = draw_timesteps(keys(Purpose.TIMESTEPS), frames, options.timesteps)
+    clean = randomness.uniforms(keys(Purpose.HISTORY)) < options.clean_source
+    timesteps = timesteps.at[:, 0].set(jnp.where(clean, 0.0, timesteps[:, 0]))
+    velocity = functools.partial(
+        Transformer(run.model).apply,
+        {"params": params},
+        text=batch["text"],
+        # The source and itself: for T = 2 plain causal, for a star T - 1 samples.
+        visibility=FrameVisibility("causal", window=2, sink=1),
+        positions=jnp.minimum(jnp.arange(frames, dtype=jnp.float32), 1.0)[None],
+    )
+    errors, kept, metrics, _ = sequence_loss(
+        velocity,
+        latents,
+        latents,
+        timesteps,
+        randomness.normals(keys(Purpose.NOISE), latents.shape[1:]),
+        batch["frame_valid"],
+        options.loss,
+        run.model.patch,
+        before=latents[:, :1],
+    )
+    return errors, kept, metrics
+
+
+def draw_timesteps(keys, frames: int, config: TimestepConfig):
+    """Timesteps [B, T] from keys [B]."""
+    draws = randomness.uniforms(keys, (frames + 2,))
+    return frame_timesteps(draws[:, 0], draws[:, 1], draws[:, 2:], config)
+
+
+def make_train_step(run):
+    """(state, batch) -> (state, metrics), compiled, donating the state."""
+    return steps.make_simple_step(functools.partial(loss_fn, run), run.optimizer)

@@ -1,0 +1,135 @@
+"""What every stage's step shares: state, gradients, accumulation, EMA, metrics.
+
+A stage gives a loss function
+
+    loss_fn(params, state, batch) -> (errors [B], weights [B], metrics)
+
+and gets one compiled, donating step. The loss is sum(errors weights) / sum(weights)
+over the whole batch, also when it is cut into micro-batches.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from anchoredit_jax.models.config import TransformerConfig
+from anchoredit_jax.models.initialisation import point_heads_at_same_place
+from anchoredit_jax.models.transformer import Transformer
+from anchoredit_jax.stages.optimizer import OptimizerConfig, make_optimizer
+
+
+@struct.dataclass
+class TrainState:
+    """All that a stage carries from step to step; everything in it is checkpointed.
+
+    Attributes:
+      step: int32, batches consumed; the next batch is number `step`.
+      params, opt_state: of the network being trained.
+      ema: moving average of params: what the next stage and editing use.
+      teacher: frozen parameters (distillation), else None.
+      critic, critic_opt_state: the fake score (distribution matching), else None.
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: Any
+    ema: Any
+    teacher: Any = None
+    critic: Any = None
+    critic_opt_state: Any = None
+
+
+def init_params(model: TransformerConfig, key: jax.Array, text_tokens: int) -> dict:
+    """Fresh parameters of the transformer."""
+    latents = jnp.zeros((1, 2, model.patch, model.patch, model.channels))
+    text = jnp.zeros((1, 1, text_tokens, model.text_dim))
+    params = Transformer(model).init(key, latents, jnp.zeros((1, 2)), text)["params"]
+    if model.init == "same_place":
+        params = point_heads_at_same_place(params, model)
+    return params
+
+
+def init_train_state(params: dict, optimizer: OptimizerConfig, **extra) -> TrainState:
+    """A state at step 0 whose EMA equals the parameters it starts from."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=make_optimizer(optimizer).init(params),
+        ema=jax.tree.map(jnp.copy, params),
+        **extra,
+    )
+
+
+def gradients(loss_fn: Callable, params, state, batch: dict, accumulate: int):
+    """(loss, metrics, gradients) of a batch, in `accumulate` micro-batches."""
+
+    def total(params, part):
+        errors, weights, metrics = loss_fn(params, state, part)
+        return jnp.sum(errors * weights), (jnp.sum(weights), metrics)
+
+    grad_fn = jax.value_and_grad(total, has_aux=True)
+    if accumulate == 1:
+        (loss, (weight, metrics)), grads = grad_fn(params, batch)
+    else:
+        parts = jax.tree.map(
+            lambda x: x.reshape(accumulate, x.shape[0] // accumulate, *x.shape[1:]),
+            batch,
+        )
+
+        def add(carry, part):
+            return jax.tree.map(jnp.add, carry, grad_fn(params, part)), None
+
+        first = jax.tree.map(lambda x: x[0], parts)
+        shapes = jax.eval_shape(grad_fn, params, first)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        ((loss, (weight, metrics)), grads), _ = jax.lax.scan(add, zeros, parts)
+        metrics = jax.tree.map(lambda x: x / accumulate, metrics)
+    weight = jnp.maximum(weight, 1e-6)
+    grads = jax.tree.map(lambda g: g / weight, grads)
+    return loss / weight, metrics, grads
+
+
+def update(optimizer: OptimizerConfig, grads, opt_state, params):
+    """One optimiser update: (params, opt_state, metrics)."""
+    with jax.numpy_dtype_promotion("standard"):  # Optax multiplies floats by counts
+        updates, opt_state = make_optimizer(optimizer).update(grads, opt_state, params)
+    metrics = {
+        "grad_norm": optax.global_norm(grads),
+        "update_norm": optax.global_norm(updates),
+    }
+    return optax.apply_updates(params, updates), opt_state, metrics
+
+
+def update_ema(ema, params, step: jax.Array, decay: float):
+    """decay * ema + (1 - decay) * params, with a shorter memory in the first steps."""
+    step = step.astype(jnp.float32)
+    decay = jnp.minimum(jnp.float32(decay), (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda e, p: decay * e + (1.0 - decay) * p, ema, params)
+
+
+def make_simple_step(loss_fn: Callable, optimizer: OptimizerConfig) -> Callable:
+    """The step of a stage that trains one network: (state, batch) -> (state, metrics).
+
+    Compiled once; the state is donated.
+    """
+
+    def step(state: TrainState, batch: dict):
+        loss, metrics, grads = gradients(
+            loss_fn, state.params, state, batch, optimizer.accumulate
+        )
+        params, opt_state, norms = update(
+            optimizer, grads, state.opt_state, state.params
+        )
+        state = state.replace(
+            step=state.step + 1,
+            params=params,
+            opt_state=opt_state,
+            ema=update_ema(state.ema, params, state.step, optimizer.ema),
+        )
+        return state, {"loss": loss, **metrics, **norms}
+
+    return jax.jit(step, donate_argnums=0)

@@ -1,0 +1,161 @@
+"""Frozen dataclasses from nested mappings, refusing what does not fit.
+
+Fields are checked against their annotations: int, float (an int is taken), bool, str,
+`X | None`, `tuple[X, ...]`, fixed tuples, `Mapping[str, X]`, `Literal[...]` and nested
+dataclasses. Anything else is a mistake of ours, not of the user, and raises TypeError.
+"""
+
+import collections.abc
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from anchoredit_jax.errors import UserError
+
+T = TypeVar("T")
+
+
+class FrozenMapping(dict):
+    """A dict for use inside frozen dataclasses: hashable and not writable."""
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.items()))
+
+    def _refuse(self, *_: Any, **__: Any) -> None:
+        raise TypeError("this mapping is part of a frozen config")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    update = clear = pop = popitem = setdefault = _refuse
+
+    def __reduce__(self) -> tuple:
+        return FrozenMapping, (dict(self),)
+
+
+def build_dataclass(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """`cls(**values)` with every value checked and coerced to its annotation.
+
+    Args:
+      cls: a dataclass.
+      values: field name -> value; fields left out take their defaults.
+      where: dotted name of this section, for messages.
+
+    Raises:
+      UserError: an unknown field, a missing one, a wrong type, or a ValueError that
+        the dataclass itself raised in `__post_init__`.
+    """
+    if isinstance(values, cls):
+        return values
+    if not isinstance(values, Mapping):
+        raise UserError(f"config section '{where}': expected keys, given {values!r}")
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    coerced = {}
+    for key, value in values.items():
+        if key not in fields:
+            what = f"config key '{where}.{key}' (nothing reads it)"
+            raise UserError(unknown_name(what, str(key), fields))
+        coerced[key] = coerce(value, hints[key], f"{where}.{key}")
+    for name, field in fields.items():
+        required = (
+            field.default is dataclasses.MISSING
+            and field.default_factory is dataclasses.MISSING
+        )
+        if required and name not in coerced:
+            raise UserError(f"config key '{where}.{name}' is missing")
+        if name not in coerced and field.default_factory is not dataclasses.MISSING:
+            coerced[name] = coerce(field.default_factory(), hints[name], where)
+    try:
+        return cls(**coerced)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"config section '{where}': {error}") from error
+
+
+def coerce(value: Any, annotation: Any, where: str) -> Any:
+    """`value` as `annotation`, or a UserError that names `where`."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _coerce_union(value, args, annotation, where)
+    if origin is typing.Literal:
+        if value in args:
+            return value
+        raise _mismatch(where, " or ".join(map(repr, args)), value)
+    if dataclasses.is_dataclass(annotation):
+        return build_dataclass(annotation, value, where)
+    if origin is tuple or annotation is tuple:
+        return _coerce_tuple(value, args, where)
+    if origin in (dict, collections.abc.Mapping) or annotation in (dict, Mapping):
+        if not isinstance(value, Mapping):
+            raise _mismatch(where, "keys with values", value)
+        item = args[1] if args else Any
+        return FrozenMapping(
+            {str(k): coerce(v, item, f"{where}.{k}") for k, v in value.items()}
+        )
+    if annotation is bool:
+        if isinstance(value, bool):
+            return value
+    elif annotation is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+    elif annotation is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif annotation is str:
+        if isinstance(value, str):
+            return value
+    else:
+        raise TypeError(f"{where}: annotation {annotation!r} is not supported")
+    raise _mismatch(where, annotation.__name__, value)
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
+    """`what` is unknown: the nearest known name, and all of them."""
+    names = sorted(map(str, known))
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"unknown {what}: {hint}known: {', '.join(names)}"
+
+
+def _coerce_union(value: Any, args: tuple, annotation: Any, where: str) -> Any:
+    if value is None and type(None) in args:
+        return None
+    reason = None
+    for option in args:
+        if option is type(None):
+            continue
+        try:
+            return coerce(value, option, where)
+        except UserError as error:
+            reason = error
+    if sum(option is not type(None) for option in args) == 1 and reason is not None:
+        raise reason
+    raise _mismatch(where, str(annotation), value)
+
+
+def _coerce_tuple(value: Any, args: tuple, where: str) -> tuple:
+    if not isinstance(value, list | tuple):
+        raise _mismatch(where, "a list", value)
+    if not args:
+        return tuple(value)
+    if len(args) == 2 and args[1] is Ellipsis:
+        kinds = (args[0],) * len(value)
+    elif len(args) != len(value):
+        raise _mismatch(where, f"{len(args)} values", value)
+    else:
+        kinds = args
+    return tuple(
+        coerce(item, kind, f"{where}[{i}]")
+        for i, (item, kind) in enumerate(zip(value, kinds, strict=True))
+    )
+
+
+def _mismatch(where: str, expected: str, value: Any) -> UserError:
+    return UserError(f"config key '{where}': expected {expected}, given {value!r}")

@@ -1,0 +1,164 @@
+"""Sprites: the whole curriculum at toy size, on a laptop's CPU.
+
+One stage, or all of them:
+
+    python launch/train.py --config configs/sprites.py:stage=single_turn --workdir W
+    python launch/curriculum.py --config configs/sprites.py --workdir W
+
+Arguments stand behind the colon, separated by commas:
+
+    stage    single_turn, causal_forcing, consistency, distribution_matching
+    preset   full (the shipped toy, half an hour on two cores) or quick (three minutes)
+    size     the model, a name of anchoredit_jax/models/presets.py
+    seed     root of every draw, of the model's and of the data's
+    steps    optimizer steps, instead of the preset's (the schedule follows)
+
+and any single field by its dotted name: `data.batch=4`, `options.rollout.kind=none`.
+"""
+
+from ml_collections import ConfigDict
+
+from anchoredit_jax.config import override, parse_arg
+from anchoredit_jax.data.sprites import DEFAULT_WEIGHTS
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.models.presets import PRESETS
+from anchoredit_jax.strict import unknown_name
+
+STEPS = {
+    "full": dict(
+        single_turn=1000,
+        causal_forcing=1000,
+        consistency=150,
+        distribution_matching=150,
+    ),
+    "quick": dict(
+        single_turn=80,
+        causal_forcing=60,
+        consistency=20,
+        distribution_matching=20,
+    ),
+}
+STAGE_NAMES = tuple(STEPS["full"])
+# Stage 1 packs four edits of one source into a sequence: data.layout = "star".
+TURNS = dict(single_turn=4, causal_forcing=4, consistency=4, distribution_matching=4)
+BATCH = dict(single_turn=8, causal_forcing=8, consistency=8, distribution_matching=4)
+LEARNING_RATE = dict(
+    single_turn=4e-3,
+    causal_forcing=1.5e-3,
+    consistency=2e-4,
+    distribution_matching=2e-5,
+)
+# Per sample, (sink, window) of the memory it may use; window 0 is the full history.
+MEMORY_POLICIES = ((0, 0), (0, 3), (1, 3))
+STRIDE = 2  # pixels of a latent's side
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The configuration of one stage; see the arguments above."""
+    given, overrides = parse_arg(
+        arg, dict(stage="single_turn", preset="full", size="tiny", seed=0, steps=0)
+    )
+    for name, known in (("stage", STAGE_NAMES), ("preset", STEPS), ("size", PRESETS)):
+        if given[name] not in known:
+            what = f"{name} '{given[name]}'"
+            raise UserError(unknown_name(what, given[name], known))
+    if given["steps"] < 0:
+        raise UserError(f"config argument 'steps' must be 1 or more: {given['steps']}")
+    stage = given["stage"]
+    steps = given["steps"] or STEPS[given["preset"]][stage]
+    config = ConfigDict(
+        dict(
+            stage=stage,
+            seed=given["seed"],
+            model=dict(PRESETS[given["size"]], channels=3 * STRIDE**2),
+            codec=dict(kind="patch", stride=STRIDE),
+            text=dict(kind="ngram", length=16, dim=PRESETS[given["size"]]["text_dim"]),
+            memory=dict(sink=1, window=3, positions="window_relative"),
+            data=dict(
+                name="sprites",
+                size=32,
+                turns=TURNS[stage],
+                weights=dict(DEFAULT_WEIGHTS),
+                batch=BATCH[stage],
+                seed=given["seed"],
+                layout="star" if stage == "single_turn" else "chain",
+            ),
+            optimizer=dict(
+                learning_rate=LEARNING_RATE[stage],
+                steps=steps,
+                warmup=max(1, min(50, steps // 10)),
+            ),
+            options=OPTIONS[stage](),
+            sampler=SAMPLERS[stage],
+            loop=dict(
+                steps=steps,
+                log_every=max(1, min(20, steps // 20)),
+                checkpoint_every=max(1, min(200, steps // 2)),
+                keep=2,
+            ),
+        )
+    )
+    return override(config, overrides)
+
+
+def _timesteps() -> dict:
+    """u uniform in [0, 1], shifted towards noise; up to pure noise, where editing
+    starts."""
+    return dict(
+        lower_max=0.0,
+        last_min=1.0,
+        shift=3.0,
+        shift_frames=True,
+        minimum=10.0,
+        maximum=1000.0,
+    )
+
+
+def _loss() -> dict:
+    return dict(edit_weight=0.5, weighting="x0")
+
+
+def _single_turn() -> dict:
+    return dict(timesteps=_timesteps(), loss=_loss())
+
+
+def _causal_forcing() -> dict:
+    return dict(
+        timesteps=_timesteps(),
+        loss=_loss(),
+        rollout=dict(kind="one_pass", probability=0.3, fraction=0.5),
+        clean_history=0.5,
+        history_noise=0.1,
+        memory_policies=MEMORY_POLICIES,
+        position_gap=8,
+    )
+
+
+def _consistency() -> dict:
+    return dict(
+        guidance=1.5,
+        shift=3.0,
+        edit_weight=0.5,
+        memory_policies=MEMORY_POLICIES,
+        position_gap=8,
+    )
+
+
+def _distribution_matching() -> dict:
+    return dict(
+        sampler_steps=4, sampler_shift=3.0, guidance=1.5, critic_learning_rate=1e-4
+    )
+
+
+OPTIONS = dict(
+    single_turn=_single_turn,
+    causal_forcing=_causal_forcing,
+    consistency=_consistency,
+    distribution_matching=_distribution_matching,
+)
+SAMPLERS = dict(
+    single_turn=dict(kind="euler", steps=4, shift=3.0),
+    causal_forcing=dict(kind="euler", steps=4, shift=3.0),
+    consistency=dict(kind="few_step", steps=4, shift=3.0),
+    distribution_matching=dict(kind="few_step", steps=4, shift=3.0),
+)

@@ -1,0 +1,50 @@
+"""Train all stages in order, each from the one before.
+
+    python launch/curriculum.py --config configs/sprites.py --workdir W
+    python launch/curriculum.py --config configs/sprites.py:preset=quick --workdir W
+
+Interrupted anywhere, the same command goes on at the last committed step of the right
+stage; finished stages are skipped. Exit codes as of launch/train.py.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from anchoredit_jax.checkpoint import load_weights, save_bundle  # noqa: E402
+from anchoredit_jax.command_line import Parser  # noqa: E402
+from anchoredit_jax.config import load_config, with_argument  # noqa: E402
+from anchoredit_jax.stages import STAGES  # noqa: E402
+from anchoredit_jax.stages.curriculum import run_curriculum  # noqa: E402
+from anchoredit_jax.stages.loop import exit_codes  # noqa: E402
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "--config", required=True, help="file.py or file.py:key=value,key=value"
+    )
+    parser.add_argument("--workdir", required=True, help="folder of all stages")
+    parser.add_argument(
+        "--until", help="the last stage to train", default=list(STAGES)[-1]
+    )
+    parser.add_argument(
+        "--export", help="write the result to this folder or *.safetensors file"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    with exit_codes():
+        args = parser.parse_args(argv)
+        runs = [
+            load_config(with_argument(args.config, "stage", stage)) for stage in STAGES
+        ]
+        results = run_curriculum(runs, args.workdir, args.until, quiet=args.quiet)
+        final = load_weights(Path(args.workdir) / list(results)[-1])
+        print("lineage: " + final.lineage.describe())
+        if args.export:
+            print(f"weights: {save_bundle(Path(args.export), *final)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Lint and test: bash launch/test.sh [pytest arguments]
+# Slow tests are left out; to run them too: bash launch/test.sh -m ""
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+
+python -m ruff check .
+exec python -m pytest -m "not slow" "$@"

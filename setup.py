@@ -1,0 +1,49 @@
+"""Package metadata; tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1]
+    for line in (ROOT / "anchoredit_jax" / "__init__.py").read_text().splitlines()
+    if line.startswith("__version__")
+)
+README = ROOT / "README.md"
+
+setup(
+    name="anchoredit_jax",
+    version=VERSION,
+    description="Multi-turn image editing with a causal diffusion transformer, in JAX",
+    long_description=README.read_text() if README.is_file() else "",
+    long_description_content_type="text/markdown",
+    author="The anchoredit_jax authors",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["anchoredit_jax", "anchoredit_jax.*"]),
+    package_data={"anchoredit_jax": ["assets/*"]},
+    install_requires=[
+        "jax>=0.10,<0.12",
+        "flax>=0.12,<0.14",
+        "optax>=0.2.8,<0.4",
+        "orbax-checkpoint>=0.12,<0.14",
+        "grain>=0.2.18,<0.4",
+        "tensorflow-datasets>=4.9.9,<5",
+        "importlib_resources>=6",  # tensorflow-datasets imports it, does not name it
+        "einops>=0.8,<0.9",
+        "ml_collections>=1.1,<2",
+        "numpy>=2.1,<3",
+        "pillow>=11",
+        "safetensors>=0.5,<1",
+        "tqdm>=4.66,<5",
+        "matplotlib>=3.9,<4",
+        "tensorboardX>=2.6.4,<3",
+    ],
+    extras_require={
+        "tpu": ["jax[tpu]>=0.10,<0.12"],
+        "torch": ["torch>=2.4,<3", "diffusers>=0.33,<1", "transformers>=4.49,<6"],
+        "app": ["gradio>=5,<7"],
+        "test": ["pytest>=8,<10", "ruff>=0.12,<1"],
+    },
+)

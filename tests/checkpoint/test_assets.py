@@ -1,0 +1,138 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from anchoredit_jax.checkpoint import assets, manager
+from anchoredit_jax.checkpoint.lineage import Lineage, digest
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.stages.step import TrainState
+from tests.stages.fake_stages import make_run
+
+RUN = make_run("single_turn")
+
+
+def make_params(seed=0):
+    return {
+        "blocks": {"q": {"kernel": jax.random.normal(jax.random.key(seed), (4, 3))}},
+        "head": jnp.arange(3, dtype=jnp.bfloat16),
+    }
+
+
+def make_lineage(params, parent=None):
+    return Lineage("single_turn", 7, digest(params), RUN.to_dict(), parent)
+
+
+def save_stage(folder, params, parent=None, steps=(4, 8)):
+    """A stage's folder with checkpoints whose EMA is `params` + 1 per earlier step."""
+    saver = manager.open_manager(folder / "checkpoints", None)
+    for step in steps:
+        shift = jnp.int32(steps[-1] - step)
+        ema = jax.tree.map(lambda x, n=shift: x + n.astype(x.dtype), params)
+        state = TrainState(jnp.int32(step), params, {}, ema)
+        meta = assets.make_meta("single_turn", step, RUN, parent)
+        manager.save(saver, step, state, meta)
+    saver.wait_until_finished()
+    saver.close()
+    return folder
+
+
+def assert_same(left, right):
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_a_bundle_comes_back_bit_equal_with_its_config_and_lineage(tmp_path):
+    params = make_params()
+    lineage = make_lineage(params, make_lineage(make_params(1)))
+    path = assets.save_bundle(tmp_path / "shipped", params, RUN, lineage)
+    assert path == tmp_path / "shipped" / "model.safetensors"
+    assert set(load_file(path)) == {"blocks/q/kernel", "head"}
+    for given in (path, path.parent):
+        loaded = assets.load_bundle(given)
+        assert_same(loaded.params, params)
+        assert loaded.run == RUN
+        assert loaded.lineage.to_dict() == lineage.to_dict()
+    named = assets.save_bundle(tmp_path / "a.safetensors", params, RUN, lineage)
+    assert_same(assets.load_weights(named).params, params)
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_bundle_that_is_not_whole_or_not_ours_is_refused(tmp_path):
+    params = make_params()
+    path = assets.save_bundle(tmp_path, params, RUN, make_lineage(params))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is damaged"):
+        assets.load_bundle(path)
+    path.write_bytes(content[:-8])
+    with pytest.raises(UserError, match="is no safetensors file"):
+        assets.load_bundle(path)
+    save_file({"w": np.zeros(2)}, path)
+    with pytest.raises(UserError, match="not a weights file of anchoredit_jax"):
+        assets.load_bundle(path)
+    with pytest.raises(UserError, match="does not exist"):
+        assets.load_bundle(tmp_path / "absent.safetensors")
+
+
+def test_weights_are_found_by_every_path_that_means_them(tmp_path):
+    params = make_params()
+    folder = save_stage(tmp_path / "single_turn", params)
+    for path in (
+        tmp_path,
+        folder,
+        folder / "checkpoints",
+        folder / "checkpoints" / "8",
+        str(folder),
+    ):
+        loaded = assets.load_weights(path)
+        assert_same(loaded.params, params)
+        assert loaded.run == RUN
+        assert (loaded.lineage.stage, loaded.lineage.step) == ("single_turn", 8)
+        assert loaded.lineage.digest == digest(params)
+        assert assets.peek(path) == ("single_turn", 8)
+    earlier = assets.load_weights(folder / "checkpoints" / "4")
+    assert earlier.lineage.step == 4 and earlier.lineage.digest != digest(params)
+    raw = assets.load_weights(folder / "checkpoints" / "4", "params")
+    assert_same(raw.params, params)
+    assert raw.lineage.weights == "params"
+
+
+def test_of_several_stages_the_furthest_one_counts(tmp_path):
+    first = save_stage(tmp_path / "z_first", make_params())
+    parent = assets.load_weights(first).lineage
+    save_stage(tmp_path / "a_second", make_params(2), parent, steps=(2,))
+    loaded = assets.load_weights(tmp_path)
+    assert_same(loaded.params, make_params(2))
+    assert loaded.lineage.parent == parent
+
+
+def test_a_path_without_weights_is_refused(tmp_path):
+    params = make_params()
+    bundle = assets.save_bundle(tmp_path / "b", params, RUN, make_lineage(params))
+    torn = tmp_path / "torn" / "checkpoints" / "3"
+    torn.mkdir(parents=True)
+    (tmp_path / "text.txt").write_text("not weights")
+    for path, said in (
+        (tmp_path / "none", "does not exist"),
+        (torn.parent, "no checkpoint in"),
+        (torn, "no checkpoint in"),
+        (tmp_path / "text.txt", "is no safetensors file"),
+    ):
+        with pytest.raises(UserError, match=said):
+            assets.load_weights(path)
+    with pytest.raises(UserError, match="holds the 'ema' weights, asked for 'params'"):
+        assets.load_weights(bundle, "params")
+    with pytest.raises(UserError, match="must be 'ema' or 'params'"):
+        assets.load_weights(bundle, "best")
+
+
+def test_flatten_and_unflatten_are_inverse():
+    params = make_params()
+    assert_same(assets.unflatten(assets.flatten(params)), jax.device_get(params))
+    with pytest.raises(ValueError, match="slash"):
+        assets.flatten({"a/b": np.zeros(1)})

@@ -1,0 +1,19 @@
+"""Every test runs on a CPU that JAX sees as eight devices, and under strict rules."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = os.environ.get("ANCHOREDIT_TEST_PLATFORM", "cpu")
+# Eight devices, so that sharded code is tested on every laptop. No LLVM optimisation:
+# tests compile far longer than they run.
+for _flag in (
+    "--xla_force_host_platform_device_count=8",
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+):
+    if _flag.partition("=")[0] not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}".strip()
+
+import jax  # noqa: E402  (the flags above are read when jax is imported)
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")

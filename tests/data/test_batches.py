@@ -1,0 +1,135 @@
+"""Batches: pure in the step, right in shape and content, padded where short."""
+
+import dataclasses
+import itertools
+import threading
+
+import numpy as np
+import pytest
+
+from anchoredit_jax.data.batches import (
+    DataConfig,
+    collate,
+    iterate_batches,
+    make_batches,
+)
+from anchoredit_jax.data.sprites import SpriteSource, render, sample_session
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.models.codec import PatchCodec, to_uint8
+from anchoredit_jax.models.text import NgramTextEncoder
+from anchoredit_jax.strict import build_dataclass
+
+CODEC, TEXT = PatchCodec(stride=2), NgramTextEncoder(length=16, dim=32)
+CONFIG = DataConfig(size=32, turns=3, batch=4, seed=6)
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all((a[k] == b[k]).all() for k in a)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return make_batches(CONFIG, CODEC, TEXT)
+
+
+def test_shapes_types_and_content(dataset):
+    batch = dataset[5]
+    shapes = {name: (value.shape, value.dtype) for name, value in batch.items()}
+    assert shapes == {
+        "latents": ((4, 4, 16, 16, 12), np.float32),
+        "text": ((4, 3, 16, 32), np.float32),
+        "id": ((4,), np.int32),
+        "frame_valid": ((4, 4), np.float32),
+    }
+    assert batch["id"].tolist() == [20, 21, 22, 23]
+    assert (batch["frame_valid"] == 1).all()
+    session = sample_session(6, 22, 3, CONFIG.weights, CONFIG.null_fraction)
+    images = to_uint8(CODEC.decode(batch["latents"][2]))
+    assert (images == render(session.scenes)).all()
+    texts = [edit.text for edit in session.edits]
+    assert (batch["text"][2] == TEXT.encode(texts)).all()
+
+
+def test_a_batch_is_a_function_of_config_and_step(dataset):
+    again = make_batches(CONFIG, CODEC, TEXT)
+    late = again[7]  # asked for first, in another order
+    assert same(late, dataset[7]) and same(again[0], dataset[0])
+    assert not same(dataset[0], dataset[1])
+    other = make_batches(dataclasses.replace(CONFIG, seed=7), CODEC, TEXT)
+    assert not same(other[0], dataset[0])
+
+
+def test_batches_of_another_size_hold_the_same_sessions(dataset):
+    halves = make_batches(dataclasses.replace(CONFIG, batch=2), CODEC, TEXT)
+    for name in ("latents", "text", "id"):
+        joined = np.concatenate([halves[6][name], halves[7][name]])
+        assert (joined == dataset[3][name]).all()
+
+
+def test_the_source_starts_again_at_its_length():
+    dataset = make_batches(dataclasses.replace(CONFIG, length=6), CODEC, TEXT)
+    assert dataset[1]["id"].tolist() == [4, 5, 0, 1]
+    assert same(dataset[0], dataset[3])
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_iteration_starts_anywhere_and_stops_its_threads(dataset, threads):
+    before = threading.active_count()
+    batches = iterate_batches(dataset, 1000, threads=threads, read_ahead=3)
+    for step, batch in enumerate(itertools.islice(batches, 6), 1000):
+        assert same(batch, dataset[step])
+    batches.close()
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(timeout=5)
+    assert threading.active_count() <= before
+    assert same(next(iterate_batches(dataset, threads=threads)), dataset[0])
+
+
+def test_shorter_sessions_are_padded():
+    long, short = SpriteSource(turns=3, seed=1)[0], SpriteSource(turns=1, seed=2)[0]
+    batch = collate([long, short], CODEC, TEXT)
+    assert batch["frame_valid"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    assert batch["latents"].shape[:2] == (2, 4)
+    padding = batch["latents"][1, 1:]
+    assert (padding == padding[0]).all()
+    assert (batch["text"][1, 1:] == 0).all()
+    assert (batch["text"][0] == TEXT.encode(long["instructions"])).all()
+
+
+def test_null_instructions_are_zero_and_change_nothing():
+    config = dataclasses.replace(CONFIG, null_fraction=1.0)
+    batch = make_batches(config, CODEC, TEXT)[0]
+    assert (batch["text"] == 0).all()
+    assert (batch["latents"] == batch["latents"][:, :1]).all()
+
+
+def test_the_config_is_hashable_and_strict():
+    assert hash(DataConfig()) == hash(DataConfig())
+    config = build_dataclass(DataConfig, {"weights": {"move": 2, "add": 1}}, "data")
+    assert config.weights == {"move": 2.0, "add": 1.0}
+    assert hash(config) != hash(DataConfig())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": "sprite"}, "sprites"),
+        ({"size": 8}, "data.size"),
+        ({"turns": 0}, "data.turns"),
+        ({"batch": 0}, "data.batch"),
+        ({"length": 0}, "data.length"),
+        ({"length": 2**40}, "data.length"),
+        ({"seed": -1}, "data.seed"),
+        ({"null_fraction": 1.5}, "null_fraction"),
+        ({"weights": {"mov": 1.0}}, "move"),
+    ],
+)
+def test_wrong_configs_are_refused(change, words):
+    with pytest.raises(UserError, match=words):
+        dataclasses.replace(CONFIG, **change)
+
+
+def test_a_size_that_the_codec_cannot_cut_is_refused():
+    with pytest.raises(UserError, match="stride"):
+        make_batches(dataclasses.replace(CONFIG, size=33), CODEC, TEXT)

@@ -1,0 +1,65 @@
+"""Sessions, their perfect images, and a tiny editor, shared by this room's tests."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from anchoredit_jax.evaluation import held_out_sessions, render_truth, story_sessions
+from anchoredit_jax.models.codec import CodecConfig, make_codec
+from anchoredit_jax.models.config import TransformerConfig
+from anchoredit_jax.models.text import TextConfig, make_text_encoder
+from anchoredit_jax.models.transformer import Transformer
+
+MODEL = TransformerConfig(
+    dim=32, ffn_dim=32, num_heads=2, num_layers=2, channels=12, text_dim=8, freq_dim=8
+)
+
+
+@pytest.fixture(scope="session")
+def sessions():
+    return held_out_sessions(12, 6)
+
+
+@pytest.fixture(scope="session")
+def perfect(sessions) -> np.ndarray:
+    return render_truth(sessions, 32)[:, 1:]
+
+
+@pytest.fixture(scope="session")
+def stories():
+    return story_sessions(6)
+
+
+@pytest.fixture(scope="session")
+def perfect_stories(stories) -> np.ndarray:
+    return render_truth(stories, 32)[:, 1:]
+
+
+@pytest.fixture(scope="session")
+def tiny_editor():
+    """A random network of 2 layers behind the attributes of an `Editor`."""
+    codec = make_codec(CodecConfig())
+    text = make_text_encoder(TextConfig(length=16, dim=8))
+    shapes = jax.eval_shape(
+        Transformer(MODEL).init,
+        jax.random.key(0),
+        jnp.zeros((1, 2, 4, 4, 12)),
+        jnp.zeros((1, 2)),
+        jnp.zeros((1, 1, 16, 8)),
+    )["params"]
+    # Drawn by numpy (no compilation), and larger than at the start of training, so
+    # that all inputs matter.
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes
+    )
+    return types.SimpleNamespace(
+        run=types.SimpleNamespace(model=MODEL),
+        params=params,
+        codec=codec,
+        text=text,
+        lineage=None,
+    )

@@ -1,0 +1,137 @@
+"""The reported numbers, on scores made by hand."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from anchoredit_jax.evaluation import (
+    compare_scores,
+    score_sessions,
+    summarise,
+    summarise_ambiguous,
+    summarise_story,
+)
+from anchoredit_jax.evaluation.table import (
+    ambiguous_table,
+    comparison_table,
+    format_table,
+    kinds_table,
+    policies_table,
+    story_table,
+)
+
+
+@pytest.fixture
+def scores(sessions, perfect):
+    return score_sessions(sessions, perfect)
+
+
+def test_summary_of_perfect_images(scores):
+    result = summarise(scores)
+    assert result["success"]["mean"] == 1.0
+    assert result["success"]["count"] == scores.success.size
+    assert set(result["success_by_kind"]) == set(np.unique(scores.kinds))
+    assert all(kind["mean"] == 1.0 for kind in result["success_by_kind"].values())
+    assert [len(turns) for turns in result["per_turn"].values()] == [6] * 6
+    json.dumps(result, allow_nan=False)
+
+
+def test_success_by_kind_counts_only_that_kind(scores):
+    failed = scores.success.copy()
+    failed[scores.kinds == "move"] = 0
+    result = summarise(dataclasses.replace(scores, success=failed))
+    by_kind = result["success_by_kind"]
+    assert by_kind.pop("move")["mean"] == 0.0
+    assert all(kind["mean"] == 1.0 for kind in by_kind.values())
+    assert result["success"]["mean"] == pytest.approx(failed.mean())
+
+
+def test_story_is_judged_at_its_last_turn(stories, perfect_stories):
+    scores = score_sessions(stories, perfect_stories)
+    success, retrieved = scores.success.copy(), scores.retrieved.copy()
+    success[:3, -1] = 0
+    retrieved[:2, -1] = 0
+    success[:, 1] = 0  # a failure on the way is none of this test's business
+    changed = dataclasses.replace(scores, success=success, retrieved=retrieved)
+    result = summarise_story(changed)
+    assert result["uncover"]["mean"] == 0.5
+    assert result["retrieved"]["mean"] == pytest.approx(4 / 6)
+    assert result["covered_psnr"]["count"] == 6 * 6
+    json.dumps(result, allow_nan=False)
+
+
+def test_differences_are_paired(scores):
+    # Large differences between sessions, a small constant one between the two runs.
+    levels = np.linspace(10, 50, len(scores.success))[:, None]
+    first = dataclasses.replace(
+        scores, untouched_psnr=np.broadcast_to(levels, scores.success.shape)
+    )
+    second = dataclasses.replace(first, untouched_psnr=first.untouched_psnr + 0.5)
+    result = compare_scores(first, second)
+    difference = result["untouched_psnr_last"]
+    assert difference["low"] == pytest.approx(0.5) == difference["high"]
+    assert result["success"]["mean"] == 0.0
+
+
+def _ambiguous(scores, answer, success, sharpness):
+    rows = {
+        "answer": np.array(answer)[:, None],
+        "success": np.array(success, float)[:, None],
+        "sharpness": np.array(sharpness)[:, None],
+        "kinds": np.array([["add_somewhere"], ["background_other"]]),
+    }
+    return dataclasses.replace(scores, **rows)
+
+
+def test_ambiguous_summary(scores):
+    draws = [
+        _ambiguous(scores, [0, 2], [1, 1], [0.9, 1.0]),
+        _ambiguous(scores, [1, 2], [1, 1], [0.5, 1.0]),
+        _ambiguous(scores, [0, 2], [1, 0], [0.9, 1.0]),
+    ]
+    result = summarise_ambiguous(draws, np.array([4, 3]))
+    somewhere, other = result["add_somewhere"], result["background_other"]
+    assert somewhere["valid"]["mean"] == 1.0
+    assert somewhere["sharp"]["mean"] == pytest.approx(2 / 3)
+    assert somewhere["valid_and_sharp"]["mean"] == pytest.approx(2 / 3)
+    # Two of three pairs differ; a fair choice of four differs in 3 of 4.
+    assert somewhere["diversity"]["mean"] == pytest.approx((2 / 3) / 0.75)
+    assert other["diversity"]["mean"] == 0.0
+    assert result["all"]["valid"]["mean"] == pytest.approx(5 / 6)
+    json.dumps(result, allow_nan=False)
+
+
+def test_diversity_needs_two_valid_draws(scores):
+    draws = [_ambiguous(scores, [0, 1], [1, 0], [1.0, 1.0])] * 2
+    result = summarise_ambiguous(draws, np.array([2, 2]))
+    assert result["add_somewhere"]["diversity"]["mean"] == 0.0
+    assert result["background_other"]["diversity"]["mean"] is None
+
+
+def test_tables_show_the_numbers(scores, stories, perfect_stories):
+    result = {"sink1_window3": summarise(scores)}
+    text = policies_table(result)
+    assert "sink 1 + window 3" in text and "turn 1 / 3 / 6" in text
+    assert "1.000 [1.000, 1.000]" in text and "60.0 / 60.0 / 60.0" in text
+    assert "move" in kinds_table(result)
+    story = summarise_story(score_sessions(stories, perfect_stories))
+    assert "1.000 [1.000, 1.000]" in story_table({"window3": story})
+    draws = [_ambiguous(scores, [0, 1], [1, 0], [1.0, 0.5])]
+    ambiguous = summarise_ambiguous(draws, np.array([2, 2]))
+    lines = ambiguous_table({"few_step:4": ambiguous}).splitlines()
+    assert len(lines) == 2 + 3 and lines[2].startswith("few_step:4")
+    assert lines[2].endswith("-")  # diversity is unknown with one draw
+    entry = {
+        "first": "teacher",
+        "second": "student",
+        "policy": "full",
+        "difference": compare_scores(scores, scores),
+    }
+    assert "student - teacher" in comparison_table([entry])
+
+
+def test_columns_are_aligned():
+    text = format_table(["a", "bb"], [["ccc", "1"], ["d", "100"]])
+    assert text.splitlines() == ["a     bb", "---  ---", "ccc    1", "d    100"]

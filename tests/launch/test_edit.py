@@ -1,0 +1,227 @@
+"""The editing script: a folder of results, or one line of error and nothing."""
+
+import json
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from anchoredit_jax.checkpoint import Lineage, digest, save_bundle
+from anchoredit_jax.config import RunConfig
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.models.transformer import Transformer
+from anchoredit_jax.session import load_editor
+from anchoredit_jax.session.result_folder import write_result
+
+SCRIPT = Path(__file__).parents[2] / "launch" / "edit.py"
+CONFIG = {
+    "stage": "single_turn",
+    "model": {
+        "dim": 16,
+        "ffn_dim": 16,
+        "num_heads": 1,
+        "num_layers": 1,
+        "channels": 12,
+        "text_dim": 8,
+        "freq_dim": 8,
+    },
+    "text": {"dim": 8, "length": 6},
+    "data": {"size": 16},
+    "memory": {"sink": 1, "window": 2},
+    "sampler": {"steps": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    run = RunConfig.from_config_dict(CONFIG)
+    shapes = ((1, 2, 8, 8, 12), (1, 2), (1, 1, 6, 8))
+    inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    tree = jax.eval_shape(Transformer(run.model).init, jax.random.key(0), *inputs)
+    params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1), tree["params"])
+    lineage = Lineage("single_turn", 3, digest(params), run.to_dict())
+    return save_bundle(tmp_path_factory.mktemp("weights"), params, run, lineage)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A PNG file of 48 x 32 pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def edit(*flags):
+    runpy.run_path(str(SCRIPT))["main"]([str(flag) for flag in flags])
+
+
+def refused(capsys, *flags):
+    """Run with wrong input; returns its one line."""
+    with pytest.raises(SystemExit) as caught:
+        edit(*flags)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and err.count("\n") == 1
+    return err
+
+
+def test_a_folder_of_results(checkpoint, photo, tmp_path, capsys):
+    out = tmp_path / "a" / "b"
+    flags = ["--checkpoint", checkpoint, "--image", photo, "--out", out, "--seed", 5]
+    edit(*flags, "--instruction", "make it blue", "--instruction", "")
+    names = {str(path.relative_to(out)) for path in out.rglob("*.png")}
+    turns = {f"turn_0{n}.png" for n in range(3)}
+    assert names == turns | {f"model_size/{n}" for n in turns} | {"contact_sheet.png"}
+    crop = pixels(photo)[:, 8:40].astype(float).reshape(16, 2, 16, 2, 3)
+    seen = pixels(out / "model_size" / "turn_00.png")
+    np.testing.assert_allclose(seen, crop.mean((1, 3)), atol=1)
+    for number in range(3):
+        assert pixels(out / f"turn_0{number}.png").shape == (32, 32, 3)
+        assert pixels(out / f"model_size/turn_0{number}.png").shape == (16, 16, 3)
+    record = json.loads((out / "session.json").read_text())
+    assert [turn["instruction"] for turn in record["turns"]] == ["make it blue", ""]
+    assert record["seed"] == 5 and len(record["image"]["sha256"]) == 64
+    assert record["checkpoint"]["path"] == str(checkpoint)
+    assert record["memory"]["window"] == 2 and record["sampler"]["steps"] == 1
+    assert "2 turns in" in capsys.readouterr().out
+    # Nothing is left beside it, and the record is enough to repeat the session.
+    assert [path.name for path in out.parent.iterdir()] == ["b"]
+    assert os.stat(out).st_mode & 0o055 == 0o055
+    session = load_editor(record["checkpoint"]["path"]).start(
+        record["image"]["path"], record["seed"]
+    )
+    for turn in record["turns"]:
+        session.edit(turn["instruction"], turn["seed"])
+    made = pixels(out / "model_size" / "turn_02.png")
+    np.testing.assert_array_equal(made, session.history[2].pixels)
+
+
+def test_flags_override_settings_and_a_result_is_replaced(checkpoint, photo, tmp_path):
+    out, lines = tmp_path / "out", tmp_path / "lines.txt"
+    flags = ["--checkpoint", checkpoint, "--image", photo, "--out", out]
+    (out / "model_size").mkdir(parents=True)
+    (out / "turn_07.png").touch()  # of an earlier, longer session
+    lines.write_text("make it blue\r\n\nadd a hat\n", encoding="utf-8-sig")
+    settings = "--sink 2 --window full --positions absolute --sampler euler --steps 2"
+    edit(*flags, "--instructions", lines, *settings.split(), "--guidance", 1.5)
+    record = json.loads((out / "session.json").read_text())
+    instructions = [turn["instruction"] for turn in record["turns"]]
+    assert instructions == ["make it blue", "", "add a hat"]
+    assert record["memory"] == {"sink": 2, "window": None, "positions": "absolute"}
+    assert record["max_turns"] == 3
+    sampler = record["sampler"]
+    assert (sampler["kind"], sampler["steps"], sampler["guidance"]) == ("euler", 2, 1.5)
+    assert (out / "turn_03.png").exists() and not (out / "turn_07.png").exists()
+
+
+def test_wrong_images_are_refused(checkpoint, tmp_path, capsys):
+    text = tmp_path / "text.png"
+    text.write_text("not an image")
+    strip = tmp_path / "strip.png"
+    Image.new("RGB", (400, 10)).save(strip)
+    out = tmp_path / "out"
+    rest = ["--checkpoint", checkpoint, "--instruction", "x", "--out", out]
+    missing = refused(capsys, "--image", tmp_path / "missing.png", *rest)
+    assert "missing.png' does not exist" in missing
+    assert "text.png' is not an image" in refused(capsys, "--image", text, *rest)
+    assert "400 x 10 pixels is a strip" in refused(capsys, "--image", strip, *rest)
+    assert not out.exists()
+
+
+def test_wrong_instructions_are_refused(checkpoint, photo, tmp_path, capsys):
+    out, empty, binary = tmp_path / "out", tmp_path / "empty", tmp_path / "binary"
+    empty.touch()
+    binary.write_bytes(b"\xff\xfe\xff")
+    flags = ["--checkpoint", checkpoint, "--image", photo, "--out", out]
+    assert "no instructions" in refused(capsys, *flags)
+    assert "empty' is empty" in refused(capsys, *flags, "--instructions", empty)
+    assert "binary'" in refused(capsys, *flags, "--instructions", binary)
+    assert "gone'" in refused(capsys, *flags, "--instructions", tmp_path / "gone")
+    both = ["--instruction", "x", "--instructions", empty]
+    assert "not both" in refused(capsys, *flags, *both)
+    long = refused(capsys, *flags, "--instruction", "a", "--instruction", "a " * 7)
+    assert "7 words" in long and "at most 6" in long
+    assert "no words" in refused(capsys, *flags, "--instruction", "!?")
+    assert not out.exists()
+
+
+def test_wrong_checkpoints_are_refused(photo, tmp_path, capsys):
+    flags = ["--image", photo, "--instruction", "x", "--out", tmp_path / "out"]
+    gone = refused(capsys, *flags, "--checkpoint", tmp_path / "gone")
+    assert "gone' does not exist" in gone
+    (tmp_path / "text.safetensors").write_text("no weights")
+    text = refused(capsys, *flags, "--checkpoint", tmp_path / "text.safetensors")
+    assert "text.safetensors' is no safetensors file" in text
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--steps", "0", "steps >= 1"),
+        ("--steps", "many", "--steps: invalid int value: 'many'"),
+        ("--window", "-1", "window must be 0 or more"),
+        ("--window", "all", "a whole number or 'full', given 'all'"),
+        ("--guidance", "nan", "expected a number, given 'nan'"),
+        ("--positions", "relative", "--positions: invalid choice: 'relative'"),
+        ("--seed", "-1", "a seed must be from 0"),
+        ("--stepz", "4", "unrecognized arguments: --stepz"),
+    ],
+)
+def test_wrong_settings_are_refused(checkpoint, photo, tmp_path, capsys, flag, value,
+                                    message):  # fmt: skip
+    flags = ["--checkpoint", checkpoint, "--image", photo, "--instruction", "x"]
+    line = refused(capsys, *flags, "--out", tmp_path / "out", f"{flag}={value}")
+    assert message in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_are_no_results_are_left_alone(
+    checkpoint, photo, tmp_path, capsys
+):
+    flags = ["--checkpoint", checkpoint, "--image", photo, "--instruction", "x"]
+    assert "holds other files" in refused(capsys, *flags, "--out", tmp_path)
+    assert "is not a folder" in refused(capsys, *flags, "--out", photo)
+    inside = refused(capsys, *flags, "--out", photo / "out")
+    assert "cannot be made" in inside
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_a_failure_while_writing_leaves_the_earlier_result(
+    checkpoint, photo, tmp_path, monkeypatch
+):
+    session = load_editor(checkpoint).start(photo)
+    out = write_result(tmp_path / "out", session, {"attempt": 1})
+    before = (out / "session.json").read_text()
+    rename = Path.rename
+
+    def fail(self, target):
+        if self.name == "new":
+            raise OSError("disk full")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(UserError, match="out' cannot be written: disk full"):
+        write_result(tmp_path / "out", session, {"attempt": 2})
+    assert (out / "session.json").read_text() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "photo.png"}
+
+
+def test_the_script_runs_from_anywhere(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--help"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert caught.value.code == 0
+    assert "--instruction TEXT" in capsys.readouterr().out

@@ -1,0 +1,136 @@
+"""The evaluation script: a report, or one line of error and nothing."""
+
+import json
+import runpy
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from anchoredit_jax.checkpoint import Lineage, digest, save_bundle
+from anchoredit_jax.config import RunConfig
+from anchoredit_jax.models.transformer import Transformer
+
+SCRIPT = Path(__file__).parents[2] / "launch" / "evaluate.py"
+CONFIG = {
+    "stage": "single_turn",
+    "model": {
+        "dim": 32,
+        "ffn_dim": 32,
+        "num_heads": 2,
+        "num_layers": 2,
+        "channels": 12,
+        "text_dim": 8,
+        "freq_dim": 8,
+    },
+    "text": {"dim": 8},
+    "data": {"size": 16},
+    "memory": {"sink": 1, "window": 1},
+    "sampler": {"steps": 2, "shift": 3.0},
+}
+SMALL = (
+    "--sessions 2 --turns 2 --story-sessions 2 --batch 2 --ambiguous-sessions 2".split()
+)
+
+
+@pytest.fixture(scope="module")
+def script():
+    return runpy.run_path(str(SCRIPT))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    run = RunConfig.from_config_dict(CONFIG)
+    shapes = [jnp.zeros(shape) for shape in ((1, 2, 8, 8, 12), (1, 2), (1, 1, 16, 8))]
+    tree = jax.eval_shape(Transformer(run.model).init, jax.random.key(0), *shapes)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), tree["params"]
+    )
+    lineage = Lineage("single_turn", 3, digest(params), run.to_dict())
+    folder = tmp_path_factory.mktemp("weights")
+    return save_bundle(folder / "toy.safetensors", params, run, lineage)
+
+
+def test_a_report(script, checkpoint, tmp_path, capsys):
+    out = tmp_path / "report"
+    flags = ["--checkpoint", f"toy={checkpoint}@few_step:2", "--out", str(out)]
+    script["main"]([*flags, *SMALL, "--policies", "sink1_window1"])
+    report = json.loads((out / "report.json").read_text())
+    (toy,) = report["contestants"]
+    assert toy["label"] == "toy" and toy["sampler"] == "few_step:2"
+    assert toy["lineage"][0]["stage"] == "single_turn"
+    assert set(report["table"]["toy"]) == {"sink1_window1"}
+    names = {path.name for path in out.glob("*.png")}
+    assert names == {"drift_toy.png", "sheet_toy.png", "story.png"}
+    printed = capsys.readouterr().out
+    for part in ("sink 1 + window 1", "edit success by kind", "cover, other edits"):
+        assert part in printed
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--checkpoint", "nowhere/at/all"], "nowhere/at/all"),
+        (["--checkpoint", "{toy}", "--sessions", "0"], "sessions must be 1 or more"),
+        (["--checkpoint", "{toy}", "--sessions", "many"], "invalid int value"),
+        (["--checkpoint", "{toy}", "--policies", "sink"], "unknown memory policy"),
+        (["--checkpoint", "{toy}", "--sampler", "ddim:3"], "known kinds"),
+        (["--checkpoint", "{toy}@euler:0"], "number of steps"),
+        (["--checkpoint", "{toy}", "--ambiguous-sampler", "x"], "known kinds"),
+        (["--checkpoint", "{toy}", "--parts", "all"], "parts must be some of"),
+        (["--checkpoint", "{toy}", "--checkpoint", "{toy}"], "share a name"),
+        (["--checkpoint", "a b={toy}"], "write [NAME=]PATH[@SAMPLER]"),
+        (["--checkpoint", "{toy}", "--turn", "3"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_input(script, checkpoint, tmp_path, capsys, flags, message):
+    out = tmp_path / "report"
+    flags = [flag.replace("{toy}", str(checkpoint)) for flag in flags]
+    with pytest.raises(SystemExit) as caught:
+        script["main"]([*flags, "--out", str(out)])
+    assert caught.value.code == 2
+    printed, error = capsys.readouterr()
+    assert printed == "" and error.startswith("error: ") and error.count("\n") == 1
+    assert message in error
+    assert not out.exists()
+
+
+def test_samplers_of_a_checkpoint(script, checkpoint):
+    flags = ["--out", "x", "--sampler", "euler:8"]
+    flags += ["--ambiguous-sampler", "euler:4", "--ambiguous-sampler", "few_step:2"]
+    args = script["make_parser"]().parse_args(flags)
+    own = script["make_contestant"](f"{checkpoint}@few_step:2", args)
+    assert (own.sampler.kind, own.sampler.steps, own.sampler.shift) == (
+        "few_step",
+        2,
+        3,
+    )
+    found = [(s.kind, s.steps) for s in own.ambiguous_samplers]
+    assert found == [("few_step", 2), ("euler", 4)]
+    other = script["make_contestant"](str(checkpoint), args)
+    assert (other.label, other.sampler.kind) == ("toy.safetensors", "euler")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("W/causal_forcing", ("causal_forcing", "W/causal_forcing", None)),
+        (
+            "W/consistency/checkpoints/500",
+            ("consistency", "W/consistency/checkpoints/500", None),
+        ),
+        ("a=b/model.safetensors", ("a", "b/model.safetensors", None)),
+        ("W/dmd@few_step:4", ("dmd", "W/dmd", "few_step:4")),
+        (
+            "t=W@home/x@euler:20:guidance=1.5",
+            ("t", "W@home/x", "euler:20:guidance=1.5"),
+        ),
+        ("runs/lr=1/dmd", ("dmd", "runs/lr=1/dmd", None)),
+        (".", ("toy", ".", None)),
+    ],
+)
+def test_checkpoint_flags(script, text, expected):
+    assert script["split_checkpoint"](text) == expected

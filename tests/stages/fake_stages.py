@@ -1,0 +1,127 @@
+"""Two stages small enough to train in milliseconds, for tests of the loop.
+
+`fake_second` starts from `fake_first` and carries a teacher. The loss depends on the
+batch, on the step and on the seed, so that any slip in resuming shows. Run as a script,
+this file trains one of them in a process of its own, which a test may then kill:
+
+    python -m tests.stages.fake_stages WORKDIR STAGE SECONDS_PER_STEP key=value ...
+"""
+
+import dataclasses
+import sys
+import time
+import types
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from anchoredit_jax.config import RunConfig, override, parse_arg
+from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages.loop import exit_codes, run_stage
+from anchoredit_jax.stages.step import TrainState
+
+WIDTH = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """`diverge_at`: the step whose loss is NaN."""
+
+    diverge_at: int = -1
+
+
+def make_optimizer(run):
+    return optax.adam(run.optimizer.learning_rate)
+
+
+def init_state(run, parent=None):
+    if parent is None:
+        params = {"w": jax.random.normal(jax.random.key(run.seed), (WIDTH, WIDTH))}
+    else:
+        params = parent["ema"]
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        opt_state=make_optimizer(run).init(params),
+        ema=params,
+        teacher=parent["ema"] if parent else None,
+    )
+
+
+def make_train_step(run):
+    def loss_fn(params, state, batch):
+        key = jax.random.fold_in(jax.random.key(run.seed), state.step)
+        latents = batch["latents"]
+        noise = jax.random.normal(key, (latents.size,)).reshape(latents.shape)
+        error = (latents + 0.1 * noise) @ params["w"] - latents
+        bad = state.step + 1 == run.options.diverge_at
+        return jnp.where(bad, jnp.nan, jnp.mean(error**2))
+
+    def step(state, batch):
+        loss, grads = jax.value_and_grad(loss_fn)(state.params, state, batch)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = make_optimizer(run).update(grads, state.opt_state)
+        params = optax.apply_updates(state.params, updates)
+        ema = jax.tree.map(lambda e, p: 0.9 * e + 0.1 * p, state.ema, params)
+        even = jnp.where(state.step % 2 == 0, loss, jnp.nan)  # applies to some steps
+        state = state.replace(
+            step=state.step + 1, params=params, opt_state=opt_state, ema=ema
+        )
+        return state, {"loss": loss, "even": even}
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def make_stage(parents=(), delay=0.0):
+    """A stage module; `delay` seconds pass after each step's dispatch."""
+
+    def slow_train_step(run):
+        step = make_train_step(run)
+
+        def slow(state, batch):
+            time.sleep(delay)
+            return step(state, batch)
+
+        return slow if delay else step
+
+    return types.SimpleNamespace(
+        Options=Options,
+        PARENTS=parents,
+        init_state=init_state,
+        make_train_step=slow_train_step,
+    )
+
+
+def add_fake_stages(stages, delay=0.0):
+    """Put both into the table of stages."""
+    stages["fake_first"] = make_stage(delay=delay)
+    stages["fake_second"] = make_stage(("fake_first",), delay=delay)
+
+
+def make_run(stage="fake_first", arg=""):
+    """A tiny configuration; `arg` holds dotted overrides."""
+    config = ConfigDict(
+        dict(
+            stage=stage,
+            seed=3,
+            model=dict(dim=8, ffn_dim=8, num_heads=2, num_layers=1, channels=WIDTH),
+            codec=dict(),
+            text=dict(length=14, dim=8),
+            memory=dict(),
+            data=dict(size=16, turns=1, batch=2),
+            optimizer=dict(learning_rate=1e-2),
+            options=dict(),
+            sampler=dict(),
+            loop=dict(steps=10, log_every=2, checkpoint_every=4, keep=None),
+        )
+    )
+    return RunConfig.from_config_dict(override(config, parse_arg(arg, {})[1]))
+
+
+if __name__ == "__main__":
+    workdir, name, seconds, *pairs = sys.argv[1:]
+    add_fake_stages(STAGES, float(seconds))
+    with exit_codes():
+        run_stage(make_run(name, ",".join(pairs)), workdir, quiet=True)

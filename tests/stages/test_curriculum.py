@@ -1,0 +1,60 @@
+import shutil
+
+import pytest
+
+from anchoredit_jax.checkpoint import load_weights
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.stages.curriculum import run_curriculum
+from anchoredit_jax.stages.metrics_log import read_metrics
+from tests.stages.fake_stages import make_run
+
+pytestmark = pytest.mark.usefixtures("fake_stages")
+
+
+def run_both(workdir, arg="", until=None):
+    runs = [make_run("fake_first", arg), make_run("fake_second", arg)]
+    return run_curriculum(runs, workdir, until, quiet=True)
+
+
+def test_each_stage_starts_from_the_one_before(tmp_path, capsys):
+    results = run_both(tmp_path)
+    assert list(results) == ["fake_first", "fake_second"]
+    lineage = load_weights(tmp_path).lineage
+    assert [link.stage for link in lineage.chain()] == ["fake_first", "fake_second"]
+    assert lineage.parent.digest == load_weights(tmp_path / "fake_first").lineage.digest
+    first, second = capsys.readouterr().out.splitlines()
+    rows = read_metrics(tmp_path / "fake_first" / "metrics.jsonl")
+    falls = f"loss {rows[0]['loss']:.4f} -> {rows[-1]['loss']:.4f}"
+    assert first == f"fake_first: step 10, {falls}"
+    assert second.startswith("fake_second: step 10, loss")
+
+
+def test_goes_on_where_it_stopped(tmp_path, capsys):
+    straight = run_both(tmp_path / "a")
+    run_both(tmp_path / "b", until="fake_first")
+    assert not (tmp_path / "b" / "fake_second").exists()
+    run_both(tmp_path / "b")
+    # The second stage died after its checkpoint of step 4.
+    for step in ("8", "10"):
+        shutil.rmtree(tmp_path / "b" / "fake_second" / "checkpoints" / step)
+    capsys.readouterr()
+    results = run_both(tmp_path / "b")
+    assert results["fake_first"].metrics == {}
+    assert results["fake_second"].resumed == 4
+    assert "fake_first: step 10 (finished before)" in capsys.readouterr().out
+    assert (
+        load_weights(tmp_path / "b").lineage.digest
+        == load_weights(straight["fake_second"].checkpoint).lineage.digest
+    )
+
+
+def test_a_stage_that_began_from_an_older_parent_is_refused(tmp_path):
+    run_both(tmp_path)
+    with pytest.raises(UserError, match="began from fake_first at step 10, but fake_"):
+        run_both(tmp_path, "loop.steps=12")
+
+
+def test_an_unknown_last_stage_is_refused(tmp_path):
+    with pytest.raises(UserError, match="'fake_sec'.*did you mean 'fake_second'"):
+        run_both(tmp_path, until="fake_sec")
+    assert not list(tmp_path.iterdir())

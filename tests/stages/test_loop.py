@@ -1,0 +1,250 @@
+import json
+import os
+import signal
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+from anchoredit_jax.checkpoint import assets, manager
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.stages import loop
+from anchoredit_jax.stages.loop import DivergedError, run_stage
+from anchoredit_jax.stages.metrics_log import read_metrics
+from anchoredit_jax.stages.stopping import Stopped
+from tests.stages.fake_stages import make_run
+
+pytestmark = pytest.mark.usefixtures("fake_stages")
+
+
+def train(workdir, stage="fake_first", arg="", **options):
+    return run_stage(make_run(stage, arg), workdir, quiet=True, **options)
+
+
+def state_of(result, stage="fake_first", arg=""):
+    return loop.restore_state(make_run(stage, arg), result.checkpoint)
+
+
+def rows_of(folder):
+    """Metrics without the ones that time measures."""
+    rows = read_metrics(folder / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if k != "steps_per_second"} for row in rows]
+
+
+def assert_bit_equal(left, right):
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+@pytest.mark.parametrize("cut", [4, 7])
+def test_a_resumed_run_equals_a_straight_one_bit_for_bit(tmp_path, cut):
+    # User reports 1, 2, 4, 21 and 53: moments, EMA, draws, data, counters.
+    straight = train(tmp_path / "a")
+    first = train(tmp_path / "b", arg=f"loop.steps={cut}")
+    resumed = train(tmp_path / "b")
+    assert (first.step, resumed.resumed, resumed.step) == (cut, cut, 10)
+    assert int(state_of(resumed).step) == 10
+    assert_bit_equal(state_of(resumed), state_of(straight))
+    ours, theirs = (
+        rows_of(tmp_path / "b/fake_first"),
+        rows_of(tmp_path / "a/fake_first"),
+    )
+    assert [row for row in ours if row["step"] > 8] == theirs[-1:]
+
+
+def test_a_run_leaves_its_checkpoints_metrics_and_config(tmp_path):
+    result = train(tmp_path)
+    folder = tmp_path / "fake_first"
+    assert manager.committed_steps(folder / "checkpoints") == [4, 8, 10]
+    assert result.checkpoint == folder / "checkpoints" / "10"
+    rows = rows_of(folder)
+    assert [row["step"] for row in rows] == [2, 4, 6, 8, 10]
+    assert rows[0]["loss"] > rows[-1]["loss"]
+    assert result.metrics["loss"] == rows[-1]["loss"]
+    assert "even" in rows[0]  # NaN at every other step: the mean of the others
+    saved = json.loads((folder / "config.json").read_text())
+    assert saved["stage"] == "fake_first" and saved["loop"]["steps"] == 10
+    assert list((folder / "tensorboard").iterdir())
+
+
+def test_the_step_compiles_once_also_after_a_restore(tmp_path, fake_stages):
+    make_train_step, made = fake_stages["fake_first"].make_train_step, []
+
+    def recording(run):
+        made.append(make_train_step(run))
+        return made[-1]
+
+    fake_stages["fake_first"].make_train_step = recording
+    train(tmp_path, arg="loop.steps=5")
+    train(tmp_path)
+    assert [step._cache_size() for step in made] == [1, 1]
+
+
+def test_losses_are_fetched_only_to_be_logged(tmp_path, monkeypatch):
+    fetched = []
+    device_get = jax.device_get
+
+    def counting(tree):
+        fetched.append(len(tree))
+        return device_get(tree)
+
+    monkeypatch.setattr(loop.jax, "device_get", counting)
+    train(tmp_path, arg="loop.log_every=5,loop.checkpoint_every=10")
+    assert fetched == [5, 5]
+
+
+def test_a_finished_run_is_left_alone(tmp_path):
+    first = train(tmp_path)
+    again = train(tmp_path)
+    assert (again.step, again.resumed, again.metrics) == (10, 10, {})
+    assert again.checkpoint == first.checkpoint
+
+
+def test_metrics_of_steps_that_are_done_again_stand_there_once(tmp_path):
+    train(tmp_path, arg="loop.steps=4")
+    path = tmp_path / "fake_first" / "metrics.jsonl"
+    before = path.read_text()
+    # Died after logging step 6, before its checkpoint, in the middle of a row.
+    path.write_text(before + '{"step": 6, "loss": 1.0}\n{"step": 8, "lo')
+    train(tmp_path)
+    rows = read_metrics(path)
+    assert [row["step"] for row in rows] == [2, 4, 6, 8, 10]
+    assert rows[2]["loss"] != 1.0
+    assert path.read_text().startswith(before)
+
+
+def test_a_torn_checkpoint_is_not_resumed_from(tmp_path, caplog):
+    # User report 11: an interrupted save lies beside a good one.
+    straight = train(tmp_path / "a")
+    train(tmp_path / "b", arg="loop.steps=8")
+    torn = tmp_path / "b" / "fake_first" / "checkpoints" / "8"
+    (torn / "_CHECKPOINT_METADATA").unlink()
+    resumed = train(tmp_path / "b")
+    assert resumed.resumed == 4 and "incomplete" in caplog.text
+    assert_bit_equal(state_of(resumed), state_of(straight))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path):
+    with pytest.raises(DivergedError, match="fake_first: the loss is nan at step 7;"):
+        train(tmp_path, arg="options.diverge_at=7")
+    folder = tmp_path / "fake_first"
+    assert manager.committed_steps(folder / "checkpoints") == [4]
+    assert [row["step"] for row in rows_of(folder)] == [2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)]
+)
+def test_a_signal_saves_the_current_step(tmp_path, fake_stages, number, code):
+    straight = train(tmp_path / "a")
+    make_train_step = fake_stages["fake_first"].make_train_step
+    calls = []
+
+    def signalling(run):
+        step = make_train_step(run)
+
+        def call(*args):
+            calls.append(1)
+            if len(calls) == 3:
+                os.kill(os.getpid(), number)
+            return step(*args)
+
+        return call
+
+    fake_stages["fake_first"].make_train_step = signalling
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped, match="step 3 of fake_first") as stopped:
+        train(tmp_path / "b")
+    assert stopped.value.exit_code == code
+    assert signal.getsignal(number) is before
+    resumed = train(tmp_path / "b")
+    assert resumed.resumed == 3
+    assert_bit_equal(state_of(resumed), state_of(straight))
+
+
+def test_runs_outside_of_the_main_thread(tmp_path):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(train(tmp_path)))
+    thread.start()
+    thread.join()
+    assert results[0].step == 10
+
+
+def test_a_stage_starts_from_the_average_of_its_parent_and_records_it(tmp_path):
+    first = train(tmp_path)
+    second = train(tmp_path, "fake_second", "loop.steps=1")
+    teacher = state_of(second, "fake_second").teacher
+    parent = state_of(first)
+    assert_bit_equal(teacher, parent.ema)
+    lineage = assets.load_weights(tmp_path / "fake_second").lineage
+    assert [(link.stage, link.step) for link in lineage.chain()] == [
+        ("fake_first", 10),
+        ("fake_second", 1),
+    ]
+    assert lineage.parent.digest == assets.load_weights(first.checkpoint).lineage.digest
+    resumed = train(tmp_path, "fake_second")
+    assert assets.load_weights(resumed.checkpoint).lineage.parent == lineage.parent
+
+
+def test_a_parent_may_be_a_bundle_or_weights_in_memory(tmp_path):
+    train(tmp_path / "a")
+    weights = assets.load_weights(tmp_path / "a" / "fake_first")
+    file = assets.save_bundle(tmp_path / "shipped", *weights)
+    results = [
+        train(tmp_path / name, "fake_second", parent=parent)
+        for name, parent in (("b", file), ("c", weights), ("d", file.parent))
+    ]
+    states = [state_of(result, "fake_second") for result in results]
+    assert_bit_equal(states[0], states[1])
+    assert_bit_equal(states[0], states[2])
+
+
+def refused(workdir, said, stage="fake_first", arg="", **options):
+    before = sorted(workdir.rglob("*"))
+    with pytest.raises(UserError, match=said) as error:
+        train(workdir, stage, arg, **options)
+    assert "\n" not in str(error.value)
+    assert sorted(workdir.rglob("*")) == before  # nothing half-written
+
+
+def test_wrong_parents_are_refused(tmp_path):
+    train(tmp_path)
+    train(tmp_path, "fake_second")
+    first, second = tmp_path / "fake_first", tmp_path / "fake_second"
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other"
+    refused(other, "train that first", "fake_second")
+    refused(other, "does not exist", "fake_second", parent=other / "none")
+    refused(other, "no checkpoint in", "fake_second", parent=other)
+    refused(other, "given one of fake_second", "fake_second", parent=second)
+    refused(other, "starts from scratch", parent=first)
+    refused(other, "differs in model.dim", "fake_second", "model.dim=16", parent=first)
+    # How it is computed is free; what it computes is not.
+    train(other, "fake_second", "model.attention=dense", parent=first)
+
+
+def test_another_parent_is_refused_when_resuming(tmp_path):
+    train(tmp_path)
+    train(tmp_path, "fake_second")
+    first, second = tmp_path / "fake_first", tmp_path / "fake_second"
+    refused(tmp_path, "began from fake_first at step 10", "fake_second", parent=second)
+    earlier = first / "checkpoints" / "4"
+    refused(tmp_path, "names fake_first at step 4", "fake_second", parent=earlier)
+    train(tmp_path, "fake_second", parent=first)
+
+
+def test_another_configuration_is_refused_when_resuming(tmp_path):
+    train(tmp_path, arg="loop.steps=4")
+    arg = "optimizer.learning_rate=0.5,data.batch=4"
+    refused(tmp_path, "differs in data.batch, optimizer.learning_rate", arg=arg)
+    train(tmp_path, arg="loop.steps=6,loop.log_every=3,loop.keep=1")
+
+
+def test_a_file_in_the_place_of_the_workdir_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/below"):
+        with pytest.raises(UserError, match="is a file, expected a folder"):
+            train(tmp_path / place)

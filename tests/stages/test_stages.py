@@ -1,0 +1,150 @@
+"""Every stage: one step, accumulation, gradients only where they belong."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from anchoredit_jax.stages import STAGES, causal_forcing, distill
+from anchoredit_jax.stages import step as steps
+from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
+
+LOSS = dict(edit_weight=0.5, turn_alpha=1.0)
+OPTIONS = {
+    "single_turn": dict(loss=LOSS),
+    "causal_forcing": dict(
+        loss=LOSS,
+        memory_policies=((0, 0), (0, 2), (1, 2)),
+        position_gap=4,
+        history_noise=0.1,
+        degrade=dict(colour=0.5, low_frequency=0.5, block=0.5, laplace=0.5, blur=0.5),
+        rollout=dict(kind="one_pass", fraction=0.5),
+    ),
+    "consistency": dict(edit_weight=0.5, memory_policies=((0, 0), (1, 2))),
+    "distribution_matching": dict(sampler_steps=2, critic_ratio=2),
+}
+
+
+def parent():
+    params = jax.tree.map(jnp.asarray, tiny_params())
+    return dict(params=params, ema=params, teacher=params)
+
+
+def run_steps(stage, count, options=None, **optimizer):
+    run = tiny_run(
+        stage, options=OPTIONS[stage] if options is None else options,
+        optimizer=optimizer,
+    )  # fmt: skip
+    state = STAGES[stage].init_state(run, parent())
+    step = STAGES[stage].make_train_step(run)
+    history = []
+    for index in range(count):
+        state, metrics = step(state, tiny_batch(4, seed=index))
+        history.append(jax.device_get(metrics))
+    return state, history, step
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_one_program_trains_and_counts(stage):
+    state, history, step = run_steps(stage, 3)
+    assert int(state.step) == 3
+    assert all(np.isfinite(metrics["loss"]) for metrics in history)
+    assert step._cache_size() == 1
+    moved = jax.tree.map(
+        lambda a, b: bool((a != b).any()), state.params, parent()["params"]
+    )
+    assert any(jax.tree.leaves(moved))
+    if state.teacher is not None:
+        jax.tree.map(np.testing.assert_array_equal, state.teacher, parent()["params"])
+
+
+@pytest.mark.parametrize("stage", ["single_turn", "causal_forcing", "consistency"])
+def test_accumulation_equals_one_big_batch(stage):
+    whole, first, _ = run_steps(stage, 1)
+    parts, second, _ = run_steps(stage, 1, accumulate=2)
+    np.testing.assert_allclose(first[0]["loss"], second[0]["loss"], rtol=1e-5)
+    np.testing.assert_allclose(first[0]["grad_norm"], second[0]["grad_norm"], rtol=1e-4)
+
+
+def test_ema_starts_as_the_weights_it_was_given():
+    run = tiny_run("causal_forcing", options={})
+    state = STAGES["causal_forcing"].init_state(run, parent())
+    jax.tree.map(np.testing.assert_array_equal, state.ema, parent()["params"])
+
+
+def test_generator_and_critic_keep_their_ratio():
+    """Over six batches the critic is updated six times, the generator three."""
+    state, history, _ = run_steps("distribution_matching", 6)
+    updates = [np.isfinite(metrics["generator_loss"]) for metrics in history]
+    assert updates == [True, False, True, False, True, False]
+    counts = [
+        {int(x) for x in jax.tree.leaves(opt) if x.dtype == jnp.int32 and x.ndim == 0}
+        for opt in (state.opt_state, state.critic_opt_state)
+    ]
+    assert counts == [{3}, {6}]
+
+
+def test_mixed_turn_counts_equal_separate_runs():
+    """Padding and masking: the loss of a mixed batch is the mean of its parts."""
+    run = tiny_run("causal_forcing", options=dict(clean_history=0.0))
+    params, state = (
+        parent()["params"],
+        STAGES["causal_forcing"].init_state(run, parent()),
+    )
+    batch = tiny_batch(2, 4)
+    batch["frame_valid"][1, 2:] = 0.0
+    mixed, _, _ = causal_forcing.loss_fn(run, params, state, batch)
+    for row in range(2):
+        alone = {name: value[row : row + 1] for name, value in batch.items()}
+        errors, _, _ = causal_forcing.loss_fn(run, params, state, alone)
+        np.testing.assert_allclose(errors[0], mixed[row], rtol=2e-5)
+    # What stands in the padding must not matter.
+    batch["latents"][1, 2:] = 7.0
+    again, _, _ = causal_forcing.loss_fn(run, params, state, batch)
+    np.testing.assert_allclose(again, mixed, rtol=1e-6)
+
+
+def test_replaced_frames_are_context_and_no_target():
+    latents = jnp.zeros((1, 4, 2, 2, 1))
+    wanted = jnp.ones((1, 4), bool)
+    context, replaced = causal_forcing.swap_in(latents, latents + 1.0, wanted)
+    np.testing.assert_array_equal(replaced, [[False, True, True, False]])
+    np.testing.assert_array_equal(context[0, :, 0, 0, 0], [0, 1, 1, 0])
+
+
+def test_sequential_rollout_replaces_history():
+    _, history, _ = run_steps(
+        "causal_forcing", 2,
+        dict(rollout=dict(kind="sequential", sampler_steps=1), clean_history=0.0),
+    )  # fmt: skip
+    assert all(metrics["replaced"] > 0 for metrics in history)
+
+
+def test_history_views_know_their_target_turn():
+    """Frames from the target on are invisible; the policy narrows the rest."""
+    run = tiny_run("consistency", options={})
+    batch = tiny_batch(2, 4)
+    history = distill.History(
+        target=jnp.array([1, 3]),
+        visibility=causal_forcing.FrameVisibility(
+            sample_window=jnp.array([0, 3]), sample_sink=jnp.array([0, 1])
+        ),
+        positions=jnp.arange(4, dtype=jnp.float32)[None],
+    )
+    view = distill.history_view(
+        run, tiny_params(), batch["latents"], batch["text"], history
+    )
+    np.testing.assert_array_equal(view.valid[0], [True, False, False, False])
+    np.testing.assert_array_equal(view.valid[1], [True, False, True, False])
+    np.testing.assert_array_equal(view.next_position, [1.0, 3.0])
+
+
+def test_micro_batches_of_unequal_weight_still_equal_the_whole():
+    def loss_fn(params, state, batch):
+        return params * batch["x"], batch["w"], {}
+
+    batch = dict(x=jnp.array([1.0, 2.0, 3.0, 4.0]), w=jnp.array([1.0, 0.0, 1.0, 1.0]))
+    whole = steps.gradients(loss_fn, jnp.float32(2.0), None, batch, 1)
+    parts = steps.gradients(loss_fn, jnp.float32(2.0), None, batch, 2)
+    np.testing.assert_allclose(parts[0], whole[0])
+    np.testing.assert_allclose(parts[2], 8.0 / 3.0, rtol=1e-6)
