@@ -40,7 +40,7 @@ def start_memory(
       source: [B, h, w, C].
       text: the first prompt [B, S, Dt] (what the source sees of it is the model's
         `source_prompt`).
-      null_text: the null instruction [S, Dt].
+      null_text: the null instruction [S, Dt], or one a session [B, S, Dt].
       max_frames: size of a full history (config.window None).
 
     Returns:
@@ -81,10 +81,8 @@ def generate_turn(
     Returns:
       (latents [B, h, w, C], memory).
     """
-    draws = sampler.steps if sampler.kind == "few_step" else 1
-    if sampler.timesteps is not None:
-        draws = len(sampler.timesteps)
-    noise = jnp.moveaxis(randomness.normals(keys, (draws, *shape)), 1, 0)
+    noise = randomness.normals(keys, (sampler.draws, *shape))
+    noise = jnp.moveaxis(noise, 1, 0)
     latents = denoise(model, params, memory, text, null_text, noise, sampler)
     return latents, commit_frame(
         model, params, memory, latents, text, null_text, sampler
@@ -172,5 +170,4 @@ def _commit(model, params, memory, latents, text, null_text, guided, source):
 def _with_null(text, null_text, guided):
     if not guided:
         return text
-    null = jnp.broadcast_to(null_text[None], text.shape)
-    return jnp.concatenate([text, null])
+    return jnp.concatenate([text, jnp.broadcast_to(null_text, text.shape)])

@@ -179,8 +179,9 @@ def collate(
 
     Returns:
       latents float32 [B, T, h, w, C], text float32 [B, N, S, Dt] (N = T - 1; prompt n
-      belongs to frame n + 1, zeros where there is none), id int32 [B], frame_valid
-      float32 [B, T] (0 where a frame is padding).
+      belongs to frame n + 1, zeros where there is none), null_text float32 [B, S, Dt]
+      (the null instruction, the same for all), id int32 [B], frame_valid float32 [B, T]
+      (0 where a frame is padding).
     """
     frames = max(len(record["images"]) for record in records)
     images = np.stack([_pad(record["images"], frames) for record in records])
@@ -190,10 +191,12 @@ def collate(
         for prompt in _pad_prompts(record["instructions"], frames - 1)
     ]
     embedded = text.encode(prompts)
+    null = text.encode([""])
     lengths = np.array([len(record["images"]) for record in records])
     return {
         "latents": np.ascontiguousarray(codec.encode(from_uint8(images)), np.float32),
         "text": embedded.reshape(len(records), frames - 1, *embedded.shape[1:]),
+        "null_text": np.repeat(null, len(records), axis=0),
         "id": np.array([record["id"] for record in records], np.int32),
         "frame_valid": (np.arange(frames) < lengths[:, None]).astype(np.float32),
     }

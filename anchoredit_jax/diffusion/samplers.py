@@ -28,6 +28,7 @@ class SamplerConfig:
       shift: of the schedule.
       guidance: g in v_u + g (v_c - v_u); 1 is no guidance.
       timesteps: explicit timesteps (1000, 750, ..) instead of steps and shift.
+      snap_shift: see `schedule.sigma_at`; for parity, with explicit timesteps.
     """
 
     kind: str = "few_step"
@@ -35,6 +36,7 @@ class SamplerConfig:
     shift: float = 1.0
     guidance: float = 1.0
     timesteps: tuple[float, ...] | None = None
+    snap_shift: float | None = None
 
     def __post_init__(self):
         if self.kind not in ("few_step", "euler"):
@@ -48,19 +50,28 @@ class SamplerConfig:
             )
 
     @property
-    def sigmas(self) -> np.ndarray:
-        """float32 [steps]."""
-        if self.timesteps is not None:
-            return np.asarray(self.timesteps, np.float32) / np.float32(1000)
-        return schedule.make_sigmas(self.steps, self.shift)
+    def schedule(self) -> tuple[np.ndarray, np.ndarray]:
+        """(timesteps, sigmas) of the steps, float32 [steps]."""
+        if self.timesteps is None:
+            sigmas = schedule.make_sigmas(self.steps, self.shift)
+            return sigmas * np.float32(schedule.TIMESTEPS), sigmas
+        timesteps = np.asarray(self.timesteps, np.float32)
+        with jax.ensure_compile_time_eval():
+            sigmas = schedule.sigma_at(timesteps, self.snap_shift)
+        return timesteps, np.asarray(sigmas)
+
+    @property
+    def draws(self) -> int:
+        """Noise images that a frame takes."""
+        return 1 if self.kind == "euler" else len(self.schedule[0])
 
 
 def sample(velocity: Velocity, noise: jax.Array, config: SamplerConfig) -> jax.Array:
     """Draw x_0.
 
     Args:
-      noise: [steps, B, ...]; few-step uses noise[0] to start and noise[i] to re-noise
-        for step i, Euler uses noise[0] only.
+      noise: [config.draws, B, ...]; noise[0] starts, few-step re-noises for step i
+        with noise[i].
 
     Returns:
       [B, ...].
@@ -69,33 +80,33 @@ def sample(velocity: Velocity, noise: jax.Array, config: SamplerConfig) -> jax.A
 
 
 def sample_path(velocity: Velocity, noise: jax.Array, config: SamplerConfig):
-    """`sample`, and what each step gave [steps, B, ...]: x_0 (few-step) or x (Euler)."""
-    sigmas = jnp.asarray(config.sigmas)
-    nexts = jnp.append(sigmas[1:], jnp.float32(0))
-    # Euler needs one draw; the scan still wants one per step.
-    fresh = (
-        jnp.concatenate([noise[1:], noise[:1]])
-        if len(noise) == len(sigmas)
-        else (jnp.broadcast_to(noise[:1], (len(sigmas), *noise.shape[1:])))
-    )
+    """`sample`, and what each step gave: x_0 (few-step) or x (Euler) [steps, B, ..]."""
+    timesteps, sigmas = config.schedule
+    nexts = np.append(sigmas[1:], np.float32(0))
+    batch = noise.shape[1:2]
 
     def few_step(x, inputs):
-        sigma, sigma_next, renoise = inputs
-        each = jnp.full(x.shape[:1], sigma)
-        x0 = schedule.velocity_to_x0(x, velocity(x, sigma * 1000), each)
-        following = schedule.add_noise(x0, renoise, jnp.full(x.shape[:1], sigma_next))
-        return following, x0  # after the last step sigma_next is 0: following is x_0
+        timestep, sigma, sigma_next, renoise = inputs
+        x0 = schedule.velocity_to_x0(x, velocity(x, timestep), jnp.full(batch, sigma))
+        following = schedule.add_noise(x0, renoise, jnp.full(batch, sigma_next))
+        return following, x0
 
     def euler(x, inputs):
-        sigma, sigma_next, _ = inputs
-        each = jnp.full(x.shape[:1], 1.0)
+        timestep, sigma, sigma_next = inputs
         x = schedule.euler_step(
-            x, velocity(x, sigma * 1000), each * sigma, each * sigma_next
+            x,
+            velocity(x, timestep),
+            jnp.full(batch, sigma),
+            jnp.full(batch, sigma_next),
         )
         return x, x
 
-    step = few_step if config.kind == "few_step" else euler
-    return lax.scan(step, noise[0], (sigmas, nexts, fresh))
+    steps = tuple(jnp.asarray(x) for x in (timesteps, sigmas, nexts))
+    if config.kind == "euler":
+        return lax.scan(euler, noise[0], steps)
+    # The last step re-noises to sigma 0: any draw serves, its result is x_0.
+    renoise = jnp.roll(noise, -1, axis=0)
+    return lax.scan(few_step, noise[0], (*steps, renoise))
 
 
 def guide(conditional: jax.Array, unconditional: jax.Array, scale: float) -> jax.Array:

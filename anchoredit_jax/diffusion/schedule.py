@@ -33,6 +33,18 @@ def snap_sigma(timestep: jax.Array, sigmas: np.ndarray) -> jax.Array:
     return grid[jnp.argmin(distance, axis=-1)]
 
 
+def sigma_at(timestep: jax.Array, snap_shift: float | None = None) -> jax.Array:
+    """The sigma of a timestep: timestep / 1000, exactly.
+
+    Args:
+      snap_shift: look it up on the 1000-point grid of this shift instead, as the
+        reference does (for parity).
+    """
+    if snap_shift is None:
+        return jnp.asarray(timestep, jnp.float32) / TIMESTEPS
+    return snap_sigma(timestep, make_sigmas(1000, snap_shift))
+
+
 def match(sigma: jax.Array, like: jax.Array) -> jax.Array:
     """sigma [B] or [B, T] with trailing axes of size 1, to multiply `like`."""
     return sigma.reshape(sigma.shape + (1,) * (like.ndim - sigma.ndim))

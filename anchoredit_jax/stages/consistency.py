@@ -28,6 +28,8 @@ class Options:
       grid_steps, shift: the dense grid N and its shift.
       guidance: of the teacher, in the one convention v_u + g (v_c - v_u).
       edit_weight, edit_threshold: as in `SequenceLossConfig`.
+      snap_shift: see `schedule.sigma_at`; the reference turns velocities into x_0 with
+        sigmas of the 1000-point grid.
       memory_policies, position_gap, gap_probability: as in causal forcing.
     """
 
@@ -36,6 +38,7 @@ class Options:
     guidance: float = 3.0
     edit_weight: float = 0.0
     edit_threshold: float = 0.05
+    snap_shift: float | None = None
     memory_policies: tuple[tuple[int, int], ...] = ()
     position_gap: int = 0
     gap_probability: float = 0.5
@@ -103,7 +106,7 @@ def consistency_pair(run, params, ema, teacher, batch, history, point, noise):
     def velocity_of(weights, prompts, repeat=1):
         view = distill.history_view(run, weights, latents, text, history)
         if repeat > 1:  # both prompts beside the same, conditional, history
-            view = jax.tree.map(lambda x: x, view).replace(
+            view = view.replace(
                 keys=jnp.concatenate([view.keys] * repeat, 1),
                 values=jnp.concatenate([view.values] * repeat, 1),
                 valid=jnp.concatenate([view.valid] * repeat),
@@ -113,10 +116,12 @@ def consistency_pair(run, params, ema, teacher, batch, history, point, noise):
         return turn.beside_memory(run.model, weights, view, prompts)
 
     def x0(velocity, x, at):
-        return schedule.velocity_to_x0(x, velocity(x, at * schedule.TIMESTEPS), at)
+        timesteps = at * schedule.TIMESTEPS
+        sigma = schedule.sigma_at(timesteps, options.snap_shift)
+        return schedule.velocity_to_x0(x, velocity(x, timesteps), sigma)
 
     guided = options.guidance != 1.0
-    prompts = jnp.concatenate([prompt, jnp.zeros_like(prompt)]) if guided else prompt
+    prompts = jnp.concatenate([prompt, batch["null_text"]]) if guided else prompt
     direction = velocity_of(teacher, prompts, 2 if guided else 1)
     if guided:
         both = direction(

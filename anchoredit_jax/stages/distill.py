@@ -53,20 +53,21 @@ def history_view(run, params, latents, text, history: History) -> MemoryView:
     return MemoryView(keys, values, valid, positions, frame(positions, history.target))
 
 
-def few_step(sampler_sigmas, velocity, noise, last_step):
+def few_step(sampler, velocity, noise, last_step):
     """The first `last_step` few-step steps: the noised input of step `last_step`.
 
     Args:
-      sampler_sigmas: float32 [steps].
+      sampler: a few-step `SamplerConfig`.
       velocity: (x [B, ...], timesteps [B]) -> v.
       noise: [steps, B, ...], noise[0] starts, noise[i] re-noises for step i.
       last_step: traced int32: which step comes next.
     """
-    sigmas = jnp.asarray(sampler_sigmas)
+    timesteps, sigmas = (jnp.asarray(x) for x in sampler.schedule)
 
     def step(index, x):
         sigma = jnp.full(x.shape[:1], sigmas[index])
-        x0 = schedule.velocity_to_x0(x, velocity(x, sigma * schedule.TIMESTEPS), sigma)
+        at = jnp.full(x.shape[:1], timesteps[index])
+        x0 = schedule.velocity_to_x0(x, velocity(x, at), sigma)
         return schedule.add_noise(
             x0, noise[index + 1], jnp.full(x.shape[:1], sigmas[index + 1])
         )
@@ -74,7 +75,7 @@ def few_step(sampler_sigmas, velocity, noise, last_step):
     return jax.lax.fori_loop(0, last_step, step, noise[0])
 
 
-def sequence_x0(run, params, noised, timesteps, text, target, guidance=1.0):
+def sequence_x0(run, params, noised, timesteps, batch, target, guidance=1.0):
     """x_0 of frame `target` (int32 scalar) from a whole-sequence causal forward.
 
     Args:
@@ -82,6 +83,7 @@ def sequence_x0(run, params, noised, timesteps, text, target, guidance=1.0):
       timesteps: [B, T].
       guidance: 1 for none; else guided against the null instruction for all turns.
     """
+    text = batch["text"]
     apply = functools.partial(Transformer(run.model).apply, {"params": params})
     if guidance == 1.0:
         velocity = apply(noised, timesteps, text)
@@ -89,13 +91,19 @@ def sequence_x0(run, params, noised, timesteps, text, target, guidance=1.0):
         both = apply(
             jnp.concatenate([noised, noised]),
             jnp.concatenate([timesteps, timesteps]),
-            jnp.concatenate([text, jnp.zeros_like(text)]),
+            jnp.concatenate([text, null_turns(batch)]),
         )
         velocity = samplers.guide(*jnp.split(both, 2), guidance)
-    sigma = jnp.take(timesteps, target, axis=1) / schedule.TIMESTEPS
+    at = jnp.take(timesteps, target, axis=1)
+    sigma = schedule.sigma_at(at, run.options.snap_shift)
     return schedule.velocity_to_x0(
         jnp.take(noised, target, axis=1), jnp.take(velocity, target, axis=1), sigma
     )
+
+
+def null_turns(batch) -> jax.Array:
+    """The null instruction for every turn, like `batch["text"]` [B, N, S, Dt]."""
+    return jnp.broadcast_to(batch["null_text"][:, None], batch["text"].shape)
 
 
 def draw_turn(key, turns: int) -> jax.Array:

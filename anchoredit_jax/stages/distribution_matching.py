@@ -30,15 +30,18 @@ class Options:
     """What this stage adds to the shared settings.
 
     Attributes:
-      sampler_steps, sampler_shift: the generator's few-step schedule.
+      sampler_steps, sampler_shift: the generator's few-step schedule, unless explicit
+        `timesteps` are given.
       guidance: of the real score, v_u + g (v_c - v_u) (reference g = 6 is ours 7).
       critic_ratio: critic updates per generator update.
       critic_learning_rate: constant.
+      snap_shift: see `schedule.sigma_at`; for parity.
       score_minimum, score_maximum, score_shift: range of the timesteps at which the
         scores are compared.
     """
 
     sampler_steps: int = 4
+    timesteps: tuple[float, ...] | None = None
     sampler_shift: float = 1.0
     guidance: float = 7.0
     critic_ratio: int = 5
@@ -46,6 +49,7 @@ class Options:
     score_minimum: float = 20.0
     score_maximum: float = 980.0
     score_shift: float = 1.0
+    snap_shift: float | None = None
 
 
 def init_state(run, parent) -> steps.TrainState:
@@ -72,8 +76,12 @@ def critic_optimizer(run) -> OptimizerConfig:
 
 
 def generator_sampler(run) -> SamplerConfig:
+    """The few-step sampler that the generator is trained for."""
     return SamplerConfig(
-        steps=run.options.sampler_steps, shift=run.options.sampler_shift
+        steps=run.options.sampler_steps,
+        shift=run.options.sampler_shift,
+        timesteps=run.options.timesteps,
+        snap_shift=run.options.snap_shift,
     )
 
 
@@ -94,7 +102,7 @@ def _draws(run, state, batch, purposes):
         frames - 1,
     )
     rollout = sequence_noise(
-        keys(renoise_for), frames, options.sampler_steps, latents.shape[2:]
+        keys(renoise_for), frames, generator_sampler(run).draws, latents.shape[2:]
     )
     u = schedule.shift_sigma(randomness.uniforms(keys(level_for)), options.score_shift)
     level = jnp.clip(
@@ -114,7 +122,7 @@ def generator_loss(run, params, state, batch):
     )
     step = jax.random.randint(
         randomness.step_key(root, state.step, Purpose.GRID_POINT),
-        (), 0, run.options.sampler_steps,
+        (), 0, generator_sampler(run).draws,
     )  # fmt: skip
     x0, sequence = last_step_x0(run, params, batch, target, step, rollout)
     errors, gradient = matching_loss(
@@ -141,13 +149,13 @@ def last_step_x0(run, params, batch, target, step, noise):
     view = memories.view(memory)
     prompt = jnp.take(batch["text"], target - 1, axis=1)
     grad_free = turn.beside_memory(run.model, frozen, view, prompt)
-    noised = distill.few_step(sampler.sigmas, grad_free, noise[target], step)
+    noised = distill.few_step(sampler, grad_free, noise[target], step)
     noised = jax.lax.stop_gradient(noised)
-    sigma = jnp.full(noised.shape[:1], jnp.asarray(sampler.sigmas)[step])
-    velocity = turn.beside_memory(run.model, params, view, prompt)
-    x0 = schedule.velocity_to_x0(
-        noised, velocity(noised, sigma * schedule.TIMESTEPS), sigma
+    timestep, sigma = (
+        jnp.full(noised.shape[:1], jnp.asarray(x)[step]) for x in sampler.schedule
     )
+    velocity = turn.beside_memory(run.model, params, view, prompt)
+    x0 = schedule.velocity_to_x0(noised, velocity(noised, timestep), sigma)
     return x0, sequence
 
 
@@ -159,19 +167,20 @@ def matching_loss(run, teacher, critic, batch, x0, sequence, target, level, nois
       noise: [B, h, w, C].
     """
     noised, timesteps = renoise(
-        sequence, jax.lax.stop_gradient(x0), target, level, noise
+        run, sequence, jax.lax.stop_gradient(x0), target, level, noise
     )
-    text = batch["text"]
     real = distill.sequence_x0(
-        run, teacher, noised, timesteps, text, target, run.options.guidance
+        run, teacher, noised, timesteps, batch, target, run.options.guidance
     )
-    fake = distill.sequence_x0(run, critic, noised, timesteps, text, target)
+    fake = distill.sequence_x0(run, critic, noised, timesteps, batch, target)
     return losses.distribution_matching(x0, real, fake)
 
 
-def renoise(sequence, x0, target, level, noise):
+def renoise(run, sequence, x0, target, level, noise):
     """The sequence with frame k = x_0 noised to `level`, all other frames clean."""
-    noised = schedule.add_noise(x0, noise, level / schedule.TIMESTEPS)
+    noised = schedule.add_noise(
+        x0, noise, schedule.sigma_at(level, run.options.snap_shift)
+    )
     is_target = jnp.arange(sequence.shape[1]) == target
     mask = is_target[None, :, None, None, None]
     timesteps = jnp.where(is_target[None], level[:, None], 0.0)
@@ -197,12 +206,12 @@ def critic_loss(run, critic, state, batch):
 def denoising_loss(run, critic, batch, generated, target, level, noise):
     """Velocity error [B] of the critic on frame k of a generated sequence."""
     x0 = jnp.take(generated, target, axis=1)
-    noised, timesteps = renoise(generated, x0, target, level, noise)
-    predicted = distill.sequence_x0(
-        run, critic, noised, timesteps, batch["text"], target
-    )
+    noised, timesteps = renoise(run, generated, x0, target, level, noise)
+    predicted = distill.sequence_x0(run, critic, noised, timesteps, batch, target)
     velocity = schedule.x0_to_velocity(
-        jnp.take(noised, target, axis=1), predicted, level / schedule.TIMESTEPS
+        jnp.take(noised, target, axis=1),
+        predicted,
+        schedule.sigma_at(level, run.options.snap_shift),
     )
     return jnp.mean(jnp.square(velocity - (noise - x0)), axis=(1, 2, 3))
 

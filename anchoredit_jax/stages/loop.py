@@ -22,7 +22,10 @@ from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.checkpoint.assets import Weights
 from anchoredit_jax.checkpoint.lineage import Lineage, check_parent
 from anchoredit_jax.config import RunConfig, differing_keys
+from anchoredit_jax.data.batches import iterate_batches, make_batches
 from anchoredit_jax.errors import UserError, exit_on_user_error
+from anchoredit_jax.models.codec import make_codec
+from anchoredit_jax.models.text import make_text_encoder
 from anchoredit_jax.stages import STAGES
 from anchoredit_jax.stages.metrics_log import MetricsLog, progress_bar
 from anchoredit_jax.stages.stopping import Stopped, StopRequest, stop_requests
@@ -96,12 +99,14 @@ def run_stage(
 
     Args:
       parent: checkpoint or bundle of the stage before; None looks for the allowed
-        parent stages in `workdir`. Not read when the run is resumed.
+        parent stages in `workdir`. When the run is resumed its weights are not read,
+        it only has to be the one that the run began from.
       quiet: no progress bar.
 
     Raises:
-      UserError: nothing is written: unknown or unfit parent, a workdir that holds a
-        run of another configuration, or a file in the workdir's place.
+      UserError: nothing is written: unknown or unfit parent, data that does not fit
+        the model, a workdir that holds a run of another configuration, or a file in
+        the workdir's place.
       DivergedError: a loss became NaN or infinite.
       Stopped: a signal asked for it.
     """
@@ -109,6 +114,7 @@ def run_stage(
     folder = stage_folder(workdir, run.stage)
     checkpoints = folder / "checkpoints"
     start = manager.latest_step(checkpoints)
+    dataset = make_dataset(run)
     if start is None:
         weights, trees = find_parent(run, workdir, parent)
         lineage = weights.lineage if weights else None
@@ -129,7 +135,7 @@ def run_stage(
         contextlib.closing(manager.open_manager(checkpoints, run.loop.keep)) as saver,
         MetricsLog(folder, start) as log,
         progress_bar(run.stage, start, run.loop.steps, quiet) as bar,
-        contextlib.closing(_batches(run, start)) as batches,
+        contextlib.closing(iterate_batches(dataset, start)) as batches,
     ):
         loop = _Loop(run, lineage, saver, log, bar, start)
         step = loop.train(stage.make_train_step(run), state, batches, stop)
@@ -277,6 +283,24 @@ def check_resumable(run: RunConfig, folder: Path, saved: RunConfig) -> None:
         )
 
 
+def make_dataset(run: RunConfig) -> Any:
+    """The run's batches by step, made for its model.
+
+    Raises:
+      UserError: latents or text that the model cannot take, naming both numbers.
+    """
+    codec, text = make_codec(run.codec), make_text_encoder(run.text)
+    side = codec.stride * run.model.patch
+    for what, given, wanted in (
+        ("channels of the codec", codec.channels, run.model.channels),
+        ("width of the text encoder", text.dim, run.model.text_dim),
+        (f"data.size {run.data.size} modulo {side}", run.data.size % side, 0),
+    ):
+        if given != wanted:
+            raise UserError(f"config: {what}: {given}, the model takes {wanted}")
+    return make_batches(run.data, codec, text)
+
+
 def init_state(run: RunConfig, parent: dict[str, Any] | None) -> Any:
     """The state of `run.stage` at step 0, made in one compiled program.
 
@@ -337,15 +361,6 @@ def exit_codes() -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         print("stopped", file=sys.stderr)
         raise SystemExit(130) from interrupt
-
-
-def _batches(run: RunConfig, start: int) -> Iterator[Any]:
-    from anchoredit_jax.data.batches import iterate_batches, make_batches
-    from anchoredit_jax.models.codec import make_codec
-    from anchoredit_jax.models.text import make_text_encoder
-
-    codec, text = make_codec(run.codec), make_text_encoder(run.text)
-    yield from iterate_batches(make_batches(run.data, codec, text), start)
 
 
 def _write_text(path: Path, text: str) -> None:

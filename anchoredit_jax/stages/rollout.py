@@ -18,7 +18,7 @@ def generate_history(run, params, batch, sampler, turns, noise):
       (sequence [B, T, h, w, C] with the ground-truth source, memory).
     """
     latents, text = batch["latents"], batch["text"]
-    null_text = jnp.zeros(text.shape[2:], jnp.float32)
+    null_text = batch["null_text"]
     memory = turn.start_memory(
         run.model,
         params,

@@ -20,9 +20,11 @@ class Stopped(Exception):
     """A run ended early and saved itself; start it again and it goes on."""
 
     def __init__(self, received: signal.Signals, stage: str, step: int):
+        where = f"at step {step} of {stage}, which is saved"
+        if step == 0:
+            where = f"before the first step of {stage}"
         super().__init__(
-            f"stopped by {received.name} at step {step} of {stage}, which is saved; "
-            "the same command goes on from there"
+            f"stopped by {received.name} {where}; the same command goes on from there"
         )
         self.exit_code = EXIT_CODES[received]
 

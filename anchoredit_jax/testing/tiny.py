@@ -58,6 +58,7 @@ def tiny_batch(batch: int = 2, frames: int = 4, seed: int = 0) -> dict:
     return {
         "latents": rng.normal(size=(batch, frames, SIZE, SIZE, 4)).astype(np.float32),
         "text": rng.normal(size=(batch, frames - 1, TEXT_TOKENS, 8)).astype(np.float32),
+        "null_text": np.zeros((batch, TEXT_TOKENS, 8), np.float32),
         "id": np.arange(batch, dtype=np.int32) + 10 * seed,
         "frame_valid": np.ones((batch, frames), np.float32),
     }

@@ -248,3 +248,21 @@ def test_a_file_in_the_place_of_the_workdir_is_refused(tmp_path):
     for place in ("file", "file/below"):
         with pytest.raises(UserError, match="is a file, expected a folder"):
             train(tmp_path / place)
+
+
+@pytest.mark.parametrize(
+    ("arg", "said"),
+    [
+        ("codec.stride=1", "channels of the codec: 3, the model takes 12"),
+        ("text.dim=16", "width of the text encoder: 16, the model takes 8"),
+        ("data.size=18", "data.size 18 modulo 4: 2, the model takes 0"),
+    ],
+)
+def test_data_that_does_not_fit_the_model_is_refused(tmp_path, arg, said):
+    refused(tmp_path, said, arg=arg)
+
+
+def test_a_signal_before_the_first_step_says_so():
+    assert "before the first step of a_stage" in str(
+        Stopped(signal.SIGTERM, "a_stage", 0)
+    )

@@ -1,0 +1,319 @@
+"""The recorded losses and gradients of all stages, draw by draw."""
+
+import functools
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from anchoredit_jax.convert import from_wan
+from anchoredit_jax.convert.transformer_names import LAYER, OUTER
+from anchoredit_jax.diffusion.losses import distribution_matching
+from anchoredit_jax.memory import FrameVisibility
+from anchoredit_jax.models import Transformer
+from anchoredit_jax.stages import (
+    causal_forcing,
+    consistency,
+    distill,
+    sequence,
+)  # fmt: skip
+from anchoredit_jax.stages import (
+    distribution_matching as dmd,
+)
+from anchoredit_jax.stages.rollout import generate_history
+
+from .conftest import channels_last, golden_config, padded_prompts
+
+S12 = (
+    "s12_bidir_alpha0", "s12_causal_alpha0", "s12_causal_alpha0_sf",
+    "s12_causal_alpha1", "s12_causal_alpha1_sf", "s12_causal_alpha1_sf_degraded",
+)  # fmt: skip
+CD = ("cd_k1_idx0", "cd_k2_idx20", "cd_k3_idx46")
+DMD = ("dmd_k1_s0", "dmd_k2_s2", "dmd_k3_s3_shift5")
+CRITIC = ("critic_k1_s0", "critic_k2_s2", "critic_k3_s3_shift5")
+LOSS_RTOL = 1e-5
+
+
+@pytest.fixture(scope="module")
+def recorded(golden):
+    return golden("losses.npz")
+
+
+@pytest.fixture(scope="module")
+def networks(golden):
+    """Student, EMA, teacher and fake score."""
+    base, _ = golden("dit_weights.npz")
+    deltas, _ = golden("dit_weight_deltas.npz")
+    weights = {key.removeprefix("w/"): value for key, value in base.items()}
+
+    def moved(teacher, fake):
+        return from_wan(
+            {
+                key: value
+                + np.float32(teacher) * deltas[f"teacher/{key}"]
+                + np.float32(fake) * deltas[f"fake/{key}"]
+                for key, value in weights.items()
+            },
+            layers=2,
+        )
+
+    return types.SimpleNamespace(
+        student=moved(0, 0), ema=moved(0.4, 0.1), teacher=moved(1, 0), fake=moved(0, 1)
+    )
+
+
+def check_gradients(arrays, meta, name, grads, kind="grad"):
+    """Every parameter's norm, the global norm, and the recorded whole tensors."""
+    named = {}
+    for theirs, ours, how in OUTER:
+        named[theirs] = (pick(grads, ours), how)
+    for theirs, ours, how in LAYER:
+        for layer in range(2):
+            named[theirs.format(layer)] = (pick(grads, ours)[layer], how)
+    norms = np.array([np.linalg.norm(named[key][0]) for key in meta["param_names"]])
+    expected = arrays[f"{name}/{kind}_norm_per_param"]
+    np.testing.assert_allclose(norms, expected, rtol=1e-3, atol=1e-4 * expected.max())
+    total = np.sqrt(np.sum(np.square(norms)))
+    np.testing.assert_allclose(total, arrays[f"{name}/{kind}_norm"], rtol=1e-3)
+    prefix = f"{name}/{kind}/"
+    for key in arrays:
+        if key.startswith(prefix):
+            whole, how = named[key.removeprefix(prefix)]
+            want = arrays[key]
+            want = want.T if how == "linear" else want
+            if how == "patch":
+                want = want[:, :, 0].transpose(2, 3, 1, 0).reshape(whole.shape)
+            want = want[0] if how == "rows" else want
+            atol = 1e-4 * np.abs(want).max()
+            np.testing.assert_allclose(whole, want, rtol=1e-3, atol=atol)
+
+
+def pick(tree, path):
+    for part in path.split("/"):
+        tree = tree[part]
+    return np.asarray(tree)
+
+
+def report(name, got, want):
+    print(f"{name}: loss {float(got):.7f}, recorded {float(want):.7f}")
+
+
+@pytest.mark.parametrize("name", S12)
+def test_sequence_losses(recorded, networks, name):
+    arrays, meta = recorded
+    case = meta["cases"][name]
+    model = golden_config(temporal_stride=case["temporal_rope_stride"])
+    mode = "bidirectional" if case["bidirectional_self_attn"] else "causal"
+    latents = channels_last(arrays["s12/latents"])
+    noise = channels_last(arrays["s12/noise"])
+    timesteps = arrays["s12/timesteps"].astype(np.float32)
+    velocity = functools.partial(
+        Transformer(model).apply,
+        text=padded_prompts(arrays["s12/prompt_tokens"]),
+        visibility=FrameVisibility(mode),
+    )
+    context, replaced = latents, np.zeros(timesteps.shape, bool)
+    if case["self_forcing_prob"]:
+        if f"{name}/rollout_pred_x0" in arrays:
+            predicted = causal_forcing.one_pass_x0(
+                functools.partial(velocity, {"params": networks.student}),
+                latents, timesteps, noise,
+            )  # fmt: skip
+            want = channels_last(arrays[f"{name}/rollout_pred_x0"])
+            np.testing.assert_allclose(predicted, want, atol=3e-5)
+            draws = np.pad(
+                arrays[f"{name}/rand_replace"], ((0, 0), (1, 1)), constant_values=1
+            )
+            wanted = draws < case["self_forcing_prob"]
+            context, replaced = causal_forcing.swap_in(latents, predicted, wanted)
+            want = channels_last(arrays[f"{name}/sf_latents"])
+            np.testing.assert_allclose(context, want, atol=3e-5)
+        else:
+            replaced = arrays[f"{name}/replace_mask"].astype(bool)
+        np.testing.assert_array_equal(replaced, arrays[f"{name}/replace_mask"])
+    if f"{name}/degraded_latents" in arrays:
+        context = channels_last(arrays[f"{name}/degraded_latents"])
+    config = sequence.SequenceLossConfig(turn_alpha=case["turn_weight_alpha"])
+
+    def loss(params):
+        errors, kept, _, flow = sequence.sequence_loss(
+            functools.partial(velocity, {"params": params}),
+            latents, context, timesteps, noise, jnp.float32(~np.asarray(replaced)),
+            config, patch=2,
+        )  # fmt: skip
+        return jnp.sum(errors * kept) / jnp.sum(kept), flow
+
+    (value, flow), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
+        networks.student
+    )
+    report(name, value, arrays[f"{name}/loss"])
+    np.testing.assert_allclose(value, arrays[f"{name}/loss"], rtol=LOSS_RTOL)
+    if f"{name}/flow_pred" in arrays:
+        want = channels_last(arrays[f"{name}/flow_pred"])
+        np.testing.assert_allclose(flow, want, atol=3e-5)
+    check_gradients(arrays, meta, name, grads)
+
+
+def distill_batch(arrays):
+    text = padded_prompts(arrays["distill/prompt_tokens"])
+    null = padded_prompts(arrays["distill/neg_tokens"])
+    return {
+        "latents": channels_last(arrays["distill/latents"]),
+        "text": text,
+        "null_text": np.broadcast_to(null, (2, *null.shape)),
+    }
+
+
+def make_run(options, source_prompt, stride=4):
+    model = golden_config(temporal_stride=stride, source_prompt=source_prompt)
+    return types.SimpleNamespace(model=model, options=options)
+
+
+@pytest.mark.parametrize("name", CD)
+def test_consistency(recorded, networks, name):
+    arrays, meta = recorded
+    case, batch = meta["cases"][name], distill_batch(arrays)
+    options = consistency.Options(
+        grid_steps=case["discrete_cd_N"],
+        shift=case["cd_scheduler_shift"],
+        guidance=case["teacher_guidance_scale"],
+        snap_shift=case["timestep_shift"],
+    )
+    run = make_run(options, "first_prompt")
+    history = distill.History(
+        jnp.full(2, case["target_turn_k"]),
+        FrameVisibility("causal"),
+        jnp.arange(4.0)[None],
+    )
+    point = jnp.full(2, case["ts_idx"])
+    noise = channels_last(arrays[f"{name}/noise"][:, 0])
+
+    def loss(params):
+        pair = consistency.consistency_pair(
+            run, params, networks.ema, networks.teacher, batch, history, point, noise
+        )
+        return jnp.mean(jnp.square(pair[0] - pair[1])), pair
+
+    (value, (predicted, goal)), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
+        networks.student
+    )
+    report(name, value, arrays[f"{name}/loss"])
+    # t_next 865.38 of cd_k2_idx20 lies midway between two points of the 1000-point
+    # grid: the neighbouring sigma moves x_0 by about 4e-4.
+    tied = name == "cd_k2_idx20"
+    for got, key in ((predicted, "cm_pred_t"), (goal, "cm_pred_t_next")):
+        want = channels_last(arrays[f"{name}/{key}"][:, 0])
+        np.testing.assert_allclose(got, want, atol=1e-3 if tied else 2e-4)
+    rtol = 1e-3 if tied else LOSS_RTOL
+    np.testing.assert_allclose(value, arrays[f"{name}/loss"], rtol=rtol)
+    if not tied:
+        check_gradients(arrays, meta, name, grads)
+
+
+def dmd_runs(case):
+    """The generator's cached pass shows frame 0 all of prompt 0, the scores' full
+    pass one token of it: both of the reference's conventions."""
+    options = dmd.Options(
+        timesteps=tuple(float(t) for t in case["denoising_step_list"]),
+        guidance=1.0 + case["real_guidance_scale"],  # cond + g (cond - uncond)
+        snap_shift=case["timestep_shift"],
+    )
+    return make_run(options, "first_prompt"), make_run(options, "first_token")
+
+
+def few_step_noise(arrays, name, target, own):
+    """[T, steps, B, h, w, C] with history at frames 1.. and `own` at the target."""
+    history = channels_last(arrays[f"{name}/hist_noise"])
+    noise = np.zeros((4, 4, *history.shape[2:]), np.float32)
+    noise[1 : 1 + len(history)] = history
+    if own is not None:
+        noise[target, : len(own)] = own
+    return jnp.asarray(noise)
+
+
+@pytest.mark.parametrize("name", DMD)
+def test_generator(recorded, networks, name):
+    arrays, meta = recorded
+    case, batch = meta["cases"][name], distill_batch(arrays)
+    target, step = case["target_turn_k"], case["step_idx"]
+    cached, full = dmd_runs(case)
+    own = channels_last(arrays[f"{name}/k_noise"])
+    noise = few_step_noise(arrays, name, target, own)
+    level = arrays[f"{name}/score_t"].astype(np.float32)
+    score_noise = channels_last(arrays[f"{name}/score_noise"])
+
+    def loss(params):
+        x0, history = dmd.last_step_x0(
+            cached, params, batch, jnp.int32(target), jnp.int32(step), noise
+        )
+        errors, gradient = dmd.matching_loss(
+            full, networks.teacher, networks.fake, batch, x0, history,
+            jnp.int32(target), level, score_noise,
+        )  # fmt: skip
+        return jnp.mean(errors), (x0, gradient)
+
+    (value, (x0, gradient)), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
+        networks.student
+    )
+    want = channels_last(arrays[f"{name}/pred_x0_k"][:, 0])
+    np.testing.assert_allclose(x0, want, atol=2e-4)
+    want = channels_last(arrays[f"{name}/grad_k"][:, 0])
+    np.testing.assert_allclose(gradient, want, atol=1e-3)
+    report(name, value, arrays[f"{name}/loss"])
+    np.testing.assert_allclose(value, arrays[f"{name}/loss"], rtol=1e-4)
+    check_gradients(arrays, meta, name, grads, "gen_grad")
+
+
+@pytest.mark.parametrize("name", CRITIC)
+def test_critic(recorded, networks, name):
+    arrays, meta = recorded
+    case, batch = meta["cases"][name], distill_batch(arrays)
+    target = case["target_turn_k"]
+    cached, full = dmd_runs(case)
+    sampler = dmd.generator_sampler(cached)
+    noise = few_step_noise(arrays, name, target, None)
+    generated, _ = jax.jit(
+        lambda: generate_history(
+            cached, networks.student, batch, sampler, jnp.int32(target), noise
+        )
+    )()
+    level = arrays[f"{name}/critic_t"].astype(np.float32)
+    critic_noise = channels_last(arrays[f"{name}/critic_noise"])
+
+    def loss(params):
+        return jnp.mean(
+            dmd.denoising_loss(
+                full, params, batch, generated, jnp.int32(target), level, critic_noise
+            )
+        )
+
+    value, grads = jax.jit(jax.value_and_grad(loss))(networks.fake)
+    report(name, value, arrays[f"{name}/loss"])
+    np.testing.assert_allclose(value, arrays[f"{name}/loss"], rtol=1e-4)
+    check_gradients(arrays, meta, name, grads, "fake_grad")
+
+
+def test_no_case_is_left_out(recorded):
+    _, meta = recorded
+    assert set(meta["cases"]) == set(S12 + CD + DMD + CRITIC)
+
+
+def test_recorded_gradient_is_the_functions_own(recorded):
+    """The normalised gradient from the recorded scores, without any network."""
+    arrays, meta = recorded
+    for name in DMD:
+        guidance = meta["cases"][name]["real_guidance_scale"]
+        real = arrays[f"{name}/x0_real_cond_k"] + guidance * (
+            arrays[f"{name}/x0_real_cond_k"] - arrays[f"{name}/x0_real_uncond_k"]
+        )
+        loss, gradient = distribution_matching(
+            jnp.asarray(arrays[f"{name}/pred_x0_k"]),
+            jnp.asarray(real),
+            jnp.asarray(arrays[f"{name}/x0_fake_cond_k"]),
+        )
+        np.testing.assert_allclose(gradient, arrays[f"{name}/grad_k"], atol=1e-5)
+        np.testing.assert_allclose(
+            jnp.mean(loss), arrays[f"{name}/loss"], rtol=LOSS_RTOL
+        )
