@@ -1,9 +1,9 @@
 """AnchorEdit in JAX: multi-turn image editing with a memory that anchors identity.
 
-    from anchoredit_jax import load_editor
+from anchoredit_jax import load_editor
 
-    session = load_editor().start("photo.png")
-    image = session.edit("make the background blue")
+session = load_editor().start("photo.png")
+image = session.edit("make the background blue")
 """
 
 __version__ = "0.1.0"

@@ -21,15 +21,16 @@ from ml_collections import ConfigDict
 from anchoredit_jax.config import override, parse_arg
 from anchoredit_jax.data.sprites import DEFAULT_WEIGHTS
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.models.codec import POSITION_CHANNELS
 from anchoredit_jax.models.presets import PRESETS
 from anchoredit_jax.strict import unknown_name
 
 STEPS = {
     "full": dict(
-        single_turn=1000,
-        causal_forcing=1000,
-        consistency=150,
-        distribution_matching=150,
+        single_turn=800,
+        causal_forcing=800,
+        consistency=100,
+        distribution_matching=100,
     ),
     "quick": dict(
         single_turn=80,
@@ -70,7 +71,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
         dict(
             stage=stage,
             seed=given["seed"],
-            model=dict(PRESETS[given["size"]], channels=3 * STRIDE**2),
+            model=dict(
+                PRESETS[given["size"]], channels=3 * STRIDE**2 + POSITION_CHANNELS
+            ),
             codec=dict(kind="patch", stride=STRIDE),
             text=dict(kind="ngram", length=16, dim=PRESETS[given["size"]]["text_dim"]),
             memory=dict(sink=1, window=3, positions="window_relative"),
@@ -126,7 +129,7 @@ def _causal_forcing() -> dict:
     return dict(
         timesteps=_timesteps(),
         loss=_loss(),
-        rollout=dict(kind="one_pass", probability=0.3, fraction=0.5),
+        rollout=dict(kind="one_pass", probability=0.3, fraction=0.3),
         clean_history=0.5,
         history_noise=0.1,
         memory_policies=MEMORY_POLICIES,

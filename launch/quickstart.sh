@@ -44,7 +44,7 @@ if [ -n "$FULL" ]; then
   section "training the full toy, four stages, in $OUT/full"
   python launch/curriculum.py --config configs/sprites.py --workdir "$OUT/full"
   section "evaluating it on 200 held-out sessions"
-  python launch/evaluate.py --checkpoint "$OUT/full" --sessions 200 \
+  python launch/evaluate.py --checkpoint "$OUT/full/distribution_matching" --sessions 200 \
     --out "$OUT/full/evaluation"
   exit 0
 fi

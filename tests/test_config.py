@@ -6,7 +6,7 @@ import pytest
 from anchoredit_jax import config as configs
 from anchoredit_jax.config import RunConfig, load_config, parse_arg, with_argument
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages import STAGES, loop
 
 SPRITES = "configs/sprites.py"
 
@@ -28,18 +28,9 @@ def test_every_sprite_config_is_built_and_reads_back(stage, preset):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_sprite_config_can_be_traced(stage):
-    # Shapes only: the state and the step of the full toy, nothing is computed.
+    # Shapes only: the state and the step of the full toy on a real batch.
     run = load_config(f"{SPRITES}:stage={stage}")
-    frames, side = run.data.turns + 1, run.data.size // run.codec.stride
-    batch = {
-        "latents": (run.data.batch, frames, side, side, run.model.channels),
-        "text": (run.data.batch, frames - 1, run.text.length, run.text.dim),
-        "frame_valid": (run.data.batch, frames),
-    }
-    batch = {
-        name: jax.ShapeDtypeStruct(s, jax.numpy.float32) for name, s in batch.items()
-    }
-    batch["id"] = jax.ShapeDtypeStruct((run.data.batch,), jax.numpy.int32)
+    batch = loop.make_dataset(run)[0]
     first = run.replace(stage="single_turn", options=STAGES["single_turn"].Options())
     scratch = jax.eval_shape(lambda: STAGES["single_turn"].init_state(first, None))
     parent = {"params": scratch.params, "ema": scratch.ema, "teacher": scratch.ema}

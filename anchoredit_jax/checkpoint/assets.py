@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from anchoredit_jax.checkpoint import manager
 from anchoredit_jax.checkpoint.lineage import Lineage, digest
+from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
 
@@ -165,13 +166,10 @@ def parent_of(meta: dict) -> Lineage | None:
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:
     """Nested dicts -> {"a/b/c": array}."""
-    flat = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        keys = [str(entry.key) for entry in path]
-        if any("/" in key for key in keys):
-            raise ValueError(f"a parameter name holds a slash: {keys}")
-        flat["/".join(keys)] = np.ascontiguousarray(jax.device_get(leaf))
-    return flat
+    return {
+        name: np.ascontiguousarray(jax.device_get(leaf))
+        for name, leaf in leaves_by_name(tree).items()
+    }
 
 
 def unflatten(flat: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.errors import UserError
 
 
@@ -67,13 +68,10 @@ def digest(tree: Any) -> str:
 
     Independent of the container types and of the order in which keys were inserted.
     """
-    leaves = {
-        "/".join(_key(entry) for entry in path): np.asarray(leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    leaves = leaves_by_name(tree)
     sha = hashlib.sha256()
     for name in sorted(leaves):
-        leaf = np.ascontiguousarray(leaves[name])
+        leaf = np.ascontiguousarray(jax.device_get(leaves[name]))
         sha.update(f"{name} {leaf.shape} {leaf.dtype.name}\n".encode())
         sha.update(leaf.tobytes())
     return sha.hexdigest()[:16]
@@ -103,10 +101,3 @@ def check_parent(stage: str, allowed: tuple[str, ...], parent: Lineage | None) -
             f"stage {stage} starts from a checkpoint of {expected}, "
             f"given one of {parent.stage} (step {parent.step})"
         )
-
-
-def _key(entry: Any) -> str:
-    for attribute in ("key", "name", "idx"):
-        if hasattr(entry, attribute):
-            return str(getattr(entry, attribute))
-    return str(entry)

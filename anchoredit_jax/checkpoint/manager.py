@@ -1,7 +1,7 @@
 """Orbax, thinly: asynchronous, committed-only checkpoints of a training state.
 
 A step is a folder `<checkpoints>/<step>` with one Orbax item per field of the state
-("params", "ema", "opt_state", ...; fields that are None are left out) and a JSON item
+("params", "ema", "opt_state", ...; fields without arrays are left out) and a JSON item
 "meta". Each field can so be read by itself: editing reads "ema" and nothing else.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -138,16 +139,21 @@ def restore(step_dir: Path, abstract: Any) -> Any:
             f"{step_dir} holds {sorted(saved)}, this stage needs {sorted(wanted)}: "
             "it is a checkpoint of another stage or version"
         )
+    misfits = [
+        name
+        for item in sorted(wanted)
+        for name in _misfits(wanted[item], saved[item], item)
+    ]
+    if misfits:
+        raise UserError(
+            f"{step_dir} does not fit this configuration: {', '.join(misfits[:4])}"
+            + (f" and {len(misfits) - 4} more" if len(misfits) > 4 else "")
+        )
     fields = {}
     with _reader() as reader:
         for name, target in wanted.items():
             arguments = ocp.args.StandardRestore(target)
-            try:
-                fields[name] = reader.restore(step_dir / name, args=arguments)
-            except ValueError as error:
-                raise UserError(
-                    f"{step_dir / name} does not fit this configuration: {error}"
-                ) from error
+            fields[name] = reader.restore(step_dir / name, args=arguments)
     for name, tree in fields.items():
         if _is_leaf(getattr(abstract, name)):
             fields[name] = tree[LEAF]
@@ -208,13 +214,29 @@ def _state_items(state: Any) -> dict[str, Any]:
     items = {}
     for field in dataclasses.fields(state):
         value = getattr(state, field.name)
-        if value is not None:
+        if jax.tree.leaves(value):
             items[field.name] = {LEAF: value} if _is_leaf(value) else value
     return items
 
 
+def _misfits(wanted: Any, saved: Any, item: str) -> list[str]:
+    """Arrays that are not there, not wanted, or of another shape."""
+    wanted, saved = leaves_by_name(wanted), leaves_by_name(saved)
+    found = []
+    for name in sorted(wanted.keys() | saved.keys()):
+        pair = [
+            f"{tree[name].dtype.name}{list(tree[name].shape)}"
+            if name in tree
+            else "nothing"
+            for tree in (saved, wanted)
+        ]
+        if pair[0] != pair[1]:
+            found.append(f"{item}/{name} is {pair[0]}, wanted {pair[1]}")
+    return found
+
+
 def _is_leaf(value: Any) -> bool:
-    return value is not None and jax.tree.structure(value) == jax.tree.structure(0)
+    return jax.tree.structure(value) == jax.tree.structure(0)
 
 
 def _free_name(path: Path) -> Path:

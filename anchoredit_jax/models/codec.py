@@ -22,6 +22,7 @@ KINDS = ("patch",)
 # Latents of natural images in [-1, 1] get a standard deviation of about one.
 PATCH_MEAN = 0.0
 PATCH_STD = 0.5
+POSITION_CHANNELS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,22 +60,25 @@ class Codec(Protocol):
 
 
 class PatchCodec:
-    """Space to depth: a square of `stride` pixels is one latent of 3 * stride**2.
+    """Space to depth: a square of `stride` pixels is one latent of 3 * stride**2 + 4.
 
     Loses nothing, has no weights, and works on numpy and jax arrays alike, traced ones
-    included. Channels are ordered (row in the square, column, RGB).
+    included. Channels are ordered (row in the square, column, RGB), then four that say
+    where in the image the latent lies. RoPE is relative, so a transformer alone cannot
+    tell the top left corner; latents of the Wan VAE can, through the zero padding of
+    its convolutions, and these channels stand for that. Decoding leaves them out.
     """
 
     def __init__(
         self, stride: int = 2, mean: float = PATCH_MEAN, std: float = PATCH_STD
     ):
         self.stride = stride
-        self.channels = 3 * stride**2
+        self.channels = 3 * stride**2 + POSITION_CHANNELS
         self.mean = mean
         self.std = std
 
     def encode(self, images: Array) -> Array:
-        """Float images [..., H, W, 3] in [-1, 1] -> latents [..., H/s, W/s, 3 s^2].
+        """Float images [..., H, W, 3] in [-1, 1] -> latents [..., H/s, W/s, channels].
 
         Raises:
           UserError: H or W is no multiple of the stride.
@@ -92,10 +96,15 @@ class PatchCodec:
             row=self.stride,
             column=self.stride,
         )
-        return (latents - self.mean) / self.std
+        latents = (latents - self.mean) / self.std
+        xp = jnp if isinstance(latents, jax.Array) else np
+        place = _positions(*latents.shape[-3:-1]).astype(latents.dtype)
+        place = xp.broadcast_to(place, (*latents.shape[:-1], POSITION_CHANNELS))
+        return xp.concatenate([latents, place], axis=-1)
 
     def decode(self, latents: Array) -> Array:
-        """Latents [..., h, w, 3 s^2] -> images [..., h s, w s, 3], cut to [-1, 1]."""
+        """Latents [..., h, w, channels] -> images [..., h s, w s, 3], in [-1, 1]."""
+        latents = latents[..., : 3 * self.stride**2]
         images = einops.rearrange(
             latents * self.std + self.mean,
             "... h w (row column c) -> ... (h row) (w column) c",
@@ -103,6 +112,15 @@ class PatchCodec:
             column=self.stride,
         )
         return images.clip(-1.0, 1.0)
+
+
+def _positions(height: int, width: int) -> np.ndarray:
+    """Row and column of every latent and their cosines, unit variance, [h, w, 4]."""
+    row, column = (2 * (np.arange(n) + 0.5) / n - 1 for n in (height, width))
+    row, column = np.meshgrid(row, column, indexing="ij")
+    linear = np.sqrt(3) * np.stack([row, column], -1)
+    cosine = np.sqrt(2) * np.cos(np.pi * np.stack([row, column], -1))
+    return np.concatenate([linear, cosine], -1)
 
 
 def make_codec(config: CodecConfig) -> Codec:

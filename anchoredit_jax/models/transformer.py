@@ -155,7 +155,8 @@ class Head(nn.Module):
 
 def _default_positions(frames, visibility, past):
     if past is not None:
-        return past.next_position[:, None] + jnp.arange(frames)[None]
+        following = jnp.arange(frames, dtype=jnp.float32)[None]
+        return past.next_position[:, None].astype(jnp.float32) + following
     if visibility.mode == "teacher_forcing":  # both halves stand at the same places
         return jnp.tile(jnp.arange(frames // 2), 2)[None]
     return jnp.arange(frames)[None]

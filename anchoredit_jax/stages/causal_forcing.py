@@ -144,8 +144,10 @@ def loss_fn(run, params, state, batch):
 
 
 def _rolls_out(root, step, config: RolloutConfig):
-    draw = jax.random.uniform(randomness.step_key(root, step, Purpose.ROLLOUT))
-    return (draw < config.fraction) & (step >= config.warmup)
+    key = randomness.step_key(root, step, Purpose.ROLLOUT)
+    return (randomness.uniforms(key[None])[0] < config.fraction) & (
+        step >= config.warmup
+    )
 
 
 def rollout(run, params, batch, timesteps, noise, velocity, keys, root, state):
@@ -159,7 +161,7 @@ def rollout(run, params, batch, timesteps, noise, velocity, keys, root, state):
         draws = randomness.uniforms(keys(Purpose.ROLLOUT), (latents.shape[1],))
         return swap_in(latents, predicted, draws < config.probability)
     key = randomness.step_key(root, state.step, Purpose.TARGET_TURN)
-    turns = jax.random.randint(key, (), 1, latents.shape[1] - 1)
+    turns = randomness.integer(key, 1, latents.shape[1] - 1)
     sampler = SamplerConfig(steps=config.sampler_steps, shift=config.shift)
     noise = sequence_noise(
         keys(Purpose.RENOISE), latents.shape[1], sampler.steps, latents.shape[2:]
@@ -187,7 +189,7 @@ def swap_in(latents, predicted, wanted):
 
 def worsen(context, keys, timesteps, options: Options):
     """Degraded context: every frame but the source, which is what the user gave."""
-    worse = context
+    worse = context = jnp.asarray(context)
     if options.degrade.active:
         draws = degradation.draw(keys, context.shape[1:], options.degrade)
         worse = degradation.degrade(worse, draws, options.degrade)

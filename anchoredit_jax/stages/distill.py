@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from anchoredit_jax import memory as memories
-from anchoredit_jax import turn
+from anchoredit_jax import randomness, turn
 from anchoredit_jax.diffusion import samplers, schedule
 from anchoredit_jax.memory import MemoryView
 from anchoredit_jax.models.transformer import Transformer
@@ -108,4 +108,4 @@ def null_turns(batch) -> jax.Array:
 
 def draw_turn(key, turns: int) -> jax.Array:
     """A target turn 1..turns that the whole batch shares, int32."""
-    return jax.random.randint(key, (), 1, turns + 1)
+    return randomness.integer(key, 1, turns + 1)

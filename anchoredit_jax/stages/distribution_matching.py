@@ -120,10 +120,11 @@ def generator_loss(run, params, state, batch):
         batch,
         (Purpose.SCORE_NOISE, Purpose.RENOISE, Purpose.SCORE_TIMESTEP),
     )
-    step = jax.random.randint(
+    step = randomness.integer(
         randomness.step_key(root, state.step, Purpose.GRID_POINT),
-        (), 0, generator_sampler(run).draws,
-    )  # fmt: skip
+        0,
+        generator_sampler(run).draws,
+    )
     x0, sequence = last_step_x0(run, params, batch, target, step, rollout)
     errors, gradient = matching_loss(
         run, state.teacher, state.critic, batch, x0, sequence, target, level, noise

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from anchoredit_jax import randomness
 from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.initialisation import point_heads_at_same_place
 from anchoredit_jax.models.transformer import Transformer
@@ -47,7 +48,9 @@ def init_params(model: TransformerConfig, key: jax.Array, text_tokens: int) -> d
     """Fresh parameters of the transformer."""
     latents = jnp.zeros((1, 2, model.patch, model.patch, model.channels))
     text = jnp.zeros((1, 1, text_tokens, model.text_dim))
-    params = Transformer(model).init(key, latents, jnp.zeros((1, 2)), text)["params"]
+    with randomness.plain_counters():
+        variables = Transformer(model).init(key, latents, jnp.zeros((1, 2)), text)
+    params = variables["params"]
     if model.init == "same_place":
         params = point_heads_at_same_place(params, model)
     return params
@@ -98,8 +101,8 @@ def update(optimizer: OptimizerConfig, grads, opt_state, params):
     with jax.numpy_dtype_promotion("standard"):  # Optax multiplies floats by counts
         updates, opt_state = make_optimizer(optimizer).update(grads, opt_state, params)
     metrics = {
-        "grad_norm": optax.global_norm(grads),
-        "update_norm": optax.global_norm(updates),
+        "grad_norm": optax.tree.norm(grads),
+        "update_norm": optax.tree.norm(updates),
     }
     return optax.apply_updates(params, updates), opt_state, metrics
 

@@ -1,5 +1,7 @@
 """A model of a few thousand parameters: same code as 14B, compiled in seconds."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -42,10 +44,13 @@ def tiny_run(stage: str, **sections) -> RunConfig:
     return RunConfig.from_config_dict(config)
 
 
+@functools.lru_cache
 def tiny_params(model: TransformerConfig | None = None, seed: int = 0) -> dict:
     """Parameters of the tiny model, all of them away from their trivial initial values
     (a fresh head is zero and hides every difference)."""
-    params = init_params(model or tiny_model(), jax.random.key(seed), TEXT_TOKENS)
+    model = model or tiny_model()
+    init = jax.jit(lambda key: init_params(model, key, TEXT_TOKENS))
+    params = init(jax.random.key(seed))
     rng = np.random.default_rng(seed)
     return jax.tree.map(
         lambda x: np.asarray(x + 0.1 * rng.normal(size=x.shape), np.float32), params

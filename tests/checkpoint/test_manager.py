@@ -166,7 +166,8 @@ def test_a_state_of_another_make_is_refused(tmp_path):
         )
     other = make_state()
     other.params["bias"] = jnp.zeros((9,))
-    with pytest.raises(UserError, match="does not fit"):
+    said = r"params/bias is bfloat16\[8\], wanted float32\[9\]"
+    with pytest.raises(UserError, match=said):
         manager.restore(tmp_path / "1", abstract(other))
 
 

@@ -24,7 +24,7 @@ def test_round_trip_gives_back_every_pixel(stride, as_array):
     latents = codec.encode(from_uint8(as_array(PIXELS)))
     assert latents.dtype == np.float32
     assert latents.shape == (2, 3, 8 // stride, 12 // stride, codec.channels)
-    assert codec.channels == 3 * stride**2
+    assert codec.channels == 3 * stride**2 + 4
     assert isinstance(latents, type(as_array(PIXELS)))
     np.testing.assert_array_equal(to_uint8(codec.decode(latents)), PIXELS)
 
@@ -32,14 +32,33 @@ def test_round_trip_gives_back_every_pixel(stride, as_array):
 def test_a_latent_is_one_square_of_pixels():
     latents = PatchCodec(2).encode(from_uint8(PIXELS))
     square = from_uint8(PIXELS)[1, 2, 4:6, 6:8]
-    np.testing.assert_array_equal(latents[1, 2, 2, 3], square.reshape(-1) / 0.5)
+    np.testing.assert_array_equal(latents[1, 2, 2, 3, :12], square.reshape(-1) / 0.5)
+
+
+def test_latents_know_where_they_are():
+    """The last four channels are the same for every image, and differ by place."""
+    codec = PatchCodec(2)
+    first, second = (
+        codec.encode(from_uint8(PIXELS[0])),
+        codec.encode(from_uint8(PIXELS[1])),
+    )
+    place = first[0, ..., 12:]
+    np.testing.assert_array_equal(place, second[-1, ..., 12:])
+    assert (
+        len(np.unique(place.reshape(-1, 4), axis=0)) == place.shape[0] * place.shape[1]
+    )
+    changed = first.copy()
+    changed[..., 12:] += 1.0
+    np.testing.assert_array_equal(codec.decode(changed), codec.decode(first))
 
 
 def test_mean_and_std_are_applied_in_the_right_place_and_undone():
     images = from_uint8(PIXELS)
     codec = PatchCodec(2, mean=0.25, std=0.4)
     plain = PatchCodec(2, mean=0.0, std=1.0).encode(images)
-    np.testing.assert_allclose(codec.encode(images), (plain - 0.25) / 0.4, rtol=1e-6)
+    np.testing.assert_allclose(
+        codec.encode(images)[..., :12], (plain[..., :12] - 0.25) / 0.4, rtol=1e-6
+    )
     np.testing.assert_allclose(codec.decode(codec.encode(images)), images, atol=1e-6)
 
 

@@ -47,8 +47,8 @@ def test_gated_residual():
 
 
 def test_norms_are_float32_inside():
-    x = jnp.full((1, 1, 1, 8), 300.0, jnp.bfloat16) + jnp.arange(8, dtype=jnp.bfloat16)
+    x = jnp.asarray(300.0 + 4 * np.arange(8), jnp.bfloat16).reshape(1, 1, 1, 8)
     zero = jnp.zeros((1, 1, 1, 8), jnp.float32)
     out = norms.modulated_norm(x, zero, zero, 1e-6)
     assert out.dtype == jnp.float32
-    np.testing.assert_allclose(out.mean(), 0.0, atol=1e-5)
+    np.testing.assert_allclose(out.mean(), 0.0, atol=1e-4)

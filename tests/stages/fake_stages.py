@@ -18,11 +18,12 @@ import optax
 from ml_collections import ConfigDict
 
 from anchoredit_jax.config import RunConfig, override, parse_arg
+from anchoredit_jax.models.codec import CodecConfig, make_codec
 from anchoredit_jax.stages import STAGES
 from anchoredit_jax.stages.loop import exit_codes, run_stage
 from anchoredit_jax.stages.step import TrainState
 
-WIDTH = 12
+WIDTH = make_codec(CodecConfig()).channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +107,9 @@ def make_run(stage="fake_first", arg=""):
         dict(
             stage=stage,
             seed=3,
-            model=dict(dim=8, ffn_dim=8, num_heads=2, num_layers=1, channels=WIDTH),
+            model=dict(
+                dim=8, ffn_dim=8, num_heads=2, num_layers=1, channels=WIDTH, text_dim=8
+            ),
             codec=dict(),
             text=dict(length=14, dim=8),
             memory=dict(),

@@ -253,7 +253,7 @@ def test_a_file_in_the_place_of_the_workdir_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arg", "said"),
     [
-        ("codec.stride=1", "channels of the codec: 3, the model takes 12"),
+        ("model.channels=9", "channels of the codec: .*, the model takes 9"),
         ("text.dim=16", "width of the text encoder: 16, the model takes 8"),
         ("data.size=18", "data.size 18 modulo 4: 2, the model takes 0"),
     ],
