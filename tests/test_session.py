@@ -28,7 +28,7 @@ from anchoredit_jax.session.contact_sheet import (
 )
 
 MODEL = TransformerConfig(
-    dim=32, ffn_dim=32, num_heads=2, num_layers=2, channels=12, text_dim=8, freq_dim=8
+    dim=32, ffn_dim=32, num_heads=2, num_layers=2, channels=16, text_dim=8, freq_dim=8
 )
 PROMPTS = ("make it blue", "add a hat", "", "remove the hat", "make it red", "go on")
 SOURCE = np.random.default_rng(0).integers(0, 256, (20, 16, 3), np.uint8)
@@ -58,7 +58,7 @@ def make_editor(params, **changes) -> Editor:
 @pytest.fixture(scope="module")
 def params():
     """Random, larger than at the start of training, so that every input matters."""
-    shapes = ((1, 2, 8, 8, 12), (1, 2), (1, 1, 6, 8))
+    shapes = ((1, 2, 8, 8, 16), (1, 2), (1, 1, 6, 8))
     inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     tree = jax.eval_shape(Transformer(MODEL).init, jax.random.key(0), *inputs)
     rng = np.random.default_rng(1)
@@ -367,7 +367,7 @@ def test_settings_can_be_replaced(editor, full_editor):
 
 
 def test_parts_that_do_not_fit_are_refused(params):
-    with pytest.raises(UserError, match="latent channels: 3 .* 12"):
+    with pytest.raises(UserError, match="latent channels: 7 .* 16"):
         make_editor(params, codec=PatchCodec(1))
     with pytest.raises(UserError, match="text embedding width: 4 .* 8"):
         make_editor(params, text=NgramTextEncoder(6, 4))

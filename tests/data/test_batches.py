@@ -36,8 +36,9 @@ def test_shapes_types_and_content(dataset):
     batch = dataset[5]
     shapes = {name: (value.shape, value.dtype) for name, value in batch.items()}
     assert shapes == {
-        "latents": ((4, 4, 16, 16, 12), np.float32),
+        "latents": ((4, 4, 16, 16, 16), np.float32),
         "text": ((4, 3, 16, 32), np.float32),
+        "null_text": ((4, 16, 32), np.float32),
         "id": ((4,), np.int32),
         "frame_valid": ((4, 4), np.float32),
     }

@@ -14,7 +14,7 @@ from anchoredit_jax.models.text import TextConfig, make_text_encoder
 from anchoredit_jax.models.transformer import Transformer
 
 MODEL = TransformerConfig(
-    dim=32, ffn_dim=32, num_heads=2, num_layers=2, channels=12, text_dim=8, freq_dim=8
+    dim=32, ffn_dim=32, num_heads=2, num_layers=2, channels=16, text_dim=8, freq_dim=8
 )
 
 
@@ -46,7 +46,7 @@ def tiny_editor():
     shapes = jax.eval_shape(
         Transformer(MODEL).init,
         jax.random.key(0),
-        jnp.zeros((1, 2, 4, 4, 12)),
+        jnp.zeros((1, 2, 4, 4, 16)),
         jnp.zeros((1, 2)),
         jnp.zeros((1, 1, 16, 8)),
     )["params"]

@@ -27,7 +27,7 @@ CONFIG = {
         "ffn_dim": 16,
         "num_heads": 1,
         "num_layers": 1,
-        "channels": 12,
+        "channels": 16,
         "text_dim": 8,
         "freq_dim": 8,
     },
@@ -41,7 +41,7 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     run = RunConfig.from_config_dict(CONFIG)
-    shapes = ((1, 2, 8, 8, 12), (1, 2), (1, 1, 6, 8))
+    shapes = ((1, 2, 8, 8, 16), (1, 2), (1, 1, 6, 8))
     inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     tree = jax.eval_shape(Transformer(run.model).init, jax.random.key(0), *inputs)
     params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1), tree["params"])

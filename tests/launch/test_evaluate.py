@@ -21,7 +21,7 @@ CONFIG = {
         "ffn_dim": 32,
         "num_heads": 2,
         "num_layers": 2,
-        "channels": 12,
+        "channels": 16,
         "text_dim": 8,
         "freq_dim": 8,
     },
@@ -43,7 +43,7 @@ def script():
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     run = RunConfig.from_config_dict(CONFIG)
-    shapes = [jnp.zeros(shape) for shape in ((1, 2, 8, 8, 12), (1, 2), (1, 1, 16, 8))]
+    shapes = [jnp.zeros(shape) for shape in ((1, 2, 8, 8, 16), (1, 2), (1, 1, 16, 8))]
     tree = jax.eval_shape(Transformer(run.model).init, jax.random.key(0), *shapes)
     rng = np.random.default_rng(0)
     params = jax.tree.map(
