@@ -8,7 +8,7 @@ One stage, or all of them:
 Arguments stand behind the colon, separated by commas:
 
     stage    single_turn, causal_forcing, consistency, distribution_matching
-    preset   full (the shipped toy, half an hour on two cores) or quick (three minutes)
+    preset   full (half an hour on two cores) or quick (a few minutes)
     size     the model, a name of anchoredit_jax/models/presets.py
     seed     root of every draw, of the model's and of the data's
     steps    optimizer steps, instead of the preset's (the schedule follows)
@@ -95,7 +95,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             sampler=SAMPLERS[stage],
             loop=dict(
                 steps=steps,
-                log_every=max(1, min(20, steps // 20)),
+                log_every=max(1, min(20, steps // 4)),
                 checkpoint_every=max(1, min(200, steps // 2)),
                 keep=2,
             ),
