@@ -6,7 +6,6 @@ from anchoredit_jax.memory.causal_memory import (
     MemoryView,
     commit,
     init_memory,
-    truncate,
     view,
 )
 from anchoredit_jax.memory.visibility import FrameVisibility
@@ -18,6 +17,5 @@ __all__ = [
     "MemoryView",
     "commit",
     "init_memory",
-    "truncate",
     "view",
 ]

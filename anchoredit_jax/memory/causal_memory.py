@@ -170,16 +170,3 @@ def view(memory: CausalMemory) -> MemoryView:
         next_position = jnp.minimum(memory.count, slots)
     positions = jnp.maximum(positions, 0)
     return MemoryView(memory.keys, memory.values, valid, positions, next_position)
-
-
-def truncate(memory: CausalMemory, count: jax.Array) -> CausalMemory:
-    """Forget all but the first `count` frames of a memory that has lost none yet.
-
-    Args:
-      count: int32 [B]; used to build histories of different lengths from one pass.
-    """
-    kept = (memory.frames >= 0) & (memory.frames < count[:, None])
-    return memory.replace(
-        frames=jnp.where(kept, memory.frames, -1),
-        count=jnp.minimum(memory.count, count),
-    )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.memory import MemoryConfig, commit, init_memory, truncate, view
+from anchoredit_jax.memory import MemoryConfig, commit, init_memory, view
 
 
 def filled(config, frames, max_frames=None):
@@ -76,11 +76,6 @@ def test_300_commits_keep_the_size():
     large = filled(MemoryConfig(1, 3), 300)
     assert jax.tree.map(jnp.shape, small) == jax.tree.map(jnp.shape, large)
     assert set(held(large)) == {0, 297, 298, 299}
-
-
-def test_truncate_forgets_later_frames():
-    memory = filled(MemoryConfig(0, None, "absolute"), 5, max_frames=6)
-    assert held(truncate(memory, jnp.array([2]))) == {0: 0, 1: 1}
 
 
 @pytest.mark.parametrize(
