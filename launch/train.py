@@ -4,8 +4,9 @@
     python launch/train.py --config configs/sprites.py:stage=causal_forcing --workdir W
 
 A stage that builds on another finds it in the same workdir; --parent names any other
-checkpoint. Exit codes: 0 done, 1 diverged, 2 wrong input, 75 stopped by SIGTERM and 130
-by Ctrl-C (both saved; the same command goes on).
+checkpoint. single_turn and causal_forcing also go on from one of their own, under
+another schedule or with other data. Exit codes: 0 done, 1 diverged, 2 wrong input, 75
+stopped by SIGTERM and 130 by Ctrl-C (both saved; the same command goes on).
 """
 
 import sys

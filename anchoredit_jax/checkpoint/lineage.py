@@ -80,6 +80,9 @@ def digest(tree: Any) -> str:
 def check_parent(stage: str, allowed: tuple[str, ...], parent: Lineage | None) -> None:
     """Refuse to start `stage` from nothing, or from a stage it cannot follow.
 
+    A stage that may follow no other one starts from scratch, or goes on from itself
+    (another schedule, other data) where `allowed` names it.
+
     Raises:
       UserError: says which stages are expected and which one was given.
     """
@@ -92,6 +95,8 @@ def check_parent(stage: str, allowed: tuple[str, ...], parent: Lineage | None) -
         return
     expected = " or ".join(allowed)
     if parent is None:
+        if set(allowed) == {stage}:
+            return
         raise UserError(
             f"stage {stage} starts from a checkpoint of {expected}: train that first, "
             "or name one with --parent"

@@ -27,7 +27,7 @@ from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
 
-PARENTS = ("single_turn",)
+PARENTS = ("single_turn", "causal_forcing")
 
 
 @dataclasses.dataclass(frozen=True)

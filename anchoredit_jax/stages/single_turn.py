@@ -21,7 +21,7 @@ from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
 
-PARENTS: tuple[str, ...] = ()
+PARENTS = ("single_turn",)  # or none: see `check_parent`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Options:
 
 
 def init_state(run, parent=None) -> steps.TrainState:
-    """Fresh parameters, or a parent's (imported weights)."""
+    """Fresh parameters, or the parent's averaged ones at step 0."""
     root = randomness.stage_key(run.seed, run.stage)
     key = randomness.step_key(root, 0, Purpose.INIT)
     params = parent["ema"] if parent else None

@@ -46,6 +46,7 @@ def test_a_malformed_record_is_refused():
     ("allowed", "parent", "said"),
     [
         ((), "single_turn", "starts from scratch"),
+        (("a_stage", "single_turn"), None, "train that first"),
         (("single_turn",), None, "train that first, or name one with --parent"),
         (("causal_forcing", "consistency"), "single_turn", "given one of single_turn"),
     ],
@@ -57,4 +58,6 @@ def test_a_wrong_parent_is_refused(allowed, parent, said):
 
 def test_a_right_parent_passes():
     check_parent("single_turn", (), None)
+    check_parent("single_turn", ("single_turn",), None)  # from scratch
+    check_parent("single_turn", ("single_turn",), make("single_turn"))  # goes on
     check_parent("consistency", ("causal_forcing",), make("causal_forcing"))

@@ -1,10 +1,15 @@
+"""All stages in order: with two fake ones, and with the four real ones."""
+
 import shutil
 
 import pytest
 
 from anchoredit_jax.checkpoint import load_weights
+from anchoredit_jax.config import load_config
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.stages import STAGES
 from anchoredit_jax.stages.curriculum import run_curriculum
+from anchoredit_jax.stages.loop import run_stage
 from anchoredit_jax.stages.metrics_log import read_metrics
 from tests.stages.fake_stages import make_run
 
@@ -58,3 +63,33 @@ def test_an_unknown_last_stage_is_refused(tmp_path):
     with pytest.raises(UserError, match="'fake_sec'.*did you mean 'fake_second'"):
         run_both(tmp_path, until="fake_sec")
     assert not list(tmp_path.iterdir())
+
+
+def real_run(stage, arg=""):
+    return load_config(
+        f"configs/sprites.py:stage={stage},steps=2,data.batch=2,data.turns=2,"
+        "model.dim=24,model.ffn_dim=24,model.num_heads=2,model.num_layers=1,"
+        f"model.scan_unroll=1,model.freq_dim=8{arg}"
+    )
+
+
+def test_the_four_real_stages_follow_one_another(tmp_path):
+    real = [name for name in STAGES if not name.startswith("fake")]
+    results = run_curriculum([real_run(s) for s in real], tmp_path, quiet=True)
+    assert [result.step for result in results.values()] == [2, 2, 2, 2]
+    final = load_weights(tmp_path / real[-1]).lineage
+    assert [link.stage for link in final.chain()] == real
+    for link in final.chain():
+        saved = load_weights(tmp_path / link.stage).lineage
+        assert (link.digest, link.parent) == (saved.digest, saved.parent)
+
+
+def test_a_stage_goes_on_from_its_own_weights_with_other_data(tmp_path):
+    first = run_stage(real_run("single_turn"), tmp_path / "a", quiet=True)
+    arg = ",seed=1,data.weights.move=3.0"
+    again = real_run("single_turn", arg)
+    second = run_stage(again, tmp_path / "b", first.checkpoint, quiet=True)
+    lineage = load_weights(second.checkpoint).lineage
+    assert [link.stage for link in lineage.chain()] == ["single_turn", "single_turn"]
+    assert lineage.parent.digest == load_weights(first.checkpoint).lineage.digest
+    assert lineage.digest != lineage.parent.digest
