@@ -56,15 +56,15 @@ python launch/edit.py \
   --instruction "make the background blue" \
   --instruction "add a red circle at the top left" \
   --instruction "add a green square at the bottom right" \
-  --instruction "paint the circle yellow" \
+  --instruction "paint the red circle yellow" \
   --instruction "cover the subject" \
   --instruction "make the background orange" \
-  --instruction "remove the square" \
-  --instruction "move the circle to the bottom left" \
+  --instruction "remove the green square" \
+  --instruction "move the yellow circle to the bottom left" \
   --instruction "add a white ring at the top right" \
   --instruction "make the background green" \
   --instruction "uncover the subject" \
-  --instruction "remove the ring" \
+  --instruction "remove the white ring" \
   --out "$OUT/quickstart/edits"
 
 section "training a short version of all four stages, in $OUT/quickstart/training"

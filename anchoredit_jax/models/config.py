@@ -27,6 +27,9 @@ class TransformerConfig:
       freq_dim: width of the sinusoidal time embedding.
       patch: side of the square patch of latents that makes a token.
       temporal_stride: RoPE distance between consecutive frames.
+      spatial_stride: RoPE distance between neighbouring tokens of a frame. The fastest
+        pair turns once in 2 pi of it: where an image is hardly more than six tokens
+        wide, 1 (Wan) makes opposite edges look like the same place.
       source_prompt: what frame 0 sees of the first prompt, see design 3.3.
       text_visibility: prompts a frame sees, its own ("current") or all up to it.
       eps: of every norm.
@@ -48,6 +51,7 @@ class TransformerConfig:
     freq_dim: int = 256
     patch: int = 2
     temporal_stride: int = 4
+    spatial_stride: float = 1.0
     source_prompt: str = "first_prompt"
     text_visibility: str = "current"
     eps: float = 1e-6

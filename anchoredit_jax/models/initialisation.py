@@ -8,6 +8,7 @@ from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.rope import axis_dims, frequencies
 
 dense_init = nn.initializers.xavier_uniform()
+CONSTANT = 16.0  # of same-place queries and keys; their content has an RMS of one
 small_normal_init = nn.initializers.normal(0.02)
 
 
@@ -38,14 +39,14 @@ def point_heads_at_same_place(params: dict, config: TransformerConfig) -> dict:
     frame_dim, row_dim, _ = axis_dims(head_dim)
     bias_q = np.zeros((heads, head_dim), np.float32)
     bias_k = np.zeros((heads, head_dim), np.float32)
-    gain = np.ones((heads, head_dim), np.float32)
+    amplitude = np.ones((heads, head_dim), np.float32)
     shrink = np.ones((heads, head_dim), np.float32)
-    strength = (8.0 * np.sqrt(head_dim)) ** 0.5  # logit of 8 per pair at distance 0
+    strength = (14.0 * np.sqrt(head_dim)) ** 0.5  # logit of 14 per pair at distance 0
     for head in range(0, heads, 2):
         for start in (frame_dim, frame_dim + row_dim):
             for channel in (start, start + 2):
                 bias_q[head, channel] = bias_k[head, channel] = 1.0
-                gain[head, channel : channel + 2] = strength
+                amplitude[head, channel : channel + 2] = strength
                 shrink[head, channel : channel + 2] = 0.1
         if head % 4 == 0:
             pair = 1
@@ -53,14 +54,19 @@ def point_heads_at_same_place(params: dict, config: TransformerConfig) -> dict:
             channels = slice(2 * pair, 2 * pair + 2)
             bias_q[head, channels] = np.cos(turn), -np.sin(turn)
             bias_k[head, channels] = 1.0, 0.0
-            gain[head, channels] = strength / 2
+            amplitude[head, channels] = strength
             shrink[head, channels] = 0.1
+    # The norms of q and k span all heads: constants far above the content keep their
+    # length, whatever the content; the gains then undo both.
+    rms = np.sqrt((CONSTANT**2 * np.sum(bias_k**2) + bias_k.size) / bias_k.size)
+    gain = amplitude * rms / np.where(shrink < 1, CONSTANT, 1.0)
 
     attention = params["blocks"]["self_attn"]
 
     def replaced(name, bias):
         kernel = attention[name]["kernel"] * shrink.reshape(1, 1, -1)
-        flat = np.broadcast_to(bias.reshape(1, -1), attention[name]["bias"].shape)
+        flat = CONSTANT * bias.reshape(1, -1)
+        flat = np.broadcast_to(flat, attention[name]["bias"].shape)
         return {"kernel": kernel, "bias": jax.numpy.asarray(flat)}
 
     scale = np.broadcast_to(gain.reshape(1, -1), attention["norm_q"]["scale"].shape)
@@ -72,3 +78,51 @@ def point_heads_at_same_place(params: dict, config: TransformerConfig) -> dict:
         "norm_k": {"scale": jax.numpy.array(scale)},
     }
     return {**params, "blocks": {**params["blocks"], "self_attn": attention}}
+
+
+def start_as_copier(params: dict, key: jax.Array, config: TransformerConfig) -> dict:
+    """Let the untrained network show the frame before: v = noise - (its latents).
+
+    Knowing where to look is half of copying; from Wan's initial values it takes
+    hundreds of steps until values, gate and head hand the content on. Here the patch
+    embedding writes a rotation of the token into the first channels only, block 0's
+    heads that look at the frame before move those into the next ones through a gate of
+    1, and the head subtracts one from the other.
+
+    Args:
+      params: the transformer's parameters, after `point_heads_at_same_place`.
+      key: of the rotation.
+    """
+    copiers, head_dim = range(0, config.num_heads, 4), config.head_dim
+    width = len(copiers) * head_dim
+    if 2 * width > config.dim:
+        return params  # a single head: no room beside the token
+    blocks, embedding = params["blocks"], params["patch_embedding"]["kernel"]
+    attention, gates = blocks["self_attn"], blocks["modulation"]
+    value, out = attention["v"]["kernel"], attention["o"]["kernel"]
+    for number, head in enumerate(copiers):
+        read = np.arange(number * head_dim, (number + 1) * head_dim)
+        channels = np.arange(head * head_dim, (head + 1) * head_dim)
+        value = value.at[0, :, channels].set(0.0).at[0, read, channels].set(1.0)
+        out = out.at[0, channels].set(0.0).at[0, channels, width + read].set(1.0)
+        gates = gates.at[0, 2, width + read].set(1.0)
+    rotation = nn.initializers.orthogonal()(key, (embedding.shape[0], width))
+    # LayerNorm scales a token that fills `share` of the channels by 1 / sqrt(share);
+    # then token and copy together have a variance of share + 1.
+    share = width / config.dim
+    read_token = np.sqrt(share + 1) * rotation.T
+    head = jax.numpy.zeros_like(params["head"]["out"]["kernel"])
+    head = head.at[:width].set(read_token)
+    head = head.at[width : 2 * width].set(-np.sqrt(share) * read_token)
+    attention = {
+        **attention,
+        "v": {**attention["v"], "kernel": value},
+        "o": {**attention["o"], "kernel": out},
+    }
+    embedding = jax.numpy.zeros_like(embedding).at[:, :width].set(rotation)
+    return {
+        **params,
+        "patch_embedding": {**params["patch_embedding"], "kernel": embedding},
+        "head": {**params["head"], "out": {**params["head"]["out"], "kernel": head}},
+        "blocks": {**blocks, "self_attn": attention, "modulation": gates},
+    }

@@ -44,13 +44,18 @@ def angles(positions: jax.Array, freqs: np.ndarray) -> jax.Array:
 
 
 def rotations(
-    positions: jax.Array, height: int, width: int, head_dim: int
+    positions: jax.Array,
+    height: int,
+    width: int,
+    head_dim: int,
+    spatial_stride: float = 1.0,
 ) -> tuple[jax.Array, jax.Array]:
     """Cosines and sines of every token of every frame.
 
     Args:
       positions: temporal positions [B or 1, T], stride included.
       height, width: tokens per column and row of a frame.
+      spatial_stride: distance between neighbouring tokens.
 
     Returns:
       (cos, sin), float32 [B or 1, T, height * width, 1, H / 2].
@@ -59,8 +64,9 @@ def rotations(
     batch, frames = positions.shape
     grid = (batch, frames, height, width)
     frame = angles(positions, frequencies(frame_dim))[:, :, None, None]
-    row = angles(jnp.arange(height), frequencies(row_dim))[None, None, :, None]
-    column = angles(jnp.arange(width), frequencies(column_dim))[None, None, None]
+    row = angles(spatial_stride * np.arange(height), frequencies(row_dim))
+    column = angles(spatial_stride * np.arange(width), frequencies(column_dim))
+    row, column = row[None, None, :, None], column[None, None, None]
     angle = jnp.concatenate(
         [
             jnp.broadcast_to(part, (*grid, part.shape[-1]))

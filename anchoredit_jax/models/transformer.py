@@ -74,7 +74,9 @@ class Transformer(nn.Module):
 
         def rotation_of(frames_at):
             stretched = frames_at.astype(jnp.float32) * config.temporal_stride
-            return rope.rotations(stretched, height, width, config.head_dim)
+            return rope.rotations(
+                stretched, height, width, config.head_dim, config.spatial_stride
+            )
 
         past_kv = past_rotation = past_valid = None
         if past is not None:

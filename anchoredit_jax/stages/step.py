@@ -18,7 +18,10 @@ from flax import struct
 
 from anchoredit_jax import randomness
 from anchoredit_jax.models.config import TransformerConfig
-from anchoredit_jax.models.initialisation import point_heads_at_same_place
+from anchoredit_jax.models.initialisation import (
+    point_heads_at_same_place,
+    start_as_copier,
+)
 from anchoredit_jax.models.transformer import Transformer
 from anchoredit_jax.stages.optimizer import OptimizerConfig, make_optimizer
 
@@ -53,6 +56,7 @@ def init_params(model: TransformerConfig, key: jax.Array, text_tokens: int) -> d
     params = variables["params"]
     if model.init == "same_place":
         params = point_heads_at_same_place(params, model)
+        params = start_as_copier(params, jax.random.fold_in(key, 1), model)
     return params
 
 

@@ -32,9 +32,9 @@ MOST_WORDS = 14
 # Of session 0 of seed 0.
 KNOWN_SUBJECT = (0.011546754286331562, 0.24154919656271812)
 KNOWN_TEXTS = [
-    "bring the cross over to the bottom right",
-    "give it an orange background",
-    "make the background any other colour",
+    "erase the purple triangle",
+    "take the yellow square away",
+    "give it a yellow background",
 ]
 
 
@@ -117,7 +117,7 @@ def test_edits_do_what_their_words_say(edits):
         for edit in some:
             old, new, text = edit.before, edit.after, edit.text
             told = [slot for slot, name in enumerate(SLOTS) if name in text]
-            colours = [name for name in COLOURS if name in text.split()]
+            colours = [word for word in text.split() if word in COLOURS]
             shapes = [name for name in SHAPES if name in text.split()]
             moved = [s for s in range(4) if old.accessories[s] != new.accessories[s]]
             if kind == "background":
@@ -131,15 +131,17 @@ def test_edits_do_what_their_words_say(edits):
             elif kind == "remove":
                 (slot,) = moved
                 assert new.accessories[slot] is None
-                assert shapes == [old.accessories[slot].shape]
+                item = old.accessories[slot]
+                assert (colours, shapes) == ([item.colour], [item.shape])
             elif kind == "recolour":
                 (slot,) = moved
-                item = new.accessories[slot]
-                assert (colours, shapes) == ([item.colour], [item.shape])
-                assert item.shape == old.accessories[slot].shape
+                was, item = old.accessories[slot], new.accessories[slot]
+                assert (colours, shapes) == ([was.colour, item.colour], [was.shape])
+                assert item.shape == was.shape
             elif kind == "move":
                 assert len(moved) == 2 and told[0] in moved and len(told) == 1
-                assert shapes == [new.accessories[told[0]].shape]
+                item = new.accessories[told[0]]
+                assert (colours, shapes) == ([item.colour], [item.shape])
                 assert old.accessories[told[0]] is None
             elif kind in ("cover", "uncover"):
                 assert new == dataclasses.replace(old, covered=kind == "cover") != old

@@ -51,3 +51,21 @@ def test_rotation_is_relative():
         return jnp.einsum("btlnh,btmnh->btnlm", q, k)
 
     np.testing.assert_allclose(logits(12.0, 4.0), logits(48.0, 40.0), atol=1e-4)
+
+
+def test_a_spatial_stride_keeps_opposite_edges_apart():
+    """At stride 1 the fastest pair turns once in 6.28 tokens."""
+    query = jnp.ones((1, 1, 64, 1, 32))
+
+    def logits(stride):
+        turned = rope.rotate(
+            query, *rope.rotations(jnp.zeros((1, 1)), 8, 8, 32, stride)
+        )
+        turned = np.asarray(turned)[0, 0, :8, 0, 22:24]  # fastest pair of columns
+        return turned @ turned.T
+
+    place = np.arange(8)
+    for stride in (1.0, 0.6):
+        expected = 2 * np.cos(stride * (place[:, None] - place[None]))
+        np.testing.assert_allclose(logits(stride), expected, atol=1e-5)
+    assert logits(1.0)[0, 6] > 1.9 > 0 > logits(0.6)[0, 6]

@@ -40,28 +40,28 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "give it a {colour} background",
     ),
     "add": (
-        "add a {colour} {shape} at the {slot}",
-        "put a {colour} {shape} in the {slot} corner",
-        "place a {colour} {shape} at the {slot}",
-        "draw a {colour} {shape} in the {slot}",
+        "add a {object} at the {slot}",
+        "put a {object} in the {slot} corner",
+        "place a {object} at the {slot}",
+        "draw a {object} in the {slot}",
     ),
     "remove": (
-        "remove the {shape}",
-        "delete the {shape}",
-        "erase the {shape}",
-        "take the {shape} away",
+        "remove the {object}",
+        "delete the {object}",
+        "erase the {object}",
+        "take the {object} away",
     ),
     "recolour": (
-        "paint the {shape} {colour}",
-        "make the {shape} {colour}",
-        "recolour the {shape} to {colour}",
-        "change the colour of the {shape} to {colour}",
+        "paint the {object} {colour}",
+        "make the {object} {colour}",
+        "recolour the {object} to {colour}",
+        "change the colour of the {object} to {colour}",
     ),
     "move": (
-        "move the {shape} to the {slot}",
-        "shift the {shape} to the {slot}",
-        "move the {shape} into the {slot} corner",
-        "bring the {shape} over to the {slot}",
+        "move the {object} to the {slot}",
+        "shift the {object} to the {slot}",
+        "move the {object} into the {slot} corner",
+        "bring the {object} over to the {slot}",
     ),
     "cover": (
         "cover the subject",
@@ -82,9 +82,9 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "do not change anything",
     ),
     "add_somewhere": (
-        "add a {colour} {shape} somewhere",
-        "put a {colour} {shape} anywhere",
-        "place a {colour} {shape} in any free corner",
+        "add a {object} somewhere",
+        "put a {object} anywhere",
+        "place a {object} in any free corner",
     ),
     "background_other": (
         "change the background to another colour",
@@ -211,19 +211,20 @@ def _background_other(rng: np.random.Generator, scene: Scene) -> _Made:
 
 def _add(rng: np.random.Generator, scene: Scene) -> _Made:
     item, slot = _new_accessory(rng, scene), _pick(rng, scene.free_slots())
-    words = {"colour": item.colour, "shape": item.shape, "slot": SLOTS[slot]}
+    words = {"object": _name(item), "slot": SLOTS[slot]}
     return words, [scene.with_slot(slot, item)]
 
 
 def _add_somewhere(rng: np.random.Generator, scene: Scene) -> _Made:
     item = _new_accessory(rng, scene)
-    words = {"colour": item.colour, "shape": item.shape}
+    words = {"object": _name(item)}
     return words, [scene.with_slot(slot, item) for slot in scene.free_slots()]
 
 
 def _remove(rng: np.random.Generator, scene: Scene) -> _Made:
     slot = _pick(rng, scene.taken_slots())
-    return {"shape": scene.accessories[slot].shape}, [scene.with_slot(slot, None)]
+    words = {"object": _name(scene.accessories[slot])}
+    return words, [scene.with_slot(slot, None)]
 
 
 def _recolour(rng: np.random.Generator, scene: Scene) -> _Made:
@@ -232,14 +233,14 @@ def _recolour(rng: np.random.Generator, scene: Scene) -> _Made:
     banned = (old.colour, scene.background)
     colour = _pick(rng, [name for name in COLOURS if name not in banned])
     new = Accessory(old.shape, colour)
-    return {"shape": old.shape, "colour": colour}, [scene.with_slot(slot, new)]
+    return {"object": _name(old), "colour": colour}, [scene.with_slot(slot, new)]
 
 
 def _move(rng: np.random.Generator, scene: Scene) -> _Made:
     start, end = _pick(rng, scene.taken_slots()), _pick(rng, scene.free_slots())
     item = scene.accessories[start]
     after = scene.with_slot(start, None).with_slot(end, item)
-    return {"shape": item.shape, "slot": SLOTS[end]}, [after]
+    return {"object": _name(item), "slot": SLOTS[end]}, [after]
 
 
 def _set_cover(covered: bool) -> Callable[[np.random.Generator, Scene], _Made]:
@@ -274,9 +275,14 @@ def _new_accessory(rng: np.random.Generator, scene: Scene) -> Accessory:
     return Accessory(shape, colour)
 
 
+def _name(item: Accessory) -> str:
+    return f"{item.colour} {item.shape}"
+
+
 def _say(phrase: str, words: _Words) -> str:
-    if words.get("colour") == "orange":
-        phrase = phrase.replace("a {colour}", "an {colour}")
+    for key, word in words.items():
+        if word.startswith("orange"):
+            phrase = phrase.replace(f" a {{{key}}}", f" an {{{key}}}")
     return phrase.format(**words)
 
 

@@ -18,8 +18,8 @@ UNITS = 32
 MIN_SIZE = 16  # below, shapes and faces cannot be told apart
 
 _GRADIENT = (1.03, 0.84)  # brightness of a background at its top and bottom
-_SLOT_CENTRE = 4.7  # from the two nearest edges
-_SLOT_BOX = 9.2  # of the corner that a slot's shapes may touch
+_SLOT_CENTRE = 4.0  # from the two nearest edges
+_SLOT_BOX = 8.0  # of the corner that a slot's shapes may touch: 2 x 2 of 64 tokens
 _RADIUS = 3.9
 # An octagon, wider than any subject and off every slot; its edges fall on pixels.
 _CRATE_HALF = 10.0
@@ -139,7 +139,7 @@ def _backgrounds(size: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def _accessories(size: int) -> tuple[tuple[slice, slice, np.ndarray], ...]:
-    """Per slot: rows, columns and the coverage of each shape, float32 [6, h, w]."""
+    """Per slot: rows, columns and the coverage of each shape, float32 [k, h, w]."""
     x, y = _points(size)
     edge = int(np.ceil(_SLOT_BOX / UNITS * size))
     first, last = slice(0, edge), slice(size - edge, size)
@@ -167,13 +167,7 @@ def _shape_distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if shape == "triangle":
         side = np.hypot(2.0, 1.0)  # edges rise two units for one across
         return np.maximum((2 * x - (y + r)) / side, y - 0.86 * r)
-    y = np.abs(y)
-    if shape == "square":
-        return np.maximum(x, y) - 0.86 * r
-    if shape == "diamond":
-        return (x + y - 1.16 * r) / np.sqrt(2)
-    bars = np.minimum(np.maximum(x - r, y - 0.34 * r), np.maximum(y - r, x - 0.34 * r))
-    return bars  # the cross
+    return np.maximum(x, np.abs(y)) - 0.86 * r  # the square
 
 
 @functools.lru_cache(maxsize=8)

@@ -20,7 +20,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 """Background and accessory colours, RGB; no two are nearer than 85 (of 255)."""
 
-SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
+SHAPES = ("circle", "square", "triangle", "ring")
 SLOTS = ("top left", "top right", "bottom left", "bottom right")
 
 ATTRIBUTES = (
