@@ -61,7 +61,8 @@ LEARNING_RATE = dict(
     distribution_matching=2e-5,
 )
 # Per sample, (sink, window) of the memory it may use; window 0 is the full history.
-MEMORY_POLICIES = ((0, 0), (0, 3), (1, 3))
+# With four turns only windows below 3 leave frames out between the sink and the rest.
+MEMORY_POLICIES = ((0, 0), (0, 3), (1, 3), (1, 2), (1, 1))
 STRIDE = 2  # pixels of a latent's side
 
 
@@ -148,6 +149,7 @@ def _causal_forcing() -> dict:
         history_noise=0.1,
         memory_policies=MEMORY_POLICIES,
         position_gap=8,
+        gap_probability=0.25,
     )
 
 
@@ -158,6 +160,7 @@ def _consistency() -> dict:
         edit_weight=0.5,
         memory_policies=MEMORY_POLICIES,
         position_gap=8,
+        gap_probability=0.25,
     )
 
 
