@@ -136,7 +136,7 @@ def _loss(edit_weight: float) -> dict:
 
 def _single_turn() -> dict:
     # Where noise hides the image, only the instruction tells what to draw: below a
-    # sigma of 0.85 colours show through, and nothing about words is learned there.
+    # sigma of about 0.85 colours show through, and little about words is learned.
     return dict(timesteps=_timesteps(shift=5.0), loss=_loss(edit_weight=1.0))
 
 

@@ -39,7 +39,8 @@ class TransformerConfig:
       remat: "block" recomputes a block's inside in the backward pass.
       scan_unroll: layers per iteration of the layer scan (a speed knob).
       init: "wan", or "same_place": half of the self-attention heads start out looking
-        at the same place in earlier frames (see `models/initialisation.py`).
+        at the same place in earlier frames, and the untrained network shows the frame
+        before (see `models/initialisation.py`).
     """
 
     dim: int

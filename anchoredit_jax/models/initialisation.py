@@ -48,7 +48,7 @@ def point_heads_at_same_place(params: dict, config: TransformerConfig) -> dict:
                 bias_q[head, channel] = bias_k[head, channel] = 1.0
                 amplitude[head, channel : channel + 2] = strength
                 shrink[head, channel : channel + 2] = 0.1
-        if head % 4 == 0:
+        if head in _copiers(config):
             pair = 1
             turn = frequencies(frame_dim)[pair] * config.temporal_stride
             channels = slice(2 * pair, 2 * pair + 2)
@@ -93,7 +93,7 @@ def start_as_copier(params: dict, key: jax.Array, config: TransformerConfig) -> 
       params: the transformer's parameters, after `point_heads_at_same_place`.
       key: of the rotation.
     """
-    copiers, head_dim = range(0, config.num_heads, 4), config.head_dim
+    copiers, head_dim = _copiers(config), config.head_dim
     width = len(copiers) * head_dim
     if 2 * width > config.dim:
         return params  # a single head: no room beside the token
@@ -126,3 +126,8 @@ def start_as_copier(params: dict, key: jax.Array, config: TransformerConfig) -> 
         "head": {**params["head"], "out": {**params["head"]["out"], "kernel": head}},
         "blocks": {**blocks, "self_attn": attention, "modulation": gates},
     }
+
+
+def _copiers(config: TransformerConfig) -> range:
+    """The same-place heads that prefer the frame just before."""
+    return range(0, config.num_heads, 4)

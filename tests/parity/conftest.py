@@ -19,6 +19,8 @@ GOLDEN = Path(
 def golden():
     """A function from a golden file's name to (arrays, meta)."""
     if not GOLDEN.is_dir():
+        if "ANCHOREDIT_GOLDEN" in os.environ:
+            pytest.fail(f"ANCHOREDIT_GOLDEN names no folder: {GOLDEN}")
         pytest.skip(f"no recorded reference numbers at {GOLDEN} (ANCHOREDIT_GOLDEN)")
 
     def load(name):

@@ -1,3 +1,5 @@
+"""Editors that the tests of sessions share."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,10 +7,7 @@ import pytest
 
 from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.models.transformer import Transformer
-from tests.session.editors import (
-    MODEL,
-    make_editor,
-)
+from tests.session.editors import MODEL, make_editor
 
 
 @pytest.fixture(scope="session")

@@ -16,11 +16,7 @@ from anchoredit_jax.session import Editor, EditSession
 MODEL = TransformerConfig(
     dim=32, ffn_dim=32, num_heads=2, num_layers=2, channels=16, text_dim=8, freq_dim=8
 )
-
-
 PROMPTS = ("make it blue", "add a hat", "", "remove the hat", "make it red", "go on")
-
-
 SOURCE = np.random.default_rng(0).integers(0, 256, (20, 16, 3), np.uint8)
 
 
