@@ -10,6 +10,7 @@ lineage records and shipped weights, and reads back to an equal value.
 import dataclasses
 import importlib.util
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -274,9 +275,9 @@ def _pairs(arg: str | None) -> list[str]:
 
 
 def _literal(text: str) -> Any:
-    """A JSON literal, none, or the text itself."""
-    if text.lower() in ("none", "null"):
-        return None
+    """A JSON literal or the text itself; the field's type says what "none" means."""
+    if re.fullmatch(r"[+-]?\.\d.*", text):
+        text = text.replace(".", "0.", 1)
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:

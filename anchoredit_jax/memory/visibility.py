@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-MODES = ("bidirectional", "causal", "teacher_forcing")
+MODES = ("bidirectional", "causal", "teacher_forcing", "history_and_targets")
 
 
 @struct.dataclass
@@ -18,7 +18,9 @@ class FrameVisibility:
       mode: "bidirectional" (all see all), "causal" (frame i sees frames 0..i) or
         "teacher_forcing" (the sequence is T clean frames, then T noisy ones: a clean
         frame sees itself; noisy frame i sees the clean source, clean frames < i and
-        itself; window and sink do not apply).
+        itself; window and sink do not apply) or "history_and_targets" (the sequence is
+        frames 0..T-1, clean and causal, then frames 1..T to be denoised: target i sees
+        what a memory would hold of frames < i, and itself).
       window: at most this many frames are seen by a causal frame, itself and the sinks
         included; None is unlimited.
       sink: the first `sink` frames stay visible however narrow the window.
@@ -51,7 +53,10 @@ class FrameVisibility:
             clean_key = (query >= half) & (key < half)
             source = clean_key & (key == 0)
             return (query == key) | source | (clean_key & (key < query - half))
-        return _causal(query, key, self.window or frames, self.sink)
+        window = self.window or frames
+        if self.mode == "history_and_targets":
+            return _history_and_targets(query, key, window, self.sink)
+        return _causal(query, key, window, self.sink)
 
     def sample_table(self, frames: int) -> jax.Array | None:
         """The per-sample rule as bool [B, frames, frames], or None where unused."""
@@ -60,9 +65,26 @@ class FrameVisibility:
         query, key = np.indices((frames, frames))[:, None]
         window = self.sample_window[:, None, None]
         window = jnp.where(window == 0, frames, window)
-        return _causal(query, key, window, self.sample_sink[:, None, None])
+        sink = self.sample_sink[:, None, None]
+        if self.mode == "history_and_targets":
+            return _history_and_targets(query, key, window, sink)
+        return _causal(query, key, window, sink)
 
 
 def _causal(query, key, window, sink):
     """Sinks plus the last frames, `window` frames in all, up to the query itself."""
     return (key <= query) & ((key < sink) | (key > query - (window - sink)))
+
+
+def target_places(frames: int) -> np.ndarray:
+    """Turn of each frame of "history_and_targets": 0..T-1, then 1..T."""
+    half = frames // 2
+    return np.concatenate([np.arange(half), np.arange(1, half + 1)])
+
+
+def _history_and_targets(query, key, window, sink):
+    """Causal by turn; no frame sees a target but itself, nor a target its answer."""
+    frames = query.shape[-1]
+    history, turns = np.arange(frames) < frames // 2, target_places(frames)
+    past = history[key] & (history[query] | (turns[key] < turns[query]))
+    return _causal(turns[query], turns[key], window, sink) & (past | (query == key))

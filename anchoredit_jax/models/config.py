@@ -10,6 +10,7 @@ CHOICES = {
     "attention": ("prefix", "xla", "dense"),
     "remat": ("none", "block"),
     "init": ("wan", "same_place"),
+    "prediction": ("velocity", "x0"),
 }
 
 
@@ -41,6 +42,10 @@ class TransformerConfig:
       init: "wan", or "same_place": half of the self-attention heads start out looking
         at the same place in earlier frames, and the untrained network shows the frame
         before (see `models/initialisation.py`).
+      prediction: what the head's output means. Wan's is the velocity, so it has to hand
+        the noise through all layers; where the width hardly exceeds a token, some of it
+        stays in the image as grain, and "x0" (the clean latents, from which the
+        velocity follows) is sharper.
     """
 
     dim: int
@@ -61,6 +66,7 @@ class TransformerConfig:
     remat: str = "none"
     scan_unroll: int = 1
     init: str = "wan"
+    prediction: str = "velocity"
 
     def __post_init__(self):
         if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:

@@ -48,9 +48,13 @@ def point_heads_at_same_place(params: dict, config: TransformerConfig) -> dict:
                 bias_q[head, channel] = bias_k[head, channel] = 1.0
                 amplitude[head, channel : channel + 2] = strength
                 shrink[head, channel : channel + 2] = 0.1
-        if head in _copiers(config):
-            pair = 1
-            turn = frequencies(frame_dim)[pair] * config.temporal_stride
+        for heads_of, pair, distance in (
+            (_copiers(config), 1, 1),
+            (_anchors(config), 2, 12),
+        ):
+            if head not in heads_of:
+                continue
+            turn = distance * frequencies(frame_dim)[pair] * config.temporal_stride
             channels = slice(2 * pair, 2 * pair + 2)
             bias_q[head, channels] = np.cos(turn), -np.sin(turn)
             bias_k[head, channels] = 1.0, 0.0
@@ -112,8 +116,10 @@ def start_as_copier(params: dict, key: jax.Array, config: TransformerConfig) -> 
     share = width / config.dim
     read_token = np.sqrt(share + 1) * rotation.T
     head = jax.numpy.zeros_like(params["head"]["out"]["kernel"])
-    head = head.at[:width].set(read_token)
-    head = head.at[width : 2 * width].set(-np.sqrt(share) * read_token)
+    if config.prediction == "velocity":
+        head = head.at[:width].set(read_token)
+    sign = 1.0 if config.prediction == "x0" else -1.0
+    head = head.at[width : 2 * width].set(sign * np.sqrt(share) * read_token)
     attention = {
         **attention,
         "v": {**attention["v"], "kernel": value},
@@ -131,3 +137,8 @@ def start_as_copier(params: dict, key: jax.Array, config: TransformerConfig) -> 
 def _copiers(config: TransformerConfig) -> range:
     """The same-place heads that prefer the frame just before."""
     return range(0, config.num_heads, 4)
+
+
+def _anchors(config: TransformerConfig) -> range:
+    """The same-place heads that prefer the oldest frame."""
+    return range(2, config.num_heads, 4)

@@ -18,6 +18,8 @@ PRESETS: dict[str, dict] = {
         scan_unroll=4,
         init="same_place",
         spatial_stride=0.6,
+        prediction="x0",
+        source_prompt="first_token",
     ),
     "wan_1_3b": dict(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30, **_WAN),
     "wan_14b": dict(dim=5120, ffn_dim=13824, num_heads=40, num_layers=40, **_WAN),

@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from anchoredit_jax.diffusion import schedule
 from anchoredit_jax.memory import FrameVisibility, MemoryView
+from anchoredit_jax.memory.visibility import target_places
 from anchoredit_jax.models import norms, rope
 from anchoredit_jax.models.block import Block, FeedForward, dense
 from anchoredit_jax.models.config import TransformerConfig
@@ -111,6 +113,8 @@ class Transformer(nn.Module):
             p=patch,
             q=patch,
         )
+        if config.prediction == "x0":
+            velocity = _velocity_of_x0(latents, velocity, timesteps)
         return (velocity, kept) if collect else velocity
 
 
@@ -155,10 +159,18 @@ class Head(nn.Module):
         return nn.Dense(features, kernel_init=nn.initializers.zeros, name="out")(x)
 
 
+def _velocity_of_x0(latents, x0, timesteps):
+    """Clean frames, whose velocity nobody reads, must not divide by zero."""
+    sigma = jnp.maximum(timesteps / schedule.TIMESTEPS, 1e-3)
+    return schedule.x0_to_velocity(latents.astype(jnp.float32), x0, sigma)
+
+
 def _default_positions(frames, visibility, past):
     if past is not None:
         following = jnp.arange(frames, dtype=jnp.float32)[None]
         return past.next_position[:, None].astype(jnp.float32) + following
+    if visibility.mode == "history_and_targets":
+        return target_places(frames)[None]
     if visibility.mode == "teacher_forcing":  # both halves stand at the same places
         return jnp.tile(jnp.arange(frames // 2), 2)[None]
     return jnp.arange(frames)[None]
@@ -169,6 +181,8 @@ def _prompts(config, frames, prompts, text_tokens, source, visibility):
     teacher = visibility.mode == "teacher_forcing"
     half = frames // 2 if teacher else frames
     own = np.arange(half)
+    if visibility.mode == "history_and_targets":
+        own = target_places(frames)
     if source:
         own = np.maximum(own - 1, 0)
     if teacher:  # clean frames are context: like the source, they follow no prompt

@@ -1,10 +1,10 @@
 """Stage 2: causal multi-turn forcing (design 1 and 3.5).
 
-Every frame has its own noise level, so each is a target for the frames before it and
-history for those after it. What training sees of history is made to look like what
-editing sees: clean (timestep 0) with a set probability, degraded, or replaced by the
-model's own predictions (self-rollout). A replaced frame is context, never a target: its
-ground truth no longer follows from what the model was shown.
+Every frame has its own noise level. What training sees of history is made to look like
+what editing sees: clean (timestep 0), degraded, or replaced by the model's own
+predictions (self-rollout). In one sequence a frame is target and history at once; a
+replaced one is context then, never a target: its ground truth no longer follows from
+what the model was shown. With the history beside the targets it stays one.
 """
 
 import dataclasses
@@ -14,16 +14,22 @@ import jax
 import jax.numpy as jnp
 
 from anchoredit_jax import randomness
-from anchoredit_jax.diffusion import degradation, schedule
+from anchoredit_jax.diffusion import schedule
 from anchoredit_jax.diffusion.degradation import DegradeConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.diffusion.timesteps import TimestepConfig
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models.transformer import Transformer
 from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import single_turn
 from anchoredit_jax.stages import step as steps
+from anchoredit_jax.stages.context import (
+    beside_history,
+    draw_positions,
+    draw_visibility,
+    swap_in,
+    worsen,
+)
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
 
@@ -64,8 +70,12 @@ class Options:
     """What this stage adds to the shared settings.
 
     Attributes:
-      clean_history: probability that a frame before the last is given at timestep 0,
-        as in editing; else at its own noise level (the reference: 0).
+      history: "in_sequence" (the reference: one sequence, in which a noised frame is a
+        target and the history of later ones) or "beside" (clean frames first, then all
+        turns as targets that see them: as in editing, history is always clean, and
+        every turn is a target; near twice the tokens, all of them used).
+      clean_history: in sequence, probability that a frame before the last is given at
+        timestep 0, as in editing; else at its own noise level (the reference: 0).
       degrade: latent degradation of every frame but the source.
       history_noise: largest standard deviation of noise on history frames that their
         timestep does not announce.
@@ -77,6 +87,7 @@ class Options:
 
     timesteps: TimestepConfig = TimestepConfig()
     loss: SequenceLossConfig = SequenceLossConfig()
+    history: str = "in_sequence"
     degrade: DegradeConfig = DegradeConfig()
     rollout: RolloutConfig = RolloutConfig()
     clean_history: float = 0.5
@@ -84,6 +95,12 @@ class Options:
     memory_policies: tuple[tuple[int, int], ...] = ()
     position_gap: int = 0
     gap_probability: float = 0.5
+
+    def __post_init__(self):
+        if self.history not in ("in_sequence", "beside"):
+            raise UserError(
+                f"history must be in_sequence or beside, got {self.history!r}"
+            )
 
 
 def init_state(run, parent) -> steps.TrainState:
@@ -109,13 +126,16 @@ def loss_fn(run, params, state, batch):
     )
     # The last frame is never history, and every sample keeps a target.
     timesteps = jnp.where(clean.at[:, -1].set(False), 0.0, noisy)
-    velocity = functools.partial(
-        Transformer(run.model).apply,
-        text=batch["text"],
-        visibility=draw_visibility(keys(Purpose.MEMORY_POLICY), options),
-        positions=draw_positions(keys(Purpose.POSITION_GAP), frames, options),
-    )
+    visibility = draw_visibility(keys(Purpose.MEMORY_POLICY), options)
+    positions = draw_positions(keys(Purpose.POSITION_GAP), frames, options)
+    network = functools.partial(Transformer(run.model).apply, text=batch["text"])
 
+    def velocity_given(history):
+        if options.history == "beside":
+            return beside_history(network, history, visibility, positions)
+        return functools.partial(network, visibility=visibility, positions=positions)
+
+    velocity = velocity_given(latents)
     context, replaced = latents, jnp.zeros((size, frames), bool)
     if options.rollout.kind != "none":
         context, replaced = jax.lax.cond(
@@ -127,9 +147,14 @@ def loss_fn(run, params, state, batch):
         )
     if options.rollout.kind == "sequential":  # as in editing, its frames are clean
         timesteps = jnp.where(replaced, 0.0, timesteps)
-    context = worsen(context, keys(Purpose.DEGRADE), timesteps, options)
-    target = ~replaced & (timesteps > 0)
-    in_loss = batch["frame_valid"] * jnp.float32(target)
+    in_loss = batch["frame_valid"]
+    if options.history == "beside":
+        clean = jnp.zeros_like(timesteps)
+        history = worsen(context, keys(Purpose.DEGRADE), clean, options)
+        velocity, context, timesteps = velocity_given(history), latents, noisy
+    else:
+        context = worsen(context, keys(Purpose.DEGRADE), timesteps, options)
+        in_loss = in_loss * jnp.float32(~replaced & (timesteps > 0))
     errors, kept, metrics, _ = sequence_loss(
         functools.partial(velocity, {"params": params}),
         latents,
@@ -176,54 +201,6 @@ def one_pass_x0(velocity, latents, timesteps, noise, sigmas=None):
     sigmas = timesteps / schedule.TIMESTEPS if sigmas is None else sigmas
     noised = schedule.add_noise(latents, noise, sigmas)
     return schedule.velocity_to_x0(noised, velocity(noised, timesteps), sigmas)
-
-
-def swap_in(latents, predicted, wanted):
-    """Replace wanted frames, never the source nor the last: (latents, replaced)."""
-    frames = latents.shape[1]
-    middle = (jnp.arange(frames) > 0) & (jnp.arange(frames) < frames - 1)
-    replaced = wanted & middle[None]
-    mask = replaced[..., None, None, None]
-    return jnp.where(mask, jax.lax.stop_gradient(predicted), latents), replaced
-
-
-def worsen(context, keys, timesteps, options: Options):
-    """Degraded context: every frame but the source, which is what the user gave."""
-    worse = context = jnp.asarray(context)
-    if options.degrade.active:
-        draws = degradation.draw(keys, context.shape[1:], options.degrade)
-        worse = degradation.degrade(worse, draws, options.degrade)
-    if options.history_noise:
-        folded = jax.vmap(lambda key: jax.random.fold_in(key, 1000))(keys)
-        level = randomness.uniforms(folded, (context.shape[1], 1, 1, 1))
-        history = (timesteps == 0)[..., None, None, None]
-        folded = jax.vmap(lambda key: jax.random.fold_in(key, 1001))(keys)
-        extra = randomness.normals(folded, context.shape[1:])
-        worse = worse + options.history_noise * level * extra * jnp.float32(history)
-    return worse.at[:, 0].set(context[:, 0])
-
-
-def draw_visibility(keys, options: Options) -> FrameVisibility:
-    """Causal, narrowed per sample to one of the memory policies."""
-    if not options.memory_policies:
-        return FrameVisibility("causal")
-    policies = jnp.asarray(options.memory_policies, jnp.int32)
-    pick = jnp.int32(randomness.uniforms(keys) * len(options.memory_policies))
-    sink, window = policies[pick].T
-    # A memory's window counts past frames; visibility counts all, itself included.
-    total = jnp.where(window == 0, 0, sink + window + 1)
-    return FrameVisibility("causal", sample_window=total, sample_sink=sink)
-
-
-def draw_positions(keys, frames: int, options: Options):
-    """Temporal positions float32 [B, T], with a random gap behind the source."""
-    positions = jnp.arange(frames, dtype=jnp.float32)[None]
-    if not options.position_gap:
-        return positions
-    draws = randomness.uniforms(keys, (2,))
-    gap = jnp.floor(draws[:, :1] * (options.position_gap + 1))
-    gap = jnp.where(draws[:, 1:] < options.gap_probability, gap, 0.0)
-    return positions + gap * jnp.float32(positions > 0)
 
 
 def make_train_step(run):

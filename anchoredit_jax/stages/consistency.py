@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from anchoredit_jax import randomness, turn
 from anchoredit_jax.diffusion import losses, samplers, schedule
 from anchoredit_jax.randomness import Purpose
-from anchoredit_jax.stages import causal_forcing, distill
+from anchoredit_jax.stages import distill
 from anchoredit_jax.stages import step as steps
+from anchoredit_jax.stages.context import draw_positions, draw_visibility
 
 PARENTS = ("causal_forcing",)
 
@@ -62,10 +63,8 @@ def loss_fn(run, params, state, batch):
     turns = randomness.uniforms(keys(Purpose.TARGET_TURN)) * (frames - 1)
     history = distill.History(
         target=1 + jnp.int32(turns),
-        visibility=causal_forcing.draw_visibility(keys(Purpose.MEMORY_POLICY), options),
-        positions=causal_forcing.draw_positions(
-            keys(Purpose.POSITION_GAP), frames, options
-        ),
+        visibility=draw_visibility(keys(Purpose.MEMORY_POLICY), options),
+        positions=draw_positions(keys(Purpose.POSITION_GAP), frames, options),
     )
     point = jnp.int32(
         randomness.uniforms(keys(Purpose.GRID_POINT)) * options.grid_steps

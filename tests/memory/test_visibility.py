@@ -32,6 +32,16 @@ TEACHER_FORCING_3 = """
 1...1.
 11...1"""
 
+HISTORY_AND_TARGETS_4_WINDOW_3_SINK_1 = """
+1.......
+11......
+111.....
+1.11....
+1...1...
+11...1..
+1.1...1.
+1..1...1"""
+
 
 def table(text: str) -> np.ndarray:
     return np.array([[c == "1" for c in row] for row in text.split()])
@@ -53,6 +63,19 @@ def test_tables(visibility, expected):
 def test_teacher_forcing():
     visibility = FrameVisibility("teacher_forcing")
     np.testing.assert_array_equal(visibility.table(6), table(TEACHER_FORCING_3))
+
+
+def test_history_and_targets():
+    """Target i sees what a memory holds of the turns before, never its answer."""
+    expected = table(HISTORY_AND_TARGETS_4_WINDOW_3_SINK_1)
+    visibility = FrameVisibility("history_and_targets", window=3, sink=1)
+    np.testing.assert_array_equal(visibility.table(8), expected)
+    sampled = FrameVisibility(
+        "history_and_targets",
+        sample_window=jnp.array([3]),
+        sample_sink=jnp.array([1]),
+    )
+    np.testing.assert_array_equal(sampled.sample_table(8)[0], expected)
 
 
 def test_per_sample_windows_follow_the_same_rule():

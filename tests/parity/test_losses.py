@@ -22,6 +22,7 @@ from anchoredit_jax.stages import (
 from anchoredit_jax.stages import (
     distribution_matching as dmd,
 )
+from anchoredit_jax.stages.context import swap_in
 from anchoredit_jax.stages.rollout import generate_history
 
 from .conftest import channels_last, golden_config, padded_prompts
@@ -127,7 +128,7 @@ def test_sequence_losses(recorded, networks, name):
                 arrays[f"{name}/rand_replace"], ((0, 0), (1, 1)), constant_values=1
             )
             wanted = draws < case["self_forcing_prob"]
-            context, replaced = causal_forcing.swap_in(latents, predicted, wanted)
+            context, replaced = swap_in(latents, predicted, wanted)
             want = channels_last(arrays[f"{name}/sf_latents"])
             np.testing.assert_allclose(context, want, atol=3e-5)
         else:

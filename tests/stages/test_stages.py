@@ -1,12 +1,17 @@
 """Every stage: one step, accumulation, gradients only where they belong."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from anchoredit_jax.memory import FrameVisibility
+from anchoredit_jax.models import Transformer
 from anchoredit_jax.stages import STAGES, causal_forcing, distill
 from anchoredit_jax.stages import step as steps
+from anchoredit_jax.stages.context import beside_history, swap_in
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
 
 LOSS = dict(edit_weight=0.5, turn_alpha=1.0)
@@ -107,9 +112,58 @@ def test_mixed_turn_counts_equal_separate_runs():
 def test_replaced_frames_are_context_and_no_target():
     latents = jnp.zeros((1, 4, 2, 2, 1))
     wanted = jnp.ones((1, 4), bool)
-    context, replaced = causal_forcing.swap_in(latents, latents + 1.0, wanted)
+    context, replaced = swap_in(latents, latents + 1.0, wanted)
     np.testing.assert_array_equal(replaced, [[False, True, True, False]])
     np.testing.assert_array_equal(context[0, :, 0, 0, 0], [0, 1, 1, 0])
+
+
+def velocity_beside(history, visibility, noised, timesteps):
+    model = tiny_run("causal_forcing", options={}).model
+    network = functools.partial(Transformer(model).apply, text=tiny_batch(1, 4)["text"])
+    positions = jnp.arange(4, dtype=jnp.float32)[None]
+    velocity = beside_history(network, history, visibility, positions)
+    return jax.jit(velocity)({"params": tiny_params()}, noised, timesteps)
+
+
+def test_targets_beside_their_history_are_what_a_memory_would_give():
+    """Alone, last in a causal sequence of clean frames, target i gets the same."""
+    latents = jnp.asarray(tiny_batch(1, 4)["latents"])
+    noised = latents + jax.random.normal(jax.random.key(1), latents.shape)
+    timesteps = jnp.array([[0.0, 300.0, 600.0, 900.0]])
+    visibility = FrameVisibility(
+        "causal", sample_window=jnp.array([3]), sample_sink=jnp.array([1])
+    )
+    beside = velocity_beside(latents, visibility, noised, timesteps)
+    for turn in range(1, 4):
+        sequence = latents.at[:, turn].set(noised[:, turn])[:, : turn + 1]
+        alone = Transformer(tiny_run("causal_forcing", options={}).model).apply(
+            {"params": tiny_params()},
+            sequence,
+            jnp.zeros((1, turn + 1)).at[:, turn].set(timesteps[:, turn]),
+            tiny_batch(1, 4)["text"],
+            visibility=visibility,
+        )
+        np.testing.assert_allclose(beside[:, turn], alone[:, turn], atol=2e-5)
+
+
+def test_a_target_beside_its_history_never_sees_its_answer():
+    latents = jnp.asarray(tiny_batch(1, 4)["latents"])
+    timesteps = jnp.full((1, 4), 500.0)
+    causal = FrameVisibility("causal")
+    before = velocity_beside(latents, causal, latents, timesteps)
+    changed = velocity_beside(latents.at[:, 2].add(1.0), causal, latents, timesteps)
+    np.testing.assert_array_equal(before[:, :3], changed[:, :3])
+    assert np.abs(before[:, 3] - changed[:, 3]).max() > 1e-3
+
+
+def test_all_turns_are_targets_when_history_is_beside_them():
+    """Also those whose history copy a rollout replaces."""
+    _, history, _ = run_steps(
+        "causal_forcing", 2,
+        dict(history="beside", rollout=dict(kind="one_pass", probability=1.0)),
+    )  # fmt: skip
+    assert all(metrics["replaced"] > 0 for metrics in history)
+    assert all(np.isfinite(metrics["loss"]) for metrics in history)
 
 
 def test_sequential_rollout_replaces_history():
@@ -126,7 +180,7 @@ def test_history_views_know_their_target_turn():
     batch = tiny_batch(2, 4)
     history = distill.History(
         target=jnp.array([1, 3]),
-        visibility=causal_forcing.FrameVisibility(
+        visibility=FrameVisibility(
             sample_window=jnp.array([0, 3]), sample_sink=jnp.array([0, 1])
         ),
         positions=jnp.arange(4, dtype=jnp.float32)[None],

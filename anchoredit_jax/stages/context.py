@@ -1,0 +1,83 @@
+"""What a frame is shown of the past in training: which frames, where, and how good.
+
+Pure in its keys; the options are the stage's (`causal_forcing.Options`).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from anchoredit_jax import randomness
+from anchoredit_jax.diffusion import degradation
+from anchoredit_jax.memory import FrameVisibility
+
+
+def draw_visibility(keys, options) -> FrameVisibility:
+    """Causal, narrowed per sample to one of the memory policies."""
+    if not options.memory_policies:
+        return FrameVisibility("causal")
+    policies = jnp.asarray(options.memory_policies, jnp.int32)
+    pick = jnp.int32(randomness.uniforms(keys) * len(options.memory_policies))
+    sink, window = policies[pick].T
+    # A memory's window counts past frames; visibility counts all, itself included.
+    total = jnp.where(window == 0, 0, sink + window + 1)
+    return FrameVisibility("causal", sample_window=total, sample_sink=sink)
+
+
+def draw_positions(keys, frames: int, options):
+    """Temporal positions float32 [B, T], with a random gap behind the source."""
+    positions = jnp.arange(frames, dtype=jnp.float32)[None]
+    if not options.position_gap:
+        return positions
+    draws = randomness.uniforms(keys, (2,))
+    gap = jnp.floor(draws[:, :1] * (options.position_gap + 1))
+    gap = jnp.where(draws[:, 1:] < options.gap_probability, gap, 0.0)
+    return positions + gap * jnp.float32(positions > 0)
+
+
+def worsen(context, keys, timesteps, options):
+    """Degraded context: every frame but the source, which is what the user gave."""
+    worse = context = jnp.asarray(context)
+    if options.degrade.active:
+        draws = degradation.draw(keys, context.shape[1:], options.degrade)
+        worse = degradation.degrade(worse, draws, options.degrade)
+    if options.history_noise:
+        folded = jax.vmap(lambda key: jax.random.fold_in(key, 1000))(keys)
+        level = randomness.uniforms(folded, (context.shape[1], 1, 1, 1))
+        history = (timesteps == 0)[..., None, None, None]
+        folded = jax.vmap(lambda key: jax.random.fold_in(key, 1001))(keys)
+        extra = randomness.normals(folded, context.shape[1:])
+        worse = worse + options.history_noise * level * extra * jnp.float32(history)
+    return worse.at[:, 0].set(context[:, 0])
+
+
+def swap_in(latents, predicted, wanted):
+    """Replace wanted frames, never the source nor the last: (latents, replaced)."""
+    frames = latents.shape[1]
+    middle = (jnp.arange(frames) > 0) & (jnp.arange(frames) < frames - 1)
+    replaced = wanted & middle[None]
+    mask = replaced[..., None, None, None]
+    return jnp.where(mask, jax.lax.stop_gradient(predicted), latents), replaced
+
+
+def beside_history(network, history, visibility, positions):
+    """velocity(params, noised, timesteps) of frames that see history, not each other.
+
+    Args:
+      history: [B, T, h, w, C], clean; frame i is seen by the frames after it.
+      positions: [B or 1, T], of both.
+    """
+    visibility = visibility.replace(mode="history_and_targets")
+    positions = jnp.concatenate([positions[:, :-1], positions[:, 1:]], 1)
+
+    def velocity(params, noised, timesteps):
+        both = network(
+            params,
+            jnp.concatenate([history[:, :-1], noised[:, 1:]], 1),
+            jnp.concatenate([jnp.zeros_like(timesteps[:, 1:]), timesteps[:, 1:]], 1),
+            visibility=visibility,
+            positions=positions,
+        )
+        targets = both[:, history.shape[1] - 1 :]
+        return jnp.pad(targets, ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
+
+    return velocity
