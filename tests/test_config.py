@@ -81,7 +81,8 @@ def test_arguments_and_dotted_names_reach_their_fields():
     run = load_config(
         f"{SPRITES}:stage=causal_forcing,steps=70,seed=5,data.batch=3,"
         "options.rollout.kind=sequential,options.memory_policies=[[0,0],[1,2]],"
-        "sampler.timesteps=[1000,500.5],memory.window=none,data.weights.move=7"
+        "sampler.timesteps=[1000,500.5],memory.window=none,data.weights.move=7,"
+        "options.rollout.probability=.5"
     )
     assert (run.loop.steps, run.optimizer.steps, run.seed, run.data.seed) == (
         70,
@@ -92,9 +93,16 @@ def test_arguments_and_dotted_names_reach_their_fields():
     assert run.data.batch == 3 and run.data.weights["move"] == 7.0
     assert len(run.data.weights) > 1
     assert run.options.rollout.kind == "sequential"
+    assert run.options.rollout.probability == 0.5
     assert run.options.memory_policies == ((0, 0), (1, 2))
     assert run.sampler.timesteps == (1000.0, 500.5)
     assert run.memory.window is None
+
+
+def test_none_is_a_name_where_the_field_holds_names():
+    """The config's own documentation says `options.rollout.kind=none`."""
+    run = load_config(f"{SPRITES}:stage=causal_forcing,options.rollout.kind=none")
+    assert run.options.rollout.kind == "none"
 
 
 def test_arguments_have_the_types_of_their_defaults():

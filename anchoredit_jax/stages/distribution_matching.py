@@ -21,6 +21,7 @@ from anchoredit_jax.stages import distill
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.optimizer import OptimizerConfig
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
+from anchoredit_jax.stages.sequence import check_weighting
 
 PARENTS = ("consistency",)
 
@@ -35,6 +36,8 @@ class Options:
       guidance: of the real score, v_u + g (v_c - v_u) (reference g = 6 is ours 7).
       critic_ratio: critic updates per generator update.
       critic_learning_rate: constant.
+      critic_weighting: of its denoising error, "velocity" (the reference) or "x0"
+        (velocity error times sigma^2), as in `SequenceLossConfig`.
       snap_shift: see `schedule.sigma_at`; for parity.
       score_minimum, score_maximum, score_shift: range of the timesteps at which the
         scores are compared.
@@ -46,10 +49,14 @@ class Options:
     guidance: float = 7.0
     critic_ratio: int = 5
     critic_learning_rate: float = 1e-4
+    critic_weighting: str = "velocity"
     score_minimum: float = 20.0
     score_maximum: float = 980.0
     score_shift: float = 1.0
     snap_shift: float | None = None
+
+    def __post_init__(self):
+        check_weighting(self.critic_weighting)
 
 
 def init_state(run, parent) -> steps.TrainState:
@@ -205,10 +212,12 @@ def critic_loss(run, critic, state, batch):
 
 
 def denoising_loss(run, critic, batch, generated, target, level, noise):
-    """Velocity error [B] of the critic on frame k of a generated sequence."""
+    """Weighted error [B] of the critic on frame k of a generated sequence."""
     x0 = jnp.take(generated, target, axis=1)
     noised, timesteps = renoise(run, generated, x0, target, level, noise)
     predicted = distill.sequence_x0(run, critic, noised, timesteps, batch, target)
+    if run.options.critic_weighting == "x0":
+        return jnp.mean(jnp.square(predicted - x0), axis=(1, 2, 3))
     velocity = schedule.x0_to_velocity(
         jnp.take(noised, target, axis=1),
         predicted,

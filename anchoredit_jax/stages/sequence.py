@@ -31,10 +31,13 @@ class SequenceLossConfig:
     weighting: str = "velocity"
 
     def __post_init__(self):
-        if self.weighting not in ("velocity", "x0"):
-            raise UserError(
-                f"loss weighting must be velocity or x0, got {self.weighting!r}"
-            )
+        check_weighting(self.weighting)
+
+
+def check_weighting(weighting: str) -> None:
+    """UserError unless the errors of different noise levels have a known scale."""
+    if weighting not in ("velocity", "x0"):
+        raise UserError(f"loss weighting must be velocity or x0, got {weighting!r}")
 
 
 def sequence_loss(

@@ -9,6 +9,7 @@ import pytest
 
 from anchoredit_jax.data.batches import DataConfig, make_batches
 from anchoredit_jax.memory import FrameVisibility
+from anchoredit_jax.models import rope
 from anchoredit_jax.models.codec import PatchCodec
 from anchoredit_jax.models.presets import make_config
 from anchoredit_jax.models.text import NgramTextEncoder
@@ -24,21 +25,23 @@ def batch():
     return make_batches(config, PatchCodec(), TEXT)[0]
 
 
-def predicted_from_noise(batch, **changes):
-    """x_0 of frames 1 and 2, seen as pure noise by an untrained network."""
+def predicted_from_noise(batch, sigma=1.0, **changes):
+    """x_0 of frames 1 and 2, noised to `sigma`, by an untrained network."""
     model = make_config("tiny", **changes)
     params = init_params(model, jax.random.key(0), TEXT.length)
     latents = batch["latents"]
     noise = np.random.default_rng(0).normal(size=latents.shape).astype(np.float32)
-    noised = np.concatenate([latents[:, :1], noise[:, 1:]], axis=1)
-    timesteps = np.tile(np.float32([0, 1000, 1000]), (len(latents), 1))
+    noised = (1 - sigma) * latents + sigma * noise
+    noised = np.concatenate([latents[:, :1], noised[:, 1:]], axis=1)
+    timesteps = np.tile(np.float32([0, 1, 1]) * 1000 * sigma, (len(latents), 1))
     forward = functools.partial(
         Transformer(model).apply,
         visibility=FrameVisibility("causal", window=2, sink=1),
         positions=jnp.array([[0.0, 1.0, 1.0]]),
     )
     velocity = jax.jit(forward)({"params": params}, noised, timesteps, batch["text"])
-    return (noised - velocity)[:, 1:]
+    assert np.isfinite(velocity).all()
+    return (noised - sigma * velocity)[:, 1:]
 
 
 def error_of(predicted, latents):
@@ -51,7 +54,49 @@ def test_the_untrained_network_shows_the_frame_before(batch):
     shown, strange = error_of(predicted, source), error_of(predicted, source[::-1])
     assert shown < 0.5 < 1.0 < strange
     # Wan's initial values show the noise.
-    assert error_of(predicted_from_noise(batch, init="wan"), source) > 1.5
+    wan = predicted_from_noise(batch, init="wan", prediction="velocity")
+    assert error_of(wan, source) > 1.5
+
+
+def test_a_head_that_predicts_x0_leaves_no_noise_in_it(batch):
+    """The velocity head hands the noise through, and what it loses stays as grain."""
+    source = batch["latents"][:, :1]
+    clean = error_of(predicted_from_noise(batch, 0.5), source)
+    grainy = error_of(predicted_from_noise(batch, 0.5, prediction="velocity"), source)
+    assert clean < 0.7 * grainy
+
+
+def preferred_distance(head):
+    """Temporal distance 0..12 that a head's untrained constants like best, per layer.
+
+    All at the same place; what the tokens hold adds little to these constants.
+    """
+    model = make_config("tiny")
+    params = init_params(model, jax.random.key(0), TEXT.length)
+    attention = params["blocks"]["self_attn"]
+    query, key = (
+        (attention[name]["bias"] * attention[f"norm_{name}"]["scale"])
+        .reshape(model.num_layers, 1, model.num_heads, model.head_dim)
+        for name in "qk"
+    )  # fmt: skip
+    distances = jnp.arange(13) * model.temporal_stride
+    turned = rope.rotations(
+        distances[None].astype(jnp.float32), 1, 1, model.head_dim, model.spatial_stride
+    )
+    cos, sin = (x[0, :, 0] for x in turned)
+    rotated = rope.rotate(jnp.tile(query, (1, 13, 1, 1)), cos[None], sin[None])
+    logits = jnp.sum(rotated * key, -1)[..., head]
+    return np.asarray(jnp.argmax(logits, 1)), np.asarray(logits)
+
+
+def test_heads_look_at_the_frame_before_or_at_the_oldest():
+    before, _ = preferred_distance(0)
+    np.testing.assert_array_equal(before, 1)
+    oldest, logits = preferred_distance(2)
+    np.testing.assert_array_equal(oldest, 12)
+    assert (np.diff(logits[:, :7], axis=1) > 0).all()
+    _, free = preferred_distance(1)  # a head without constants
+    assert np.abs(free).max() == 0.0
 
 
 def test_a_network_with_one_head_has_no_room_to_copy_and_stays_finite(batch):

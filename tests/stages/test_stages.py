@@ -7,9 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer
-from anchoredit_jax.stages import STAGES, causal_forcing, distill
+from anchoredit_jax.stages import (
+    STAGES,
+    causal_forcing,
+    distill,
+    distribution_matching,
+)
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.context import beside_history, swap_in
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
@@ -191,6 +197,28 @@ def test_history_views_know_their_target_turn():
     np.testing.assert_array_equal(view.valid[0], [True, False, False, False])
     np.testing.assert_array_equal(view.valid[1], [True, False, True, False])
     np.testing.assert_array_equal(view.next_position, [1.0, 3.0])
+
+
+def test_critic_errors_are_weighted_as_asked():
+    """x_0 weighting is the velocity's times sigma^2."""
+    batch = tiny_batch(2, 3)
+    level = jnp.array([400.0, 800.0])
+    noise = jax.random.normal(
+        jax.random.key(0), batch["latents"].shape[:1] + batch["latents"].shape[2:]
+    )
+
+    def errors(weighting):
+        run = tiny_run(
+            "distribution_matching", options=dict(critic_weighting=weighting)
+        )
+        return distribution_matching.denoising_loss(
+            run, tiny_params(), batch, jnp.asarray(batch["latents"]), 2, level, noise
+        )
+
+    expected = errors("velocity") * jnp.square(level / 1000.0)
+    np.testing.assert_allclose(errors("x0"), expected, rtol=1e-4)
+    with pytest.raises(UserError, match="velocity or x0, got 'v'"):
+        errors("v")
 
 
 def test_micro_batches_of_unequal_weight_still_equal_the_whole():
