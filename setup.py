@@ -44,6 +44,6 @@ setup(
         "tpu": ["jax[tpu]>=0.10,<0.12"],
         "torch": ["torch>=2.4,<3", "diffusers>=0.33,<1", "transformers>=4.49,<6"],
         "app": ["gradio>=5,<7"],
-        "test": ["pytest>=8,<10", "ruff>=0.12,<1"],
+        "test": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.12,<1"],
     },
 )

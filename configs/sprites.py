@@ -45,20 +45,24 @@ STAGE_NAMES = tuple(STEPS["full"])
 # learned last and get the time that others do not need. Ambiguous ones have an error
 # that no training removes, which only adds to the noise before stage 3.
 AMBIGUOUS = dict(add_somewhere=0.3, background_other=0.2)
+DISTILLED = dict(add_somewhere=1.5, background_other=1.5)
 WEIGHTS = dict(
     single_turn=dict(
         background=0.7, add=1.5, recolour=1.5, move=2.5, cover=0.5, **AMBIGUOUS
     ),
     # Taking a cover off is what only the source frame can answer.
     causal_forcing=dict(cover=2.0, **AMBIGUOUS),
+    # Where one answer is right, one step is as good as twenty: nothing to distil.
+    consistency=DISTILLED,
+    distribution_matching=DISTILLED,
 )
 TURNS = dict(single_turn=4, causal_forcing=4, consistency=4, distribution_matching=4)
 BATCH = dict(single_turn=8, causal_forcing=6, consistency=8, distribution_matching=4)
 LEARNING_RATE = dict(
     single_turn=4e-3,
     causal_forcing=2.5e-3,
-    consistency=2e-4,
-    distribution_matching=2e-5,
+    consistency=5e-4,
+    distribution_matching=2e-4,
 )
 # Per sample, (sink, window) of the memory it may use; window 0 is the full history.
 # With four turns only windows below 3 leave frames out between the sink and the rest.
@@ -169,7 +173,14 @@ def _consistency() -> dict:
 
 def _distribution_matching() -> dict:
     return dict(
-        sampler_steps=4, sampler_shift=3.0, guidance=1.5, critic_learning_rate=1e-4
+        sampler_steps=4,
+        sampler_shift=3.0,
+        guidance=1.5,
+        critic_ratio=2,
+        critic_learning_rate=5e-4,
+        critic_weighting="x0",
+        score_minimum=100.0,
+        score_shift=3.0,
     )
 
 

@@ -5,4 +5,5 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 python -m ruff check .
-exec python -m pytest -m "not slow" "$@"
+# A file's tests share compiled programs, so a file stays with one process.
+exec python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow" "$@"

@@ -50,6 +50,24 @@ def edit_errors(
     return (tokens * changed).sum((2, 3)) / jnp.maximum(count, 1.0)
 
 
+def hard_errors(
+    prediction: jax.Array, target: jax.Array, patch: int, share: float
+) -> jax.Array:
+    """Mean squared error over the worst `share` of each frame's tokens, [B, T].
+
+    Which tokens these are follows from the prediction: details that a plain mean hides,
+    such as an object elsewhere that an instruction about another one disturbs.
+    """
+    error = jnp.square(prediction - target).mean(-1)
+    batch, frames, height, width = error.shape
+    tokens = error.reshape(
+        batch, frames, height // patch, patch, width // patch, patch
+    ).mean((3, 5))
+    tokens = tokens.reshape(batch, frames, -1)
+    worst = max(1, round(share * tokens.shape[-1]))
+    return jax.lax.top_k(tokens, worst)[0].mean(-1)
+
+
 def turn_weights(frames: int, alpha: float) -> jax.Array:
     """1 + alpha p for frames 1..T-1 (p from 0 to 1 over them), 0 for frame 0; [T]."""
     rest = 1.0 + alpha * jnp.linspace(0.0, 1.0, frames - 1, dtype=jnp.float32)

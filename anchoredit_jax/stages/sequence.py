@@ -21,6 +21,8 @@ class SequenceLossConfig:
       turn_alpha: weight 1 + alpha p, p from 0 (first turn) to 1 (last).
       edit_weight: adds this much of the mean error over the tokens that the edit
         changes (ours; 0 replays the reference).
+      hard_weight, hard_share: adds this much of the mean error over this share of each
+        frame's tokens, the worst ones (ours; 0 replays the reference).
       edit_threshold: root mean square latent difference that counts as a change.
       weighting: "velocity" (the reference) or "x0" (velocity error times sigma^2).
     """
@@ -28,6 +30,8 @@ class SequenceLossConfig:
     turn_alpha: float = 0.0
     edit_weight: float = 0.0
     edit_threshold: float = 0.05
+    hard_weight: float = 0.0
+    hard_share: float = 0.125
     weighting: str = "velocity"
 
     def __post_init__(self):
@@ -88,6 +92,11 @@ def sequence_loss(
         edit, any_edit = losses.weighted_mean(edit, edited)
         metrics["edit"] = _mean(edit, any_edit)
         errors = errors + config.edit_weight * edit
+    if config.hard_weight:
+        hard = losses.hard_errors(predicted, target, patch, config.hard_share) * scale
+        hard, _ = losses.weighted_mean(hard, weights)
+        metrics["hard"] = _mean(hard, kept)
+        errors = errors + config.hard_weight * hard
     return errors, kept, metrics, predicted
 
 

@@ -42,3 +42,13 @@ def test_distribution_matching_gradient():
     np.testing.assert_allclose(loss, 0.5 * jnp.mean(expected**2, -1), rtol=1e-6)
     got = jax.grad(lambda x: losses.distribution_matching(x, real, fake)[0].sum())(x0)
     np.testing.assert_allclose(got, expected / 2, rtol=1e-6)
+
+
+def test_hard_errors_are_those_of_the_worst_tokens():
+    """Four tokens of 2 x 2 latents with errors 1, 4, 9 and 16; in both halves alike."""
+    root = jnp.array([[1.0, 2.0], [3.0, 4.0]]).repeat(2, 0).repeat(2, 1)
+    prediction = root[None, None, :, :, None]
+    target = jnp.zeros_like(prediction)
+    for share, expected in ((0.25, 16.0), (0.5, 12.5), (1.0, 7.5), (0.01, 16.0)):
+        hard = losses.hard_errors(prediction, target, 2, share)
+        np.testing.assert_allclose(hard, [[expected]])
