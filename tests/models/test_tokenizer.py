@@ -39,7 +39,7 @@ def write_spiece(folder):
     sentencepiece.SentencePieceTrainer.train(
         input=str(folder / "text.txt"),
         model_prefix=str(folder / "spiece"),
-        vocab_size=20,
+        vocab_size=16,
         pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
         minloglevel=2,
     )  # fmt: skip
@@ -110,7 +110,7 @@ def test_a_sentencepiece_model_is_read_where_there_is_no_json(tmp_path):
     assert lengths[1] == 1 and ids[1].tolist() == [1] + [0] * 29
     assert 1 < lengths[0] < 30 and ids[0, lengths[0] - 1] == 1
     assert (ids[0, : lengths[0] - 1] > 2).all() and not ids[0, lengths[0] :].any()
-    assert tokenizer.vocabulary == 20
+    assert tokenizer.vocabulary == 16
     write_json(tmp_path)
     assert load_tokenizer(tmp_path, length=30).vocabulary == len(WORDS)
 

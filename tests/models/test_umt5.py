@@ -37,16 +37,18 @@ def tokenizer_of(vocabulary=CONFIG.vocabulary, length=LENGTH):
     )
 
 
-def encoder_of(params, batch=1):
+def encoder_of(params, batch=3):
     return Umt5TextEncoder(CONFIG, params, tokenizer_of(), batch)
 
 
 def embed(params, ids, lengths, config=CONFIG):
-    return np.asarray(
-        embed_prompts(
-            config, params, np.asarray(ids, np.int32), np.asarray(lengths, np.int32)
-        )
-    )
+    """Filled up to [3, 8] or more: one program for all of this file's small inputs."""
+    ids, lengths = np.asarray(ids, np.int32), np.asarray(lengths, np.int32)
+    rows, tokens = ids.shape
+    missing = max(3 - rows, 0)
+    filled = np.pad(ids, ((0, missing), (0, max(LENGTH - tokens, 0))))
+    lengths = np.pad(lengths, (0, missing), constant_values=1)
+    return np.asarray(embed_prompts(config, params, filled, lengths))[:rows, :tokens]
 
 
 def test_every_layer_has_its_own_weights_and_positions(params):
@@ -121,18 +123,18 @@ def test_bfloat16_keeps_float32_where_it_matters(params):
 
 
 def test_softmax_is_float32_with_logits_beyond_bfloat16(params):
-    # Two logits that bfloat16 cannot tell apart: 256 + 0 and 256 + 0.75.
-    table = np.zeros((2, 32, 4), np.float32)
-    table[:, 0], table[:, 1] = 256.75, 256.0
-    attention = {**params["blocks"]["attn"], "position_table": jnp.asarray(table)}
-    changed = {**params, "blocks": {**params["blocks"], "attn": attention}}
-    table = table - 256.0
-    attention = {**params["blocks"]["attn"], "position_table": jnp.asarray(table)}
-    same = {**params, "blocks": {**params["blocks"], "attn": attention}}
-    config = make_umt5_config("umt5_tiny", dtype="bfloat16")
-    ids = [[5, 5]]  # key after the query: bucket 17, never the larger
-    a, b = embed(changed, ids, [1], config), embed(same, ids, [1], config)
-    np.testing.assert_allclose(a, b, atol=1e-5)
+    # A softmax does not see a constant; bfloat16 cannot tell 256.75 from 256.
+    def with_positions(constant, own):
+        table = np.full((2, 32, 4), constant, np.float32)
+        table[:, 0] += own
+        attention = {**params["blocks"]["attn"], "position_table": jnp.asarray(table)}
+        changed = {**params, "blocks": {**params["blocks"], "attn": attention}}
+        config = make_umt5_config("umt5_tiny", dtype="bfloat16")
+        return embed(changed, [[5, 6]], [2], config)
+
+    exact = with_positions(0.0, 0.75)
+    np.testing.assert_allclose(with_positions(256.0, 0.75), exact, atol=0.02)
+    assert np.abs(with_positions(256.0, 0.0) - exact).max() > 0.05
 
 
 def test_texts_become_padded_embeddings(params):
@@ -155,7 +157,7 @@ def test_the_null_instruction_is_the_end_token_alone(params):
 
 def test_one_program_serves_every_prompt_and_number_of_prompts(params):
     encoder = encoder_of(params, batch=3)
-    encoder.encode(["first"])
+    encoder.encode(["first"])  # may compile
     programs = embed_prompts._cache_size()
     encoder.encode(["a", "bc", "", "d e", "fg", "hi"])
     encoder.encode(["one"])
@@ -172,7 +174,7 @@ def test_a_text_does_not_depend_on_its_neighbours(params):
 
 
 def test_a_text_seen_before_is_not_encoded_again(params, monkeypatch):
-    encoder = encoder_of(params, batch=2)
+    encoder = encoder_of(params, batch=3)
     first = encoder.encode(["red", "", "red"])
     first_copy = first.copy()
     first[:] = 7.0  # the caller's own: what is remembered must not change
@@ -185,7 +187,7 @@ def test_a_text_seen_before_is_not_encoded_again(params, monkeypatch):
 
 
 def test_only_so_many_prompts_are_remembered(params, monkeypatch):
-    encoder = encoder_of(params)
+    encoder = encoder_of(params, batch=1)
     monkeypatch.setattr(
         encoder, "_embed", lambda texts: [np.ones((1, 32), np.float32)] * len(texts)
     )
