@@ -8,7 +8,7 @@ import numpy as np
 
 from anchoredit_jax.checkpoint.assets import flatten, unflatten
 from anchoredit_jax.convert.tensor_files import read_tensors
-from anchoredit_jax.convert.vae_names import vae_names
+from anchoredit_jax.convert.vae_names import Name, vae_names
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.wan_vae import WanVaeConfig
 
@@ -63,12 +63,11 @@ def import_vae(tensors: Mapping[str, np.ndarray], config: WanVaeConfig) -> VaeWe
                 f"VAE weight {theirs!r}: a VAE of dim {config.dim} has shape "
                 f"{name.shape}, given {tensor.shape}"
             )
-        if name.kind == "time":
-            temporal[name.ours] = tensor
-            continue
-        used[name.ours] = _to_ours(tensor, name.kind)
-        if name.kind == "causal" and tensor.shape[2] > 1:
-            temporal[name.ours] = tensor[:, :, :-1]
+        parameter, carried = _shapes(name)
+        if parameter:
+            used[name.ours] = _to_ours(tensor, name.kind)
+        if carried:
+            temporal[name.ours] = tensor[:, :, :-1] if parameter else tensor
     return VaeWeights(unflatten(used), temporal)
 
 
@@ -82,34 +81,46 @@ def export_vae(
     """
     if layout not in LAYOUTS:
         raise UserError(f"VAE layout must be one of {LAYOUTS}, got {layout!r}")
-    params, tensors, missing = flatten(weights.params), {}, []
-    for name in vae_names(config):
-        earlier = name.kind == "causal" and name.shape[2] > 1
-        wanted = [params] if name.kind != "time" else []
-        wanted += [weights.temporal] if earlier or name.kind == "time" else []
-        parts = [part[name.ours] for part in wanted if name.ours in part]
-        if len(parts) < len(wanted):
-            missing.append(name.ours)
-            continue
-        tensor = parts[0]
-        if name.kind in ("causal", "conv"):
-            tensor = tensor.transpose(3, 2, 0, 1)
-        if name.kind == "causal":
-            tensor = np.concatenate([*parts[1:], tensor[:, :, None]], axis=2)
-        if tensor.size != np.prod(name.shape):
-            raise UserError(
-                f"VAE weight {name.ours!r} does not fit a VAE of dim {config.dim}: "
-                f"expected {np.prod(name.shape)} values, given {tensor.size}"
-            )
-        tensors[getattr(name, layout)] = np.ascontiguousarray(
-            tensor.reshape(name.shape), np.float32
-        )
-    if missing:
+    names = vae_names(config)
+    given = (flatten(weights.params), weights.temporal)
+    wanted = [
+        {name.ours: shape for name in names if (shape := _shapes(name)[part])}
+        for part in range(2)
+    ]
+    missing = sorted(set(wanted[0]) - set(given[0]) | set(wanted[1]) - set(given[1]))
+    extra = sorted(set(given[0]) - set(wanted[0]) | set(given[1]) - set(wanted[1]))
+    if missing or extra:
         raise UserError(
-            "an export needs all parameters, and the temporal weights that came with "
-            f"them; missing: {_listed(missing)}"
+            "an export needs the VAE's parameters and the temporal weights that came "
+            f"with them; missing: {_listed(missing)}; unexpected: {_listed(extra)}"
         )
-    return tensors
+    for have, want in zip(given, wanted, strict=True):
+        for ours, shape in want.items():
+            if have[ours].shape != shape:
+                raise UserError(
+                    f"VAE weight {ours!r}: a VAE of dim {config.dim} has shape "
+                    f"{shape}, given {have[ours].shape}"
+                )
+    return {
+        getattr(name, layout): _to_theirs(
+            *(part.get(name.ours) for part in given), name
+        )
+        for name in names
+    }
+
+
+def _shapes(name: Name) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Shapes of the parameter and of what is carried; None where there is no such."""
+    shape = name.shape
+    if name.kind == "time":
+        return None, shape
+    if name.kind == "causal":
+        out, into, time, *sides = shape
+        carried = (out, into, time - 1, *sides) if time > 1 else None
+        return (*sides, into, out), carried
+    if name.kind == "conv":
+        return (*shape[2:], shape[1], shape[0]), None
+    return shape[:1], None
 
 
 def _to_ours(tensor: np.ndarray, kind: str) -> np.ndarray:
@@ -118,6 +129,18 @@ def _to_ours(tensor: np.ndarray, kind: str) -> np.ndarray:
     if kind == "conv":
         return np.ascontiguousarray(tensor.transpose(2, 3, 1, 0))
     return tensor.reshape(-1)
+
+
+def _to_theirs(
+    used: np.ndarray | None, carried: np.ndarray | None, name: Name
+) -> np.ndarray:
+    if used is None:
+        return carried
+    if name.kind in ("causal", "conv"):
+        used = used.transpose(3, 2, 0, 1)
+    if carried is not None:
+        used = np.concatenate([carried, used[:, :, None]], axis=2)
+    return np.ascontiguousarray(used.reshape(name.shape), np.float32)
 
 
 def _listed(names: Iterable[str]) -> str:

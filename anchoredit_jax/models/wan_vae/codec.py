@@ -192,4 +192,5 @@ def _few_at_a_time(
     count, together = x.shape[0], max(1, tile**2 // (pixels[0] * pixels[1]))
     if not tile or count <= together:
         return function(x)
-    return jax.lax.map(lambda one: function(one[None])[0], x, batch_size=together)
+    batch_size = together if together > 1 else None
+    return jax.lax.map(lambda one: function(one[None])[0], x, batch_size=batch_size)

@@ -12,8 +12,8 @@ from flax import linen as nn
 
 from anchoredit_jax.models.norms import broadcast_last
 
-# Rows of the attention matrix that exist at a time.
-QUERY_BLOCK = 1024
+# Values of the attention matrix of one image that exist at a time: 64 MiB.
+ATTENTION_VALUES = 2**24
 
 
 def conv(features: int, size: int, dtype: str, name: str | None = None, **changes):
@@ -120,11 +120,15 @@ class Attention(nn.Module):
 
 
 def attend(
-    query: jax.Array, key: jax.Array, value: jax.Array, block: int = QUERY_BLOCK
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    at_a_time: int = ATTENTION_VALUES,
 ) -> jax.Array:
     """softmax(query key^T / sqrt(D)) value, [B, L, D] each, softmax in float32.
 
-    `block` queries are computed at a time: memory grows with L, not with its square.
+    The matrix of L x L weights is made in rows, about `at_a_time` values of it at a
+    time; it never exists as a whole unless it is small.
     """
     precision = "highest" if query.dtype == jnp.float32 else None
 
@@ -140,6 +144,7 @@ def attend(
         return jnp.einsum("bqk,bkd->bqd", weights, value, precision=precision)
 
     length = query.shape[1]
+    block = max(1, at_a_time // length)
     if length <= block:
         return rows(query)
     padded = jnp.pad(query, ((0, 0), (0, -length % block), (0, 0)))
