@@ -30,16 +30,23 @@ encode_raw = jax.jit(encode, static_argnums=2)
 decode_raw = jax.jit(decode, static_argnums=2)
 
 
+def random_params(config):
+    """Values at which nothing hides: biases are not zero, scales are not one."""
+    rng = np.random.default_rng(1)
+
+    def draw(path, leaf):
+        noise = rng.normal(size=leaf.shape).astype(np.float32)
+        if path[-1].key == "kernel":
+            return noise / np.sqrt(np.prod(leaf.shape[:-1]), dtype=np.float32)
+        return 0.1 * noise + np.float32(path[-1].key == "scale")
+
+    shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
 @pytest.fixture(scope="module")
 def small():
-    params = jax.jit(functools.partial(init_params, SMALL))(jax.random.key(0))
-    leaves, tree = jax.tree.flatten(params)  # zero biases would hide padding mistakes
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [
-        leaf + 0.1 * jax.random.normal(k, leaf.shape)
-        for k, leaf in zip(keys, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(tree, noisy)
+    return random_params(SMALL)
 
 
 def pictures(*shape):
@@ -154,8 +161,7 @@ def test_the_halo_of_the_published_geometry():
 @pytest.mark.parametrize("config", [SMALL, TINY], ids=["small", "tiny"])
 def test_the_halo_is_the_receptive_field(config):
     """A NaN reaches exactly the outputs that depend on its place."""
-    key, stride = jax.random.key(0), config.stride
-    params = jax.jit(functools.partial(init_params, config))(key)
+    params, stride = random_params(config), config.stride
 
     halo = decoder_halo(config)
     features = np.zeros((1, 1, 2 * halo + 3, config.widths[-1]), np.float32)
@@ -183,7 +189,7 @@ def test_the_halo_is_the_receptive_field(config):
     assert reaches_the_middle(last + 1 - stride)  # so one less would not do
 
 
-@pytest.mark.parametrize("sides", [(48, 52), (64, 16), (20, 72)])
+@pytest.mark.parametrize("sides", [(48, 52), (20, 72)])
 def test_tiles_cannot_be_told_from_the_whole(small, sides):
     whole, tiled = (WanCodec(small, SMALL, tile) for tile in (0, 8))
     images = pictures(2, *sides)
@@ -193,7 +199,7 @@ def test_tiles_cannot_be_told_from_the_whole(small, sides):
 
 
 def test_tiles_of_the_published_geometry_cannot_be_told():
-    params = jax.jit(functools.partial(init_params, TINY))(jax.random.key(0))
+    params = random_params(TINY)
     latents = RNG.normal(size=(1, 20, 17, 16)).astype(np.float32)
     whole, tiled = (WanCodec(params, TINY, tile) for tile in (0, 24))
     images = whole.decode(latents)
@@ -202,23 +208,28 @@ def test_tiles_of_the_published_geometry_cannot_be_told():
 
 
 @pytest.mark.parametrize("function", [encode, decode])
-def test_memory_is_that_of_one_tile_and_the_program_does_not_grow(small, function):
-    """Bytes from the compiler; nothing of this size is run."""
+def test_memory_at_full_size_is_that_of_one_tile(function):
+    """The compiler's own figures for 1024 x 1024 pixels; nothing is run."""
+    config = make_vae_config("wan")
+    params = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
 
-    def lowered(pixels, tile):
-        channels, side = (3, pixels) if function is encode else (16, pixels // 4)
-        x = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
-        return jax.jit(functools.partial(function, config=SMALL, tile=tile)).lower(
-            small, x
-        )
+    def lowered(side, tile):
+        shape = (side, side, 3) if function is encode else (side // 8, side // 8, 16)
+        program = jax.jit(functools.partial(function, config=config, tile=tile))
+        return program.lower(params, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
 
-    def temporary(program):
-        return program.compile().memory_analysis().temp_size_in_bytes
-
-    tiled, larger, whole = lowered(512, 32), lowered(1024, 32), lowered(512, 0)
-    assert temporary(tiled) < 0.5 * temporary(whole)
-    convolutions = [p.as_text().count("stablehlo.convolution") for p in (tiled, larger)]
-    assert convolutions[0] == convolutions[1] > 10
+    tiled, whole = (
+        lowered(1024, tile).compile().memory_analysis().temp_size_in_bytes / 2**20
+        for tile in (256, 0)
+    )
+    print(f"{function.__name__}: {tiled:.0f} MiB in tiles, {whole:.0f} MiB as a whole")
+    assert tiled < 300 and tiled < 0.2 * whole
+    # One program for all tiles: it does not grow with the image.
+    convolutions = [
+        lowered(side, 256).as_text().count("stablehlo.convolution")
+        for side in (1024, 2048)
+    ]
+    assert convolutions[0] == convolutions[1] > 20
 
 
 # --- what is refused
