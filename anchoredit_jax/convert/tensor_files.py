@@ -13,7 +13,7 @@ from anchoredit_jax.errors import UserError
 SUFFIXES = (".safetensors", ".pth", ".bin")
 
 
-def read_tensors(paths: Sequence[Path]) -> dict[str, np.ndarray]:
+def read_tensors(paths: Sequence[str | Path]) -> dict[str, np.ndarray]:
     """All tensors of the files, which together are one model.
 
     A PyTorch file (.pth, .bin) is read as tensors only: a pickle that holds anything
