@@ -43,7 +43,15 @@ setup(
     extras_require={
         "tpu": ["jax[tpu]>=0.10,<0.12"],
         "torch": ["torch>=2.4,<3", "diffusers>=0.33,<1", "transformers>=4.49,<6"],
+        # UMT5's tokenizer: tokenizer.json by the first, spiece.model by the second.
+        "umt5": ["tokenizers>=0.21,<1", "sentencepiece>=0.2,<1"],
         "app": ["gradio>=5,<7"],
-        "test": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.12,<1"],
+        "test": [
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
+            "ruff>=0.12,<1",
+            "tokenizers>=0.21,<1",
+            "sentencepiece>=0.2,<1",
+        ],
     },
 )

@@ -1,5 +1,6 @@
 # Sourced by the other scripts: goes to the repository's root and leaves `python` as the
-# Python of a virtualenv that has this package and its test tools installed.
+# Python of a virtualenv that has this package and its test tools installed, and what
+# the array PACKAGES names beside them.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$ROOT"
@@ -44,11 +45,11 @@ fi
 
 # Installed once for this clone and this setup.py; the stamp says so.
 STAMP="$ENVIRONMENT/.anchoredit_jax"
-WANTED="$ROOT $(cksum setup.py pyproject.toml | tr '\n' ' ')"
+WANTED="$ROOT ${PACKAGES[*]-} $(cksum setup.py pyproject.toml | tr '\n' ' ')"
 if [ "$(cat "$STAMP" 2>/dev/null)" != "$WANTED" ]; then
   echo "installing anchoredit_jax and what it needs into $ENVIRONMENT (once)"
   "$ENVIRONMENT/bin/python" -m pip install --quiet --disable-pip-version-check \
-    -e '.[test]' || fail "the installation failed, see pip's message above"
+    -e '.[test]' ${PACKAGES[@]+"${PACKAGES[@]}"} || fail "the installation failed, see pip's message above"
   echo "$WANTED" >"$STAMP"
 fi
 export PATH="$ENVIRONMENT/bin:$PATH"

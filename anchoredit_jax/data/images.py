@@ -129,12 +129,30 @@ def fit_image(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, Cro
             f"image of {width} x {height} pixels is a strip: one side may be at most "
             f"{MAX_ASPECT} times the other, crop it first"
         )
+    box = crop_box((height, width), size)
+    left, top, right, bottom = box
+    return resize(image[top:bottom, left:right], size), Crop(
+        (height, width), box, tuple(size)
+    )
+
+
+def crop_box(
+    source: tuple[int, int], size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """The largest centred rectangle of an aspect: (left, top, right, bottom), pixels.
+
+    Sides are rounded to the nearest pixel (halves to even), at least one; where the
+    margin is odd, the smaller half is left and above.
+
+    Args:
+      source: (height, width) of the image it is cut from.
+      size: (height, width) whose aspect it takes.
+    """
+    height, width = source
     box_height = min(height, max(1, round(width * size[0] / size[1])))
     box_width = min(width, max(1, round(height * size[1] / size[0])))
     left, top = (width - box_width) // 2, (height - box_height) // 2
-    box = (left, top, left + box_width, top + box_height)
-    cut = image[top : top + box_height, left : left + box_width]
-    return resize(cut, size), Crop((height, width), box, tuple(size))
+    return left, top, left + box_width, top + box_height
 
 
 def map_back(image: np.ndarray, crop: Crop) -> np.ndarray:

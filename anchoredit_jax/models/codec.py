@@ -1,11 +1,12 @@
 """Images to latents and back: the invertible patch codec of toy size (design 3.7).
 
 A codec is any object with `stride`, `channels`, `encode` and `decode`; normalisation
-of latents lives inside it and nowhere else. `make_codec` picks one by name, so the
-Wan VAE takes the same place at full size.
+of latents lives inside it and nowhere else. `make_codec` picks one by name: the Wan VAE
+(`models/wan_vae`) takes the same place at full size.
 """
 
 import dataclasses
+import functools
 from typing import Protocol
 
 import einops
@@ -17,7 +18,8 @@ from anchoredit_jax.errors import UserError
 
 Array = np.ndarray | jax.Array
 
-KINDS = ("patch",)
+KINDS = ("patch", "wan_vae")
+STRIDES = {"patch": 2, "wan_vae": 8}
 
 # Latents of natural images in [-1, 1] get a standard deviation of about one.
 PATCH_MEAN = 0.0
@@ -30,18 +32,43 @@ class CodecConfig:
     """Which codec a run uses.
 
     Attributes:
-      kind: "patch", the invertible space-to-depth codec.
-      stride: side of the square of pixels that becomes one latent.
+      kind: "patch", the invertible space-to-depth codec, or "wan_vae".
+      stride: side of the square of pixels that becomes one latent; None for the kind's
+        own, 2 or 8. That of the Wan VAE is always 8.
+
+    Of the Wan VAE only:
+      weights: path of its weights, the original file or that of diffusers.
+      size: "wan", or "tiny" for tests, which may go without weights.
+      tile: side in pixels of the tiles that large images are computed in, 0 for none.
+      dtype: compute dtype of decoding; encoding is always float32.
     """
 
     kind: str = "patch"
-    stride: int = 2
+    stride: int | None = None
+    weights: str | None = None
+    size: str = "wan"
+    tile: int = 256
+    dtype: str = "float32"
 
     def __post_init__(self):
         if self.kind not in KINDS:
             raise UserError(f"codec.kind must be one of {KINDS}, got {self.kind!r}")
+        if self.stride is None:
+            object.__setattr__(self, "stride", STRIDES[self.kind])
         if self.stride < 1:
             raise UserError(f"codec.stride must be at least 1, got {self.stride}")
+        if self.kind == "wan_vae" and self.stride != STRIDES["wan_vae"]:
+            raise UserError(
+                f"codec.stride of the Wan VAE is {STRIDES['wan_vae']}, got "
+                f"{self.stride}: leave it out"
+            )
+        if self.kind == "patch":
+            for field in dataclasses.fields(self)[2:]:
+                if getattr(self, field.name) != field.default:
+                    raise UserError(
+                        f"codec.{field.name} is read with codec.kind 'wan_vae' only, "
+                        f"the kind is 'patch': leave it out"
+                    )
 
 
 class Codec(Protocol):
@@ -124,8 +151,28 @@ def _positions(height: int, width: int) -> np.ndarray:
 
 
 def make_codec(config: CodecConfig) -> Codec:
-    """The codec that `config` names."""
-    return PatchCodec(config.stride)
+    """The codec that `config` names.
+
+    Raises:
+      UserError: the Wan VAE's weights are not named, or cannot be read.
+    """
+    if config.kind == "patch":
+        return PatchCodec(config.stride)
+    # Imported here: only those who name this codec pay for it.
+    from anchoredit_jax.convert.vae_weights import load_vae
+    from anchoredit_jax.models.wan_vae import WanCodec, init_params, make_vae_config
+
+    vae = make_vae_config(config.size, dtype=config.dtype)
+    if config.weights is not None:
+        params = jax.device_put(load_vae(config.weights, vae).params)
+    elif config.size == "tiny":
+        params = jax.jit(functools.partial(init_params, vae))(jax.random.key(0))
+    else:
+        raise UserError(
+            "codec.kind 'wan_vae' needs codec.weights: the path of Wan2.1_VAE.pth, or "
+            "of vae/diffusion_pytorch_model.safetensors in diffusers' layout"
+        )
+    return WanCodec(params, vae, config.tile)
 
 
 def from_uint8(images: Array) -> Array:

@@ -90,7 +90,8 @@ class RMSNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         x32 = x.astype(jnp.float32)
         inverse = lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + self.eps)
-        return (x32 * inverse * broadcast_last(scale, x.ndim)).astype(x.dtype)
+        scale = broadcast_last(scale.astype(jnp.float32), x.ndim)
+        return (x32 * inverse * scale).astype(x.dtype)
 
 
 class AffineLayerNorm(nn.Module):

@@ -2,7 +2,7 @@
 
 A text encoder is any object with `length`, `dim` and `encode`; embeddings after a
 prompt's end are zero vectors, "" is the null instruction. `make_text_encoder` picks
-one by name, so UMT5 takes the same place at full size.
+one by name: the one here at toy size, UMT5 (`umt5_text.py`) at full size.
 """
 
 import dataclasses
@@ -15,8 +15,9 @@ from typing import Protocol
 import numpy as np
 
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.models.umt5 import make_umt5_config
 
-KINDS = ("ngram",)
+KINDS = ("ngram", "umt5")
 
 NGRAMS = (3, 4, 5)
 # Of the whole word beside its n-grams; no integer, so that no sum of signs is zero.
@@ -29,16 +30,25 @@ class TextConfig:
     """Which text encoder a run uses.
 
     Attributes:
-      kind: "ngram", the frozen hashed encoder without weights.
-      length: S, tokens of a prompt (words, for "ngram").
-      dim: Dt, width of a token's embedding.
-      seed: another seed, another set of frozen vectors.
+      kind: "ngram", the frozen hashed encoder without weights, or "umt5", Wan's.
+      length: S, tokens of a prompt (words, for "ngram"; 512 in Wan).
+      dim: Dt, width of a token's embedding; that of `size`, for "umt5".
+      seed: another seed, another set of frozen vectors ("ngram" only).
+      folder: model folder with UMT5's weights and tokenizer ("umt5" only, as are the
+        following); see `convert/umt5_folder.py` for the layouts.
+      size: "umt5_xxl" or "umt5_tiny".
+      dtype: compute dtype of UMT5's matrix products, "float32" or "bfloat16".
+      batch: prompts that UMT5 encodes at once.
     """
 
     kind: str = "ngram"
     length: int = 16
     dim: int = 64
     seed: int = 0
+    folder: str | None = None
+    size: str = "umt5_xxl"
+    dtype: str = "float32"
+    batch: int = 1
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -50,6 +60,20 @@ class TextConfig:
             )
         if not 0 <= self.seed < 2**63:
             raise UserError(f"text.seed must be in [0, 2**63), got {self.seed}")
+        if self.batch < 1:
+            raise UserError(f"text.batch must be at least 1, got {self.batch}")
+        if (self.kind == "umt5") != (self.folder is not None):
+            raise UserError(
+                f"text.folder must name a model folder for text.kind 'umt5' and is not "
+                f"read otherwise; got text.kind {self.kind!r}, folder {self.folder!r}"
+            )
+        if self.kind == "umt5":
+            width = make_umt5_config(self.size, dtype=self.dtype).dim
+            if self.dim != width:
+                raise UserError(
+                    f"text.dim must be {width}, the width of {self.size}, "
+                    f"got {self.dim}"
+                )
 
 
 class TextEncoder(Protocol):
@@ -173,5 +197,15 @@ def split_words(text: str) -> list[str]:
 
 
 def make_text_encoder(config: TextConfig) -> TextEncoder:
-    """The text encoder that `config` names."""
+    """The text encoder that `config` names.
+
+    Raises:
+      UserError: UMT5's folder is missing, incomplete or of another size.
+    """
+    if config.kind == "umt5":
+        # Imported here: only this kind reads weights, and models know no file formats.
+        from anchoredit_jax.convert.umt5_folder import load_umt5
+
+        sizes = make_umt5_config(config.size, dtype=config.dtype)
+        return load_umt5(config.folder, sizes, config.length, config.batch)
     return NgramTextEncoder(config.length, config.dim, config.seed)
