@@ -44,12 +44,13 @@ else
 fi
 
 # Installed once for this clone and this setup.py; the stamp says so.
-STAMP="$ENVIRONMENT/.anchoredit_jax"
+STAMP="$ENVIRONMENT/.anchoredit_jax${PACKAGES:+_and_more}"
 WANTED="$ROOT ${PACKAGES[*]-} $(cksum setup.py pyproject.toml | tr '\n' ' ')"
 if [ "$(cat "$STAMP" 2>/dev/null)" != "$WANTED" ]; then
   echo "installing anchoredit_jax and what it needs into $ENVIRONMENT (once)"
   "$ENVIRONMENT/bin/python" -m pip install --quiet --disable-pip-version-check \
-    -e '.[test]' ${PACKAGES[@]+"${PACKAGES[@]}"} || fail "the installation failed, see pip's message above"
+    -e '.[test]' ${PACKAGES[@]+"${PACKAGES[@]}"} ||
+    fail "the installation failed, see pip's message above"
   echo "$WANTED" >"$STAMP"
 fi
 export PATH="$ENVIRONMENT/bin:$PATH"
