@@ -9,6 +9,9 @@ from anchoredit_jax.models.rope import axis_dims, frequencies
 
 dense_init = nn.initializers.xavier_uniform()
 CONSTANT = 16.0  # of same-place queries and keys; their content has an RMS of one
+# Temporal pair, and the distance in frames that it likes best. The slower the pair, the
+# farther it tells distances apart.
+BEFORE, OLDEST = (1, 1), (2, 12)
 small_normal_init = nn.initializers.normal(0.02)
 
 
@@ -25,9 +28,10 @@ def point_heads_at_same_place(params: dict, config: TransformerConfig) -> dict:
     turns constant queries and keys into one: with equal constants in a channel pair of
     frequency f, the logit is amplitude^2 cos(f distance). We put such constants in the
     two fastest row and column pairs (two, so that the period of the fastest does not
-    alias) through the bias of q and k and the gain of their norms. Of these heads every
-    second one also prefers the frame just before, through a temporal pair whose query
-    constant is turned by one frame. Training is free to undo all of it.
+    alias) through the bias of q and k and the gain of their norms. A temporal pair
+    whose query constant is turned adds a preference in time: half of these heads look
+    at the frame just before, the others at the oldest, which is the anchor. Training is
+    free to undo all of it.
 
     Args:
       params: the transformer's parameters.
@@ -48,18 +52,13 @@ def point_heads_at_same_place(params: dict, config: TransformerConfig) -> dict:
                 bias_q[head, channel] = bias_k[head, channel] = 1.0
                 amplitude[head, channel : channel + 2] = strength
                 shrink[head, channel : channel + 2] = 0.1
-        for heads_of, pair, distance in (
-            (_copiers(config), 1, 1),
-            (_anchors(config), 2, 12),
-        ):
-            if head not in heads_of:
-                continue
-            turn = distance * frequencies(frame_dim)[pair] * config.temporal_stride
-            channels = slice(2 * pair, 2 * pair + 2)
-            bias_q[head, channels] = np.cos(turn), -np.sin(turn)
-            bias_k[head, channels] = 1.0, 0.0
-            amplitude[head, channels] = strength
-            shrink[head, channels] = 0.1
+        pair, distance = BEFORE if head in _copiers(config) else OLDEST
+        turn = distance * frequencies(frame_dim)[pair] * config.temporal_stride
+        channels = slice(2 * pair, 2 * pair + 2)
+        bias_q[head, channels] = np.cos(turn), -np.sin(turn)
+        bias_k[head, channels] = 1.0, 0.0
+        amplitude[head, channels] = strength
+        shrink[head, channels] = 0.1
     # The norms of q and k span all heads: constants far above the content keep their
     # length, whatever the content; the gains then undo both.
     rms = np.sqrt((CONSTANT**2 * np.sum(bias_k**2) + bias_k.size) / bias_k.size)
@@ -135,10 +134,5 @@ def start_as_copier(params: dict, key: jax.Array, config: TransformerConfig) -> 
 
 
 def _copiers(config: TransformerConfig) -> range:
-    """The same-place heads that prefer the frame just before."""
+    """The same-place heads that prefer the frame just before, not the oldest."""
     return range(0, config.num_heads, 4)
-
-
-def _anchors(config: TransformerConfig) -> range:
-    """The same-place heads that prefer the oldest frame."""
-    return range(2, config.num_heads, 4)
