@@ -27,8 +27,8 @@ from anchoredit_jax.strict import unknown_name
 
 STEPS = {
     "full": dict(
-        single_turn=1300,
-        causal_forcing=600,
+        single_turn=900,
+        causal_forcing=450,
         consistency=100,
         distribution_matching=100,
     ),
