@@ -125,8 +125,8 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def _coerce_union(value: Any, args: tuple, annotation: Any, where: str) -> Any:
-    nothing = value is None or (value == "none" and str not in args)
-    if nothing and type(None) in args:
+    written = isinstance(value, str) and value.lower() in ("none", "null")
+    if (value is None or written) and type(None) in args:
         return None
     reason = None
     for option in args:

@@ -68,6 +68,7 @@ def test_stages_of_the_curriculum_share_the_model():
         ("dta.batch=4", "unknown config section 'dta': did you mean 'data'"),
         ("options.rollout.kind=none", "'options.rollout' .nothing reads it."),
         ("stage=causal_forcing,options.history=x", "in_sequence or beside, got 'x'"),
+        ("options.loss.hard_share=0", "hard_share must be above 0"),
         ("model.prediction=x", "model.prediction must be one of"),
         ("data.batch=four", "'data.batch': expected int"),
         ("loop.steps=0", "loop.steps must be 1 or more"),
@@ -105,6 +106,12 @@ def test_none_is_a_name_where_the_field_holds_names():
     """The config's own documentation says `options.rollout.kind=none`."""
     run = load_config(f"{SPRITES}:stage=causal_forcing,options.rollout.kind=none")
     assert run.options.rollout.kind == "none"
+
+
+@pytest.mark.parametrize("nothing", ["none", "None", "null"])
+def test_none_is_no_value_where_a_field_may_be_empty(nothing):
+    run = load_config(f"{SPRITES}:memory.window={nothing},data.records={nothing}")
+    assert run.memory.window is None and run.data.records is None
 
 
 def test_arguments_have_the_types_of_their_defaults():

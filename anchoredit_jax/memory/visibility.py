@@ -15,7 +15,7 @@ class FrameVisibility:
     """Frame-level visibility of self-attention (design 3.3).
 
     Attributes:
-      mode: "bidirectional" (all see all), "causal" (frame i sees frames 0..i) or
+      mode: "bidirectional" (all see all), "causal" (frame i sees frames 0..i),
         "teacher_forcing" (the sequence is T clean frames, then T noisy ones: a clean
         frame sees itself; noisy frame i sees the clean source, clean frames < i and
         itself; window and sink do not apply) or "history_and_targets" (the sequence is
@@ -53,10 +53,7 @@ class FrameVisibility:
             clean_key = (query >= half) & (key < half)
             source = clean_key & (key == 0)
             return (query == key) | source | (clean_key & (key < query - half))
-        window = self.window or frames
-        if self.mode == "history_and_targets":
-            return _history_and_targets(query, key, window, self.sink)
-        return _causal(query, key, window, self.sink)
+        return self._windowed(query, key, self.window or frames, self.sink)
 
     def sample_table(self, frames: int) -> jax.Array | None:
         """The per-sample rule as bool [B, frames, frames], or None where unused."""
@@ -65,10 +62,13 @@ class FrameVisibility:
         query, key = np.indices((frames, frames))[:, None]
         window = self.sample_window[:, None, None]
         window = jnp.where(window == 0, frames, window)
-        sink = self.sample_sink[:, None, None]
+        return self._windowed(query, key, window, self.sample_sink[:, None, None])
+
+    def _windowed(self, query, key, window, sink):
+        rule = _causal
         if self.mode == "history_and_targets":
-            return _history_and_targets(query, key, window, sink)
-        return _causal(query, key, window, sink)
+            rule = _history_and_targets
+        return rule(query, key, window, sink)
 
 
 def _causal(query, key, window, sink):

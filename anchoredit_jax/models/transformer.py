@@ -106,7 +106,7 @@ class Transformer(nn.Module):
             _prompts(config, frames, text.shape[1], text.shape[2], source, visibility),
         )
         out = Head(config, name="head")(x, embedding)
-        velocity = einops.rearrange(
+        velocity = predicted = einops.rearrange(
             out,
             "b t (h w) (p q c) -> b t (h p) (w q) c",
             h=height,
@@ -114,7 +114,7 @@ class Transformer(nn.Module):
             q=patch,
         )
         if config.prediction == "x0":
-            velocity = _velocity_of_x0(latents, velocity, timesteps)
+            velocity = _velocity_of_x0(latents, predicted, timesteps)
         return (velocity, kept) if collect else velocity
 
 

@@ -36,6 +36,10 @@ class SequenceLossConfig:
 
     def __post_init__(self):
         check_weighting(self.weighting)
+        if not 0 < self.hard_share <= 1:
+            raise UserError(
+                f"hard_share must be above 0 and at most 1, got {self.hard_share}"
+            )
 
 
 def check_weighting(weighting: str) -> None:

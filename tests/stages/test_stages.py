@@ -20,7 +20,7 @@ from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.context import beside_history, swap_in
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
 
-LOSS = dict(edit_weight=0.5, turn_alpha=1.0)
+LOSS = dict(edit_weight=0.5, hard_weight=0.5, turn_alpha=1.0)
 OPTIONS = {
     "single_turn": dict(loss=LOSS),
     "causal_forcing": dict(
