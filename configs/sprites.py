@@ -43,15 +43,18 @@ STAGE_NAMES = tuple(STEPS["full"])
 # How often training asks for what, where it is not the data's own choice. Stage 1 packs
 # four edits of one source into a sequence (data.layout = "star"): edits of objects are
 # learned last and get the time that others do not need. Ambiguous ones have an error
-# that no training removes, which only adds to the noise before stage 3.
-AMBIGUOUS = dict(add_somewhere=0.3, background_other=0.2)
+# that no training removes, which adds to the noise; stage 3 needs a teacher of them.
+AMBIGUOUS = dict(add_somewhere=0.6, background_other=0.4)
 DISTILLED = dict(add_somewhere=1.5, background_other=1.5)
 WEIGHTS = dict(
     single_turn=dict(
-        background=0.7, add=1.5, recolour=1.5, move=2.5, cover=0.5, **AMBIGUOUS
+        background=2.0, add=1.5, recolour=1.5, move=2.5, cover=0.5, **AMBIGUOUS
     ),
+    # A new background is drawn around all that stays: shapes are lost here first.
     # Taking a cover off is what only the source frame can answer.
-    causal_forcing=dict(cover=2.0, **AMBIGUOUS),
+    causal_forcing=dict(
+        background=3.0, recolour=1.5, cover=2.0, keep=0.25, **AMBIGUOUS
+    ),
     # Where one answer is right, one step is as good as twenty: nothing to distil.
     consistency=DISTILLED,
     distribution_matching=DISTILLED,
@@ -134,14 +137,15 @@ def _timesteps(shift: float) -> dict:
     )
 
 
-def _loss(edit_weight: float) -> dict:
-    return dict(edit_weight=edit_weight, weighting="x0")
+def _loss() -> dict:
+    """What changes, and the worst tokens: the latter see what should have stayed."""
+    return dict(edit_weight=0.5, hard_weight=1.0, weighting="x0")
 
 
 def _single_turn() -> dict:
     # Where noise hides the image, only the instruction tells what to draw: below a
     # sigma of about 0.85 colours show through, and little about words is learned.
-    return dict(timesteps=_timesteps(shift=5.0), loss=_loss(edit_weight=1.0))
+    return dict(timesteps=_timesteps(shift=5.0), loss=_loss())
 
 
 def _causal_forcing() -> dict:
@@ -149,11 +153,11 @@ def _causal_forcing() -> dict:
     # ones make the model look for the subject in the source.
     return dict(
         timesteps=_timesteps(shift=4.0),
-        loss=_loss(edit_weight=1.0),
-        rollout=dict(kind="one_pass", probability=0.5, fraction=0.3),
+        loss=_loss(),
+        rollout=dict(kind="one_pass", probability=0.5, fraction=0.4),
         history="beside",
-        history_noise=0.2,
-        degrade=dict(colour=0.3, low_frequency=0.3, block=0.1, blur=0.3),
+        history_noise=0.1,
+        degrade=dict(colour=0.2, low_frequency=0.2, blur=0.1),
         memory_policies=MEMORY_POLICIES,
         position_gap=8,
         gap_probability=0.15,

@@ -46,11 +46,14 @@ def point_heads_at_same_place(params: dict, config: TransformerConfig) -> dict:
     amplitude = np.ones((heads, head_dim), np.float32)
     shrink = np.ones((heads, head_dim), np.float32)
     strength = (14.0 * np.sqrt(head_dim)) ** 0.5  # logit of 14 per pair at distance 0
+    # A shorter stride turns neighbours less: as sharp as at stride 1 by a longer vector.
+    stride = min(config.spatial_stride, 1.0)
+    spatial = strength * np.sqrt((1 - np.cos(1.0)) / (1 - np.cos(stride)))
     for head in range(0, heads, 2):
         for start in (frame_dim, frame_dim + row_dim):
             for channel in (start, start + 2):
                 bias_q[head, channel] = bias_k[head, channel] = 1.0
-                amplitude[head, channel : channel + 2] = strength
+                amplitude[head, channel : channel + 2] = spatial
                 shrink[head, channel : channel + 2] = 0.1
         pair, distance = BEFORE if head in _copiers(config) else OLDEST
         turn = distance * frequencies(frame_dim)[pair] * config.temporal_stride

@@ -66,37 +66,46 @@ def test_a_head_that_predicts_x0_leaves_no_noise_in_it(batch):
     assert clean < 0.7 * grainy
 
 
-def preferred_distance(head):
-    """Temporal distance 0..12 that a head's untrained constants like best, per layer.
-
-    All at the same place; what the tokens hold adds little to these constants.
-    """
-    model = make_config("tiny")
+def untrained_logits(frames, width, **changes):
+    """Of a query in the last of `frames` and the last of `width` tokens, with the keys
+    of all: [layers, frames, width, heads]. From the constants alone; what the tokens
+    hold adds little to them."""
+    model = make_config("tiny", **changes)
     params = init_params(model, jax.random.key(0), TEXT.length)
     attention = params["blocks"]["self_attn"]
+    shape = (model.num_layers, 1, model.num_heads, model.head_dim)
     query, key = (
-        (attention[name]["bias"] * attention[f"norm_{name}"]["scale"])
-        .reshape(model.num_layers, 1, model.num_heads, model.head_dim)
+        (attention[name]["bias"] * attention[f"norm_{name}"]["scale"]).reshape(shape)
         for name in "qk"
-    )  # fmt: skip
-    distances = jnp.arange(13) * model.temporal_stride
-    turned = rope.rotations(
-        distances[None].astype(jnp.float32), 1, 1, model.head_dim, model.spatial_stride
     )
-    cos, sin = (x[0, :, 0] for x in turned)
-    rotated = rope.rotate(jnp.tile(query, (1, 13, 1, 1)), cos[None], sin[None])
-    logits = jnp.sum(rotated * key, -1)[..., head]
-    return np.asarray(jnp.argmax(logits, 1)), np.asarray(logits)
+    positions = jnp.arange(frames, dtype=jnp.float32)[None] * model.temporal_stride
+    turned = rope.rotations(
+        positions, 1, width, model.head_dim, model.spatial_stride
+    )
+    turned = [x.reshape(1, frames * width, 1, -1) for x in turned]
+    query, key = (
+        rope.rotate(jnp.tile(x, (1, frames * width, 1, 1)), *turned)
+        for x in (query, key)
+    )
+    logits = jnp.sum(query[:, -1:] * key, -1)
+    return np.asarray(logits.reshape(model.num_layers, frames, width, -1))
 
 
 def test_heads_look_at_the_frame_before_or_at_the_oldest():
-    before, _ = preferred_distance(0)
-    np.testing.assert_array_equal(before, 1)
-    oldest, logits = preferred_distance(2)
-    np.testing.assert_array_equal(oldest, 12)
-    assert (np.diff(logits[:, :7], axis=1) > 0).all()
-    _, free = preferred_distance(1)  # a head without constants
-    assert np.abs(free).max() == 0.0
+    logits = untrained_logits(13, 1)[:, :, 0]
+    np.testing.assert_array_equal(logits[..., 0].argmax(1), 11)
+    np.testing.assert_array_equal(logits[..., 2].argmax(1), 0)
+    assert (np.diff(logits[:, 6:, 2], axis=1) < 0).all()
+    assert np.abs(logits[..., 1]).max() == 0.0  # a head without constants
+
+
+def test_heads_tell_neighbours_apart_at_any_stride():
+    def fall(stride):  # of the logit, from the same place to the next
+        same, beside = untrained_logits(1, 2, spatial_stride=stride)[0, 0, ::-1, 0]
+        return same - beside
+
+    assert fall(0.6) == pytest.approx(fall(1.0), rel=0.05)
+    assert np.exp(-fall(0.6)) < 0.005
 
 
 def test_a_network_with_one_head_has_no_room_to_copy_and_stays_finite(batch):

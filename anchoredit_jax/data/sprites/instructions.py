@@ -200,12 +200,12 @@ _Made = tuple[_Words, list[Scene]]
 
 
 def _background(rng: np.random.Generator, scene: Scene) -> _Made:
-    colour = _pick(rng, _free_background_colours(scene))
+    colour = _pick(rng, _free_colours(scene))
     return {"colour": colour}, [dataclasses.replace(scene, background=colour)]
 
 
 def _background_other(rng: np.random.Generator, scene: Scene) -> _Made:
-    colours = _free_background_colours(scene)
+    colours = _free_colours(scene)
     return {}, [dataclasses.replace(scene, background=colour) for colour in colours]
 
 
@@ -230,8 +230,7 @@ def _remove(rng: np.random.Generator, scene: Scene) -> _Made:
 def _recolour(rng: np.random.Generator, scene: Scene) -> _Made:
     slot = _pick(rng, scene.taken_slots())
     old = scene.accessories[slot]
-    banned = (old.colour, scene.background)
-    colour = _pick(rng, [name for name in COLOURS if name not in banned])
+    colour = _pick(rng, _free_colours(scene))
     new = Accessory(old.shape, colour)
     return {"object": _name(old), "colour": colour}, [scene.with_slot(slot, new)]
 
@@ -261,18 +260,17 @@ _MAKERS: dict[str, Callable[[np.random.Generator, Scene], _Made]] = {
 }
 
 
-def _free_background_colours(scene: Scene) -> list[str]:
+def _free_colours(scene: Scene) -> list[str]:
     """Colours that neither the background nor an accessory has: at least three."""
     used = {item.colour for item in scene.accessories if item} | {scene.background}
     return [name for name in COLOURS if name not in used]
 
 
 def _new_accessory(rng: np.random.Generator, scene: Scene) -> Accessory:
-    """A shape that the scene has not, in another colour than the background's."""
+    """A shape and a colour that the scene has not."""
     shown = {item.shape for item in scene.accessories if item}
     shape = _pick(rng, [name for name in SHAPES if name not in shown])
-    colour = _pick(rng, [name for name in COLOURS if name != scene.background])
-    return Accessory(shape, colour)
+    return Accessory(shape, _pick(rng, _free_colours(scene)))
 
 
 def _name(item: Accessory) -> str:

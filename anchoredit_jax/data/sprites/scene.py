@@ -111,7 +111,7 @@ class Scene:
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """A random uncovered scene; no shape twice, none in the background's colour.
+    """A random uncovered scene; no shape twice, no colour twice (background included).
 
     Draws the subject first: two scenes of one generator state share their subject.
     """
@@ -125,7 +125,7 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     shapes = _shuffled(SHAPES, draws)[:count]
     items: list[Accessory | None] = [None] * len(SLOTS)
     for slot, shape in zip(slots, shapes, strict=True):
-        items[slot] = Accessory(shape, colours[int(next(draws) * len(colours))])
+        items[slot] = Accessory(shape, colours.pop(int(next(draws) * len(colours))))
     return Scene(subject, background, tuple(items))
 
 
