@@ -85,7 +85,8 @@ class DataConfig:
 
 
 class SessionSource(Protocol):
-    """Random access to {"images": uint8 [T, H, W, 3], "instructions", "id"}."""
+    """Random access to {"images": uint8 [T, H, W, 3], "instructions", "one_answer",
+    "id"}, see `sprites/source.py`."""
 
     def __len__(self) -> int: ...
 
@@ -181,7 +182,8 @@ def collate(
       latents float32 [B, T, h, w, C], text float32 [B, N, S, Dt] (N = T - 1; prompt n
       belongs to frame n + 1, zeros where there is none), null_text float32 [B, S, Dt]
       (the null instruction, the same for all), id int32 [B], frame_valid float32 [B, T]
-      (0 where a frame is padding).
+      (0 where a frame is padding), one_answer float32 [B, T] (0 where a frame is one of
+      several right answers to its instruction).
     """
     frames = max(len(record["images"]) for record in records)
     images = np.stack([_pad(record["images"], frames) for record in records])
@@ -199,6 +201,9 @@ def collate(
         "null_text": np.repeat(null, len(records), axis=0),
         "id": np.array([record["id"] for record in records], np.int32),
         "frame_valid": (np.arange(frames) < lengths[:, None]).astype(np.float32),
+        "one_answer": np.stack(
+            [_of_frames(record["one_answer"], frames) for record in records]
+        ),
     }
 
 
@@ -226,6 +231,13 @@ class _StepSource:
 def _pad(images: np.ndarray, frames: int) -> np.ndarray:
     missing = frames - len(images)
     return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+
+
+def _of_frames(of_turns: Sequence[bool], frames: int) -> np.ndarray:
+    """Float32 [T] from one value a turn; 1 for the source and for padding."""
+    out = np.ones(frames, np.float32)
+    out[1 : 1 + len(of_turns)] = of_turns
+    return out
 
 
 def _pad_prompts(prompts: Sequence[str], count: int) -> list[str]:

@@ -46,7 +46,7 @@ def point_heads_at_same_place(params: dict, config: TransformerConfig) -> dict:
     amplitude = np.ones((heads, head_dim), np.float32)
     shrink = np.ones((heads, head_dim), np.float32)
     strength = (14.0 * np.sqrt(head_dim)) ** 0.5  # logit of 14 per pair at distance 0
-    # A shorter stride turns neighbours less: as sharp as at stride 1 by a longer vector.
+    # A shorter stride turns neighbours less; longer vectors make up for it.
     stride = min(config.spatial_stride, 1.0)
     spatial = strength * np.sqrt((1 - np.cos(1.0)) / (1 - np.cos(stride)))
     for head in range(0, heads, 2):

@@ -17,6 +17,10 @@ from anchoredit_jax.errors import UserError
 class SequenceLossConfig:
     """How a frame's error is weighed.
 
+    The extra terms choose tokens by what the target holds. Where an instruction has
+    several right answers they would pull the mean over them towards showing all at
+    once, so they leave such frames out.
+
     Attributes:
       turn_alpha: weight 1 + alpha p, p from 0 (first turn) to 1 (last).
       edit_weight: adds this much of the mean error over the tokens that the edit
@@ -59,6 +63,7 @@ def sequence_loss(
     patch: int,
     sigmas: jax.Array | None = None,
     before: jax.Array | None = None,
+    one_answer: jax.Array | None = None,
 ):
     """Per-sample error of the predicted velocities.
 
@@ -71,6 +76,8 @@ def sequence_loss(
       frame_mask: [B, T], 0 for frames that are context only (frame 0 is always).
       patch: token side in latents, for the edit-aware term.
       before: what frames 1..T-1 were edited from; the frame before each by default.
+      one_answer: [B, T], 0 for frames that the extra terms leave out; all ones by
+        default.
       sigmas: [B, T]; timesteps / 1000 by default (the reference snaps to a grid).
 
     Returns:
@@ -87,6 +94,7 @@ def sequence_loss(
     )
     errors, kept = losses.weighted_mean(plain, weights)
     metrics = {"plain": _mean(errors, kept)}
+    weights = weights if one_answer is None else weights * one_answer
     if config.edit_weight:
         before = latents[:, :-1] if before is None else before
         changed = losses.changed_tokens(latents, before, patch, config.edit_threshold)
@@ -98,8 +106,8 @@ def sequence_loss(
         errors = errors + config.edit_weight * edit
     if config.hard_weight:
         hard = losses.hard_errors(predicted, target, patch, config.hard_share) * scale
-        hard, _ = losses.weighted_mean(hard, weights)
-        metrics["hard"] = _mean(hard, kept)
+        hard, any_hard = losses.weighted_mean(hard, weights)
+        metrics["hard"] = _mean(hard, any_hard)
         errors = errors + config.hard_weight * hard
     return errors, kept, metrics, predicted
 

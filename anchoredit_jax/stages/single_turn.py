@@ -78,6 +78,7 @@ def loss_fn(run, params, state, batch):
         options.loss,
         run.model.patch,
         before=latents[:, :1],
+        one_answer=batch["one_answer"],
     )
     return errors, kept, metrics
 

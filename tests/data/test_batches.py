@@ -41,6 +41,7 @@ def test_shapes_types_and_content(dataset):
         "null_text": ((4, 16, 32), np.float32),
         "id": ((4,), np.int32),
         "frame_valid": ((4, 4), np.float32),
+        "one_answer": ((4, 4), np.float32),
     }
     assert batch["id"].tolist() == [20, 21, 22, 23]
     assert (batch["frame_valid"] == 1).all()
@@ -49,6 +50,8 @@ def test_shapes_types_and_content(dataset):
     assert (images == render(session.scenes)).all()
     texts = [edit.text for edit in session.edits]
     assert (batch["text"][2] == TEXT.encode(texts)).all()
+    one = [1.0, *(len(edit.valid) == 1 for edit in session.edits)]
+    assert batch["one_answer"][2].tolist() == one
 
 
 def test_a_batch_is_a_function_of_config_and_step(dataset):

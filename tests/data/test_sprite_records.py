@@ -28,6 +28,7 @@ def test_records_are_those_of_the_source(folder):
         assert read["images"].dtype == np.uint8
         assert (made["images"] == read["images"]).all()
         assert made["instructions"] == read["instructions"]
+        assert made["one_answer"] == read["one_answer"]
         assert made["id"] == read["id"] == index
     assert list(folder.glob("*.array_record*"))
 

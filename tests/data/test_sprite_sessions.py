@@ -311,6 +311,12 @@ def test_the_source_renders_its_sessions():
     assert record["id"] == 4
     assert (record["images"] == render(session.scenes, 48)).all()
     assert record["instructions"] == [edit.text for edit in session.edits]
+    vague = {"somewhere", "anywhere", "any", "another", "different"}
+    records = source.records(range(10))
+    for record in records:
+        for text, one in zip(record["instructions"], record["one_answer"], strict=True):
+            assert one == vague.isdisjoint(text.split())
+    assert not all(all(record["one_answer"]) for record in records)
     for alone, together in zip(
         [source[7], source[4]], source.records([7, 4]), strict=True
     ):

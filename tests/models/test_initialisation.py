@@ -79,9 +79,7 @@ def untrained_logits(frames, width, **changes):
         for name in "qk"
     )
     positions = jnp.arange(frames, dtype=jnp.float32)[None] * model.temporal_stride
-    turned = rope.rotations(
-        positions, 1, width, model.head_dim, model.spatial_stride
-    )
+    turned = rope.rotations(positions, 1, width, model.head_dim, model.spatial_stride)
     turned = [x.reshape(1, frames * width, 1, -1) for x in turned]
     query, key = (
         rope.rotate(jnp.tile(x, (1, frames * width, 1, 1)), *turned)

@@ -63,6 +63,7 @@ class Sprites(tfds.core.GeneratorBasedBuilder):
                     "instructions": tfds.features.Sequence(
                         tfds.features.Text(), length=config.turns
                     ),
+                    "one_answer": tfds.features.Sequence(np.bool_, length=config.turns),
                     "id": np.int64,
                 }
             ),

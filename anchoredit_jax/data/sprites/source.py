@@ -1,8 +1,9 @@
 """Sprite sessions as records with images: made on demand, or read from files.
 
 Both sources hold the same records, {"images": uint8 [T, H, W, 3], "instructions": list
-of N str, "id": int}, under the same indices, and both are what
-`grain.MapDataset.source` takes.
+of N str, "one_answer": list of N bool, "id": int}, under the same indices, and both are
+what `grain.MapDataset.source` takes. An instruction such as "add a red ring somewhere"
+has more than one right answer; the images show one of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,6 +81,7 @@ class SpriteSource:
             {
                 "images": images[i],
                 "instructions": [edit.text for edit in session.edits],
+                "one_answer": [len(edit.valid) == 1 for edit in session.edits],
                 "id": session.index,
             }
             for i, session in enumerate(sessions)
@@ -100,6 +102,7 @@ class SpriteRecords:
         return {
             "images": np.stack(stored["images"]),
             "instructions": [text.decode() for text in stored["instructions"]],
+            "one_answer": [bool(one) for one in stored["one_answer"]],
             "id": int(stored["id"]),
         }
 
