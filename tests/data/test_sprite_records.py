@@ -1,6 +1,8 @@
 """The TFDS dataset holds what the endless source makes, without TensorFlow."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +53,15 @@ def test_another_mixture_is_another_dataset(folder):
     record = open_sprites(other)[1]
     assert record["images"].shape == (2, 16, 16, 3)
     assert (record["images"][0] == record["images"][1]).all()
+
+
+def test_records_of_an_older_version_are_refused(folder, tmp_path):
+    old = shutil.copytree(folder, tmp_path / "1.0.0")
+    described = json.loads((old / "features.json").read_text())
+    del described["featuresDict"]["features"]["one_answer"]
+    (old / "features.json").write_text(json.dumps(described))
+    with pytest.raises(UserError, match="build them again"):
+        open_sprites(old)
 
 
 def test_wrong_records_are_refused(folder, tmp_path):

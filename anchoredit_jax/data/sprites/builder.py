@@ -44,8 +44,11 @@ class SpritesConfig(tfds.core.BuilderConfig):
 class Sprites(tfds.core.GeneratorBasedBuilder):
     """Sessions of N edits: T = N + 1 images and N instructions."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {
+        "1.1.0": "Which turns have one right answer; no colour twice in a scene.",
+        "1.0.0": "First release.",
+    }
     BUILDER_CONFIGS = [SpritesConfig(name="default")]
 
     builder_config: SpritesConfig

@@ -160,7 +160,7 @@ def open_sprites(folder: str | Path) -> SpriteRecords:
     """Random access to the sessions in a folder that `build_sprites` returned.
 
     Raises:
-      UserError: there is no such dataset.
+      UserError: there is no such dataset, or it was built by an older version.
     """
     if not (Path(folder) / "dataset_info.json").is_file():
         raise UserError(
@@ -170,4 +170,10 @@ def open_sprites(folder: str | Path) -> SpriteRecords:
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(str(folder))
+    if "one_answer" not in builder.info.features:
+        raise UserError(
+            f"the sprite records in {folder} are of version {builder.version}, which "
+            "does not say which turns have one right answer; build them again with "
+            "build_sprites"
+        )
     return SpriteRecords(builder.as_data_source(split="train"))
