@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for instruction in tqdm(instructions, desc="edit", unit="turn", disable=None):
             session.edit(instruction)
         write_result(out, session, origin)
-    print(f"{len(instructions)} turns in {out}, all of them in contact_sheet.png")
+    turns = f"{len(instructions)} turn{'s' if len(instructions) > 1 else ''}"
+    print(f"{turns} in {out}, all of them in contact_sheet.png")
 
 
 def read_instructions(given: Sequence[str] | None, file: Path | None) -> list[str]:

@@ -3,12 +3,13 @@
 import os
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("ANCHOREDIT_TEST_PLATFORM", "cpu")
-# Eight devices, so that sharded code is tested on every laptop. No LLVM optimisation:
-# tests compile far longer than they run.
+# Eight devices, so that sharded code is tested on every laptop. No LLVM passes, no
+# generated kernels: tests compile far longer than they run.
 for _flag in (
     "--xla_force_host_platform_device_count=8",
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
 ):
     if _flag.partition("=")[0] not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}".strip()

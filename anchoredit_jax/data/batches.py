@@ -46,9 +46,15 @@ class DataConfig:
       null_fraction: probability that a turn has the null instruction and changes
         nothing, whatever the weights say.
       layout: "chain" (each edit follows the last) or "star" (all edit the source).
+      skip_turns, skip_probability: this share of the sessions leaves 1 to `skip_turns`
+        turns out behind the source. The first frame shown after them is history only.
+        So the source may differ from the frame that is edited in more than the turns
+        shown could change, as late in a long session, where a memory holds the source
+        and a few recent frames.
       length: sessions before the sequence starts again; small ones are for overfitting.
       records: folder of sessions written by `sprites.build_sprites`, read instead of
-        making them; then `seed`, `weights`, `null_fraction` and `length` are theirs.
+        making them; then `seed`, `weights`, `null_fraction` and `length` are theirs,
+        and they leave nothing out.
     """
 
     name: str = "sprites"
@@ -59,6 +65,8 @@ class DataConfig:
     weights: Mapping[str, float] = FrozenMapping(DEFAULT_WEIGHTS)
     null_fraction: float = 0.05
     layout: str = "chain"
+    skip_turns: int = 0
+    skip_probability: float = 0.5
     length: int = ENDLESS
     records: str | None = None
 
@@ -76,9 +84,27 @@ class DataConfig:
             raise UserError(f"data.length must be at most {ENDLESS}, got {self.length}")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"data.seed must be in [0, 2**63), got {self.seed}")
-        if not 0 <= self.null_fraction <= 1:
+        for field in ("null_fraction", "skip_probability"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise UserError(
+                    f"data.{field} must be in [0, 1], got {getattr(self, field)}"
+                )
+        if self.skip_turns and self.layout == "star":
             raise UserError(
-                f"data.null_fraction must be in [0, 1], got {self.null_fraction}"
+                "data.skip_turns must be 0 with data.layout 'star', whose edits all "
+                "start from the source"
+            )
+        if self.skip_turns < 0:
+            raise UserError(f"data.skip_turns must be 0 or more, got {self.skip_turns}")
+        if self.skip_turns and self.turns < 2:
+            raise UserError(
+                "data.skip_turns needs data.turns of 2 or more: the first frame after "
+                "the turns left out is no target"
+            )
+        if self.skip_turns and self.records:
+            raise UserError(
+                "data.skip_turns must be 0 with data.records: stored sessions hold "
+                "every turn"
             )
         check_weights(self.weights)
         check_layout(self.layout)
@@ -86,7 +112,7 @@ class DataConfig:
 
 class SessionSource(Protocol):
     """Random access to {"images": uint8 [T, H, W, 3], "instructions", "one_answer",
-    "id"}, see `sprites/source.py`."""
+    "id"} and, optionally, "follows"; see `sprites/source.py`."""
 
     def __len__(self) -> int: ...
 
@@ -134,6 +160,8 @@ def make_source(config: DataConfig) -> SessionSource:
             null_fraction=config.null_fraction,
             length=config.length,
             layout=config.layout,
+            skip_turns=config.skip_turns,
+            skip_probability=config.skip_probability,
         )
     source = open_sprites(config.records)
     expected = (config.turns + 1, config.size, config.size, 3)
@@ -182,7 +210,8 @@ def collate(
       latents float32 [B, T, h, w, C], text float32 [B, N, S, Dt] (N = T - 1; prompt n
       belongs to frame n + 1, zeros where there is none), null_text float32 [B, S, Dt]
       (the null instruction, the same for all), id int32 [B], frame_valid float32 [B, T]
-      (0 where a frame is padding), one_answer float32 [B, T] (0 where a frame is one of
+      (0 where a frame is no target: padding, or not to be known from the frames
+      before), one_answer float32 [B, T] (0 where a frame is one of
       several right answers to its instruction).
     """
     frames = max(len(record["images"]) for record in records)
@@ -194,13 +223,12 @@ def collate(
     ]
     embedded = text.encode(prompts)
     null = text.encode([""])
-    lengths = np.array([len(record["images"]) for record in records])
     return {
         "latents": np.ascontiguousarray(codec.encode(from_uint8(images)), np.float32),
         "text": embedded.reshape(len(records), frames - 1, *embedded.shape[1:]),
         "null_text": np.repeat(null, len(records), axis=0),
         "id": np.array([record["id"] for record in records], np.int32),
-        "frame_valid": (np.arange(frames) < lengths[:, None]).astype(np.float32),
+        "frame_valid": np.stack([_valid(record, frames) for record in records]),
         "one_answer": np.stack(
             [_of_frames(record["one_answer"], frames) for record in records]
         ),
@@ -231,6 +259,12 @@ class _StepSource:
 def _pad(images: np.ndarray, frames: int) -> np.ndarray:
     missing = frames - len(images)
     return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+
+
+def _valid(record: Mapping[str, Any], frames: int) -> np.ndarray:
+    """Float32 [T], 0 for padding and for frames that follow from nothing shown."""
+    valid = np.float32(np.arange(frames) < len(record["images"]))
+    return valid * _of_frames(record.get("follows", ()), frames)
 
 
 def _of_frames(of_turns: Sequence[bool], frames: int) -> np.ndarray:

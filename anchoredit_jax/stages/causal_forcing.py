@@ -124,8 +124,10 @@ def loss_fn(run, params, state, batch):
     clean = (
         randomness.uniforms(keys(Purpose.HISTORY), (frames,)) < options.clean_history
     )
-    # The last frame is never history, and every sample keeps a target.
-    timesteps = jnp.where(clean.at[:, -1].set(False), 0.0, noisy)
+    # The last frame is never history, and every sample keeps a target. Frames that are
+    # no target are history and nothing else.
+    valid = batch["frame_valid"] > 0
+    timesteps = jnp.where(clean.at[:, -1].set(False) | ~valid, 0.0, noisy)
     visibility = draw_visibility(keys(Purpose.MEMORY_POLICY), options)
     positions = draw_positions(keys(Purpose.POSITION_GAP), frames, options)
     network = functools.partial(Transformer(run.model).apply, text=batch["text"])
@@ -185,7 +187,8 @@ def rollout(run, params, batch, timesteps, noise, velocity, keys, root, state):
             functools.partial(velocity, {"params": params}), latents, timesteps, noise
         )
         draws = randomness.uniforms(keys(Purpose.ROLLOUT), (latents.shape[1],))
-        return swap_in(latents, predicted, draws < config.probability)
+        wanted = (draws < config.probability) & (batch["frame_valid"] > 0)
+        return swap_in(latents, predicted, wanted)
     key = randomness.step_key(root, state.step, Purpose.TARGET_TURN)
     turns = randomness.integer(key, 1, latents.shape[1] - 1)
     sampler = SamplerConfig(steps=config.sampler_steps, shift=config.shift)
@@ -194,7 +197,7 @@ def rollout(run, params, batch, timesteps, noise, velocity, keys, root, state):
     )
     generated, _ = generate_history(run, params, batch, sampler, turns, noise)
     rolled = jnp.arange(latents.shape[1])[None] <= turns
-    return swap_in(latents, generated, jnp.broadcast_to(rolled, timesteps.shape))
+    return swap_in(latents, generated, rolled & (batch["frame_valid"] > 0))
 
 
 def one_pass_x0(velocity, latents, timesteps, noise, sigmas=None):

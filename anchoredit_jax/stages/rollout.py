@@ -10,6 +10,8 @@ from anchoredit_jax.memory import MemoryConfig
 def generate_history(run, params, batch, sampler, turns, noise):
     """Frames 1..turns generated through a memory, the rest zeros, and that memory.
 
+    A frame that is no target (`frame_valid` 0) stays the ground truth.
+
     Args:
       turns: traced int32, how many frames (a while loop, no wasted passes).
       noise: [T, steps, B, h, w, C], the draws of frame i at noise[i].
@@ -36,6 +38,10 @@ def generate_history(run, params, batch, sampler, turns, noise):
         prompt = jnp.take(text, index - 1, axis=1)
         drawn = turn.denoise(
             run.model, params, memory, prompt, null_text, noise[index], sampler
+        )
+        known = jnp.take(batch["frame_valid"], index, axis=1) == 0
+        drawn = jnp.where(
+            known[:, None, None, None], jnp.take(latents, index, axis=1), drawn
         )
         memory = turn.commit_frame(
             run.model, params, memory, drawn, prompt, null_text, sampler

@@ -164,6 +164,7 @@ def distill_batch(arrays):
         "latents": channels_last(arrays["distill/latents"]),
         "text": text,
         "null_text": np.broadcast_to(null, (2, *null.shape)),
+        "frame_valid": np.ones(arrays["distill/latents"].shape[:2], np.float32),
     }
 
 

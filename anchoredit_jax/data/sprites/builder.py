@@ -81,7 +81,8 @@ class Sprites(tfds.core.GeneratorBasedBuilder):
         for index in range(len(source)):
             record = source[index]
             images = [_png(image) for image in record["images"]]
-            yield index, {**record, "images": images}
+            stored = {k: v for k, v in record.items() if k != "follows"}
+            yield index, {**stored, "images": images}
 
 
 def _png(image: np.ndarray) -> io.BytesIO:

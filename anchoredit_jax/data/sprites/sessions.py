@@ -39,6 +39,7 @@ LAYOUTS = ("chain", "star")
 
 _DISTRACTORS = ("background", "add", "remove", "recolour", "move")
 _COVER_STREAM = 1  # keeps scripted sessions apart from sampled ones
+_SKIP_STREAM = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +124,13 @@ def cover_session(seed: int, index: int, distractors: int = 5) -> SpriteSession:
         )
     edits.append(make_edit(rng, edits[-1].after, "uncover"))
     return _session(index, edits)
+
+
+def draw_skip(seed: int, index: int, longest: int, probability: float) -> int:
+    """How many turns behind the source session `index` leaves out: 0, or with this
+    probability 1 to `longest`."""
+    first, second = _generator(seed, index, _SKIP_STREAM).random(2)
+    return 1 + int(second * longest) if longest and first < probability else 0
 
 
 def check_layout(layout: str) -> None:

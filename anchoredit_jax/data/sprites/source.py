@@ -3,7 +3,9 @@
 Both sources hold the same records, {"images": uint8 [T, H, W, 3], "instructions": list
 of N str, "one_answer": list of N bool, "id": int}, under the same indices, and both are
 what `grain.MapDataset.source` takes. An instruction such as "add a red ring somewhere"
-has more than one right answer; the images show one of them.
+has more than one right answer; the images show one of them. Sessions made on demand may
+leave turns out behind the source: their records say so with "follows", N bool, False
+where an image does not follow from the ones before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ from anchoredit_jax.data.sprites.sessions import (
     DEFAULT_WEIGHTS,
     SpriteSession,
     check_layout,
+    draw_skip,
     sample_session,
 )
 from anchoredit_jax.errors import UserError
@@ -41,9 +44,13 @@ class SpriteSource:
         null_fraction: float = 0.0,
         length: int = ENDLESS,
         layout: str = "chain",
+        skip_turns: int = 0,
+        skip_probability: float = 0.5,
     ):
         check_weights(weights)
         check_layout(layout)
+        if layout == "star" and skip_turns:
+            raise UserError("a star has no turns to leave out: skip_turns must be 0")
         self.turns = turns
         self.seed = seed
         self.size = size
@@ -51,18 +58,24 @@ class SpriteSource:
         self.null_fraction = null_fraction
         self.length = length
         self.layout = layout
+        self.skip_turns = skip_turns
+        self.skip_probability = skip_probability
 
     def __len__(self) -> int:
         return self.length
 
+    def skipped(self, index: int) -> int:
+        """How many turns behind the source its record leaves out."""
+        return draw_skip(self.seed, index, self.skip_turns, self.skip_probability)
+
     def session(self, index: int) -> SpriteSession:
-        """The session behind a record, with its ground truth."""
+        """The whole session behind a record, with its ground truth."""
         if not 0 <= index < self.length:
             raise IndexError(f"session {index} of {self.length}")
         return sample_session(
             self.seed,
             index,
-            self.turns,
+            self.turns + self.skipped(index),
             self.weights,
             self.null_fraction,
             self.layout,
@@ -74,17 +87,23 @@ class SpriteSource:
     def records(self, indices: Sequence[int]) -> list[dict]:
         """Several records, rendered together."""
         sessions = [self.session(index) for index in indices]
-        scenes = [scene for session in sessions for scene in session.scenes]
+        skipped = [len(session.edits) - self.turns for session in sessions]
+        scenes = [
+            scene
+            for session, skip in zip(sessions, skipped, strict=True)
+            for scene in (session.scenes[0], *session.scenes[1 + skip :])
+        ]
         images = render(scenes, self.size)
         images = images.reshape(len(indices), self.turns + 1, *images.shape[1:])
         return [
             {
                 "images": images[i],
-                "instructions": [edit.text for edit in session.edits],
-                "one_answer": [len(edit.valid) == 1 for edit in session.edits],
+                "instructions": [edit.text for edit in session.edits[skip:]],
+                "one_answer": [len(edit.valid) == 1 for edit in session.edits[skip:]],
+                "follows": [skip == 0, *[True] * (self.turns - 1)],
                 "id": session.index,
             }
-            for i, session in enumerate(sessions)
+            for i, (session, skip) in enumerate(zip(sessions, skipped, strict=True))
         ]
 
 
