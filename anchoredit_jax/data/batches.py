@@ -111,8 +111,8 @@ class DataConfig:
 
 
 class SessionSource(Protocol):
-    """Random access to {"images": uint8 [T, H, W, 3], "instructions", "one_answer",
-    "id"} and, optionally, "follows"; see `sprites/source.py`."""
+    """Random access to {"images": uint8 [T, H, W, 3], "instructions", "answers", "id"}
+    and, optionally, "follows"; see `sprites/source.py`."""
 
     def __len__(self) -> int: ...
 
@@ -211,8 +211,8 @@ def collate(
       belongs to frame n + 1, zeros where there is none), null_text float32 [B, S, Dt]
       (the null instruction, the same for all), id int32 [B], frame_valid float32 [B, T]
       (0 where a frame is no target: padding, or not to be known from the frames
-      before), one_answer float32 [B, T] (0 where a frame is one of
-      several right answers to its instruction).
+      before), answers float32 [B, T, h, w] (1 where any of several right answers to a
+      frame's instruction changes the image; 0 where the answer is one).
     """
     frames = max(len(record["images"]) for record in records)
     images = np.stack([_pad(record["images"], frames) for record in records])
@@ -229,8 +229,11 @@ def collate(
         "null_text": np.repeat(null, len(records), axis=0),
         "id": np.array([record["id"] for record in records], np.int32),
         "frame_valid": np.stack([_valid(record, frames) for record in records]),
-        "one_answer": np.stack(
-            [_of_frames(record["one_answer"], frames) for record in records]
+        "answers": np.stack(
+            [
+                _latent_mask(record["answers"], frames, codec.stride)
+                for record in records
+            ]
         ),
     }
 
@@ -264,14 +267,18 @@ def _pad(images: np.ndarray, frames: int) -> np.ndarray:
 def _valid(record: Mapping[str, Any], frames: int) -> np.ndarray:
     """Float32 [T], 0 for padding and for frames that follow from nothing shown."""
     valid = np.float32(np.arange(frames) < len(record["images"]))
-    return valid * _of_frames(record.get("follows", ()), frames)
+    follows = record.get("follows", ())
+    valid[1 : 1 + len(follows)] *= follows
+    return valid
 
 
-def _of_frames(of_turns: Sequence[bool], frames: int) -> np.ndarray:
-    """Float32 [T] from one value a turn; 1 for the source and for padding."""
-    out = np.ones(frames, np.float32)
-    out[1 : 1 + len(of_turns)] = of_turns
-    return out
+def _latent_mask(of_turns: np.ndarray, frames: int, stride: int) -> np.ndarray:
+    """Float32 [T, h, w] from bool [N, H, W], 0 for the source and for padding; a latent
+    counts where any of its pixels does."""
+    turns, height, width = of_turns.shape
+    blocks = (turns, height // stride, stride, width // stride, stride)
+    mask = of_turns.reshape(blocks).any((2, 4))
+    return np.float32(np.pad(mask, ((1, frames - 1 - turns), (0, 0), (0, 0))))
 
 
 def _pad_prompts(prompts: Sequence[str], count: int) -> list[str]:

@@ -32,6 +32,13 @@ def changed_tokens(
     return jnp.pad(changed, ((0, 0), (1, 0), (0, 0), (0, 0)))
 
 
+def masked_tokens(mask: jax.Array, patch: int) -> jax.Array:
+    """Tokens with any latent of a mask [B, T, h, w]: float32 [B, T, h/p, w/p]."""
+    batch, frames, height, width = mask.shape
+    tokens = mask.reshape(batch, frames, height // patch, patch, width // patch, patch)
+    return tokens.max((3, 5)).astype(jnp.float32)
+
+
 def edit_errors(
     prediction: jax.Array, target: jax.Array, changed: jax.Array
 ) -> jax.Array:

@@ -166,7 +166,7 @@ def loss_fn(run, params, state, batch):
         in_loss,
         options.loss,
         run.model.patch,
-        one_answer=batch["one_answer"],
+        answers=batch["answers"],
     )
     return errors, kept, {**metrics, "replaced": jnp.mean(jnp.float32(replaced))}
 

@@ -79,6 +79,8 @@ def loss_fn(run, params, state, batch):
         changed = losses.changed_tokens(
             latents, latents[:, :-1], run.model.patch, options.edit_threshold
         )
+        may_change = losses.masked_tokens(batch["answers"], run.model.patch)
+        changed = jnp.maximum(changed, may_change)
         changed = distill.frame(changed, history.target)[:, None]
         edit = losses.edit_errors(predicted[:, None], goal[:, None], changed)[:, 0]
         metrics["edit"] = jnp.mean(edit)

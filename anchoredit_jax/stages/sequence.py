@@ -18,13 +18,14 @@ class SequenceLossConfig:
     """How a frame's error is weighed.
 
     The extra terms choose tokens by what the target holds. Where an instruction has
-    several right answers they would pull the mean over them towards showing all at
-    once, so they leave such frames out.
+    several right answers that would pull the mean over them towards showing all at
+    once. There the edit term takes all tokens that any right answer changes, and the
+    hard term none.
 
     Attributes:
       turn_alpha: weight 1 + alpha p, p from 0 (first turn) to 1 (last).
       edit_weight: adds this much of the mean error over the tokens that the edit
-        changes (ours; 0 replays the reference).
+        changes, or may change (ours; 0 replays the reference).
       hard_weight, hard_share: adds this much of the mean error over this share of each
         frame's tokens, the worst ones (ours; 0 replays the reference).
       edit_threshold: root mean square latent difference that counts as a change.
@@ -63,7 +64,7 @@ def sequence_loss(
     patch: int,
     sigmas: jax.Array | None = None,
     before: jax.Array | None = None,
-    one_answer: jax.Array | None = None,
+    answers: jax.Array | None = None,
 ):
     """Per-sample error of the predicted velocities.
 
@@ -76,8 +77,8 @@ def sequence_loss(
       frame_mask: [B, T], 0 for frames that are context only (frame 0 is always).
       patch: token side in latents, for the edit-aware term.
       before: what frames 1..T-1 were edited from; the frame before each by default.
-      one_answer: [B, T], 0 for frames that the extra terms leave out; all ones by
-        default.
+      answers: [B, T, h, w], 1 where any of several right answers changes the image; by
+        default every instruction has one.
       sigmas: [B, T]; timesteps / 1000 by default (the reference snaps to a grid).
 
     Returns:
@@ -94,10 +95,11 @@ def sequence_loss(
     )
     errors, kept = losses.weighted_mean(plain, weights)
     metrics = {"plain": _mean(errors, kept)}
-    weights = weights if one_answer is None else weights * one_answer
     if config.edit_weight:
         before = latents[:, :-1] if before is None else before
         changed = losses.changed_tokens(latents, before, patch, config.edit_threshold)
+        if answers is not None:
+            changed = jnp.maximum(changed, losses.masked_tokens(answers, patch))
         edit = losses.edit_errors(predicted, target, changed) * scale
         # Frames that change nothing (a kept image) have no edit error to weigh.
         edited = weights * jnp.float32(changed.sum((2, 3)) > 0)
@@ -106,6 +108,8 @@ def sequence_loss(
         errors = errors + config.edit_weight * edit
     if config.hard_weight:
         hard = losses.hard_errors(predicted, target, patch, config.hard_share) * scale
+        if answers is not None:
+            weights = weights * jnp.float32(answers.sum((2, 3)) == 0)
         hard, any_hard = losses.weighted_mean(hard, weights)
         metrics["hard"] = _mean(hard, any_hard)
         errors = errors + config.hard_weight * hard

@@ -78,7 +78,7 @@ def loss_fn(run, params, state, batch):
         options.loss,
         run.model.patch,
         before=latents[:, :1],
-        one_answer=batch["one_answer"],
+        answers=batch["answers"],
     )
     return errors, kept, metrics
 

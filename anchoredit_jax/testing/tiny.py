@@ -66,5 +66,5 @@ def tiny_batch(batch: int = 2, frames: int = 4, seed: int = 0) -> dict:
         "null_text": np.zeros((batch, TEXT_TOKENS, 8), np.float32),
         "id": np.arange(batch, dtype=np.int32) + 10 * seed,
         "frame_valid": np.ones((batch, frames), np.float32),
-        "one_answer": np.ones((batch, frames), np.float32),
+        "answers": np.zeros((batch, frames, SIZE, SIZE), np.float32),
     }

@@ -15,7 +15,7 @@ from anchoredit_jax.data.batches import (
 )
 from anchoredit_jax.data.sprites import SpriteSource, render, sample_session
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.codec import PatchCodec, to_uint8
+from anchoredit_jax.models.codec import PatchCodec, from_uint8, to_uint8
 from anchoredit_jax.models.text import NgramTextEncoder
 from anchoredit_jax.strict import build_dataclass
 
@@ -41,7 +41,7 @@ def test_shapes_types_and_content(dataset):
         "null_text": ((4, 16, 32), np.float32),
         "id": ((4,), np.int32),
         "frame_valid": ((4, 4), np.float32),
-        "one_answer": ((4, 4), np.float32),
+        "answers": ((4, 4, 16, 16), np.float32),
     }
     assert batch["id"].tolist() == [20, 21, 22, 23]
     assert (batch["frame_valid"] == 1).all()
@@ -50,8 +50,24 @@ def test_shapes_types_and_content(dataset):
     assert (images == render(session.scenes)).all()
     texts = [edit.text for edit in session.edits]
     assert (batch["text"][2] == TEXT.encode(texts)).all()
-    one = [1.0, *(len(edit.valid) == 1 for edit in session.edits)]
-    assert batch["one_answer"][2].tolist() == one
+
+
+def test_where_several_answers_are_right():
+    """Any latent that a right answer changes, and none where the answer is one."""
+    kinds = {"background": 1.0, "add_somewhere": 2.0}
+    config = dataclasses.replace(CONFIG, weights=kinds, null_fraction=0.0)
+    batch = make_batches(config, CODEC, TEXT)[0]
+    assert (batch["answers"][:, 0] == 0).all()
+    several = 0
+    for row, answers in enumerate(batch["answers"]):
+        session = sample_session(6, row, 3, kinds)
+        for edit, mask in zip(session.edits, answers[1:], strict=True):
+            images = CODEC.encode(from_uint8(render((edit.before, *edit.valid))))
+            changed = (images[1:, ..., :12] != images[:1, ..., :12]).any((0, -1))
+            expected = changed if len(edit.valid) > 1 else np.zeros_like(changed)
+            np.testing.assert_array_equal(mask > 0, expected)
+            several += len(edit.valid) > 1
+    assert 0 < several < 12
 
 
 def test_a_batch_is_a_function_of_config_and_step(dataset):

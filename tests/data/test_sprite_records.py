@@ -30,7 +30,8 @@ def test_records_are_those_of_the_source(folder):
         assert read["images"].dtype == np.uint8
         assert (made["images"] == read["images"]).all()
         assert made["instructions"] == read["instructions"]
-        assert made["one_answer"] == read["one_answer"]
+        assert read["answers"].dtype == bool
+        assert (made["answers"] == read["answers"]).all()
         assert made["id"] == read["id"] == index
     assert list(folder.glob("*.array_record*"))
 
@@ -58,7 +59,7 @@ def test_another_mixture_is_another_dataset(folder):
 def test_records_of_an_older_version_are_refused(folder, tmp_path):
     old = shutil.copytree(folder, tmp_path / "1.0.0")
     described = json.loads((old / "features.json").read_text())
-    del described["featuresDict"]["features"]["one_answer"]
+    del described["featuresDict"]["features"]["answers"]
     (old / "features.json").write_text(json.dumps(described))
     with pytest.raises(UserError, match="build them again"):
         open_sprites(old)

@@ -44,8 +44,9 @@ class SpritesConfig(tfds.core.BuilderConfig):
 class Sprites(tfds.core.GeneratorBasedBuilder):
     """Sessions of N edits: T = N + 1 images and N instructions."""
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.2.0")
     RELEASE_NOTES = {
+        "1.2.0": "Where turns have several right answers.",
         "1.1.0": "Which turns have one right answer; no colour twice in a scene.",
         "1.0.0": "First release.",
     }
@@ -66,7 +67,9 @@ class Sprites(tfds.core.GeneratorBasedBuilder):
                     "instructions": tfds.features.Sequence(
                         tfds.features.Text(), length=config.turns
                     ),
-                    "one_answer": tfds.features.Sequence(np.bool_, length=config.turns),
+                    "answers": tfds.features.Tensor(
+                        shape=(config.turns, config.size, config.size), dtype=np.bool_
+                    ),
                     "id": np.int64,
                 }
             ),

@@ -1,11 +1,12 @@
 """Sprite sessions as records with images: made on demand, or read from files.
 
 Both sources hold the same records, {"images": uint8 [T, H, W, 3], "instructions": list
-of N str, "one_answer": list of N bool, "id": int}, under the same indices, and both are
+of N str, "answers": bool [N, H, W], "id": int}, under the same indices, and both are
 what `grain.MapDataset.source` takes. An instruction such as "add a red ring somewhere"
-has more than one right answer; the images show one of them. Sessions made on demand may
-leave turns out behind the source: their records say so with "follows", N bool, False
-where an image does not follow from the ones before.
+has more than one right answer; the images show one of them, and "answers" is True where
+any of them changes the image (nowhere, for an instruction with one answer). Sessions
+made on demand may leave turns out behind the source: their records say so with
+"follows", N bool, False where an image does not follow from the ones before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from zlib import crc32
 
 import numpy as np
 
-from anchoredit_jax.data.sprites.instructions import check_weights
+from anchoredit_jax.data.sprites.instructions import Edit, check_weights
 from anchoredit_jax.data.sprites.render import render
 from anchoredit_jax.data.sprites.sessions import (
     DEFAULT_WEIGHTS,
@@ -99,12 +100,22 @@ class SpriteSource:
             {
                 "images": images[i],
                 "instructions": [edit.text for edit in session.edits[skip:]],
-                "one_answer": [len(edit.valid) == 1 for edit in session.edits[skip:]],
+                "answers": np.stack(
+                    [_answers(edit, self.size) for edit in session.edits[skip:]]
+                ),
                 "follows": [skip == 0, *[True] * (self.turns - 1)],
                 "id": session.index,
             }
             for i, (session, skip) in enumerate(zip(sessions, skipped, strict=True))
         ]
+
+
+def _answers(edit: Edit, size: int) -> np.ndarray:
+    """Bool [H, W]: where a right answer changes the image, if there are several."""
+    if len(edit.valid) == 1:
+        return np.zeros((size, size), bool)
+    before, *answers = render((edit.before, *edit.valid), size)
+    return (np.stack(answers) != before).any((0, -1))
 
 
 class SpriteRecords:
@@ -121,7 +132,7 @@ class SpriteRecords:
         return {
             "images": np.stack(stored["images"]),
             "instructions": [text.decode() for text in stored["instructions"]],
-            "one_answer": [bool(one) for one in stored["one_answer"]],
+            "answers": stored["answers"],
             "id": int(stored["id"]),
         }
 
@@ -189,10 +200,10 @@ def open_sprites(folder: str | Path) -> SpriteRecords:
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(str(folder))
-    if "one_answer" not in builder.info.features:
+    if "answers" not in builder.info.features:
         raise UserError(
             f"the sprite records in {folder} are of version {builder.version}, which "
-            "does not say which turns have one right answer; build them again with "
-            "build_sprites"
+            "does not say where turns have several right answers; build them again "
+            "with build_sprites"
         )
     return SpriteRecords(builder.as_data_source(split="train"))
