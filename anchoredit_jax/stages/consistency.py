@@ -29,6 +29,7 @@ class Options:
       grid_steps, shift: the dense grid N and its shift.
       guidance: of the teacher, in the one convention v_u + g (v_c - v_u).
       edit_weight, edit_threshold: as in `SequenceLossConfig`.
+      anchor_weight: of `distill.anchor_errors` (ours; 0 replays the reference).
       snap_shift: see `schedule.sigma_at`; the reference turns velocities into x_0 with
         sigmas of the 1000-point grid.
       memory_policies, position_gap, gap_probability: as in causal forcing.
@@ -39,6 +40,7 @@ class Options:
     guidance: float = 3.0
     edit_weight: float = 0.0
     edit_threshold: float = 0.05
+    anchor_weight: float = 0.0
     snap_shift: float | None = None
     memory_policies: tuple[tuple[int, int], ...] = ()
     position_gap: int = 0
@@ -85,6 +87,12 @@ def loss_fn(run, params, state, batch):
         edit = losses.edit_errors(predicted[:, None], goal[:, None], changed)[:, 0]
         metrics["edit"] = jnp.mean(edit)
         errors = errors + options.edit_weight * edit
+    if options.anchor_weight:
+        anchor = distill.anchor_errors(
+            predicted, batch, history.target, run.model.patch
+        )
+        metrics["anchor"] = jnp.mean(anchor)
+        errors = errors + options.anchor_weight * anchor
     return errors, distill.frame(batch["frame_valid"], history.target), metrics
 
 

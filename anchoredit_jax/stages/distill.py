@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from anchoredit_jax import memory as memories
 from anchoredit_jax import randomness, turn
-from anchoredit_jax.diffusion import samplers, schedule
+from anchoredit_jax.diffusion import losses, samplers, schedule
 from anchoredit_jax.memory import MemoryView
 from anchoredit_jax.models.transformer import Transformer
 
@@ -99,6 +99,25 @@ def sequence_x0(run, params, noised, timesteps, batch, target, guidance=1.0):
     return schedule.velocity_to_x0(
         jnp.take(noised, target, axis=1), jnp.take(velocity, target, axis=1), sigma
     )
+
+
+def anchor_errors(x0, batch, target, patch: int, share: float = 0.125) -> jax.Array:
+    """Error of x_0 against the ground truth, [B]; 0 where several answers are right.
+
+    Mean square over the frame plus that over its worst tokens, as a whole mean hides
+    lost details. Where the answer is one, a few steps must still reach it: without
+    this, distillation trades it for the spread of the other instructions.
+
+    Args:
+      x0: [B, h, w, C].
+      target: int32 [B] or scalar, the frame that x0 is of.
+      share: of a frame's tokens that count as the worst.
+    """
+    target = jnp.broadcast_to(target, x0.shape[:1])
+    truth = frame(batch["latents"], target)
+    one = frame(batch["answers"], target).sum((1, 2)) == 0
+    hard = losses.hard_errors(x0[:, None], truth[:, None], patch, share)[:, 0]
+    return jnp.float32(one) * (jnp.mean(jnp.square(x0 - truth), (1, 2, 3)) + hard)
 
 
 def null_turns(batch) -> jax.Array:

@@ -34,6 +34,8 @@ class Options:
       sampler_steps, sampler_shift: the generator's few-step schedule, unless explicit
         `timesteps` are given.
       guidance: of the real score, v_u + g (v_c - v_u) (reference g = 6 is ours 7).
+      anchor_weight: of `distill.anchor_errors` in the generator's loss, the regression
+        term of DMD on ground truth (ours; 0 replays the reference).
       critic_ratio: critic updates per generator update.
       critic_learning_rate: constant.
       critic_weighting: of its denoising error, "velocity" (the reference) or "x0"
@@ -47,6 +49,7 @@ class Options:
     timesteps: tuple[float, ...] | None = None
     sampler_shift: float = 1.0
     guidance: float = 7.0
+    anchor_weight: float = 0.0
     critic_ratio: int = 5
     critic_learning_rate: float = 1e-4
     critic_weighting: str = "velocity"
@@ -137,6 +140,10 @@ def generator_loss(run, params, state, batch):
         run, state.teacher, state.critic, batch, x0, sequence, target, level, noise
     )
     metrics = {"matching": jnp.mean(errors), "gradient": jnp.mean(jnp.abs(gradient))}
+    if run.options.anchor_weight:
+        anchor = distill.anchor_errors(x0, batch, target, run.model.patch)
+        metrics["anchor"] = jnp.mean(anchor)
+        errors = errors + run.options.anchor_weight * anchor
     return errors, jnp.take(batch["frame_valid"], target, axis=1), metrics
 
 
