@@ -1,6 +1,5 @@
 """Name maps between our parameters and published weights."""
 
-from anchoredit_jax.convert.transformer_names import from_wan
 from anchoredit_jax.convert.umt5_folder import load_umt5
 from anchoredit_jax.convert.vae_weights import (
     VaeWeights,
@@ -12,7 +11,6 @@ from anchoredit_jax.convert.vae_weights import (
 __all__ = [
     "VaeWeights",
     "export_vae",
-    "from_wan",
     "import_vae",
     "load_umt5",
     "load_vae",

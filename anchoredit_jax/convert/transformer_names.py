@@ -1,97 +1,144 @@
-"""The transformer's name map, as data: original Wan names against ours.
+"""The transformer's name map, as data: ours, original Wan and diffusers."""
 
-One table serves both directions. `{}` stands for the layer number on their side; ours
-stacks all layers along a leading axis.
-"""
+from collections.abc import Collection, Mapping
 
+import jax
 import numpy as np
 
+from anchoredit_jax.convert.name_map import (
+    LAYOUTS,
+    Layout,
+    NameMap,
+    Row,
+    dense_rows,
+    listed,
+)
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.models import Transformer, TransformerConfig
 
-# kind: "linear" [out, in] <-> kernel [in, out]; "patch" a 1 x p x p convolution <->
-# kernel [(p p C), out]; "vector" as it is; "rows" with a leading axis of 1.
+DIALECTS = ("wan", "diffusers")
+_HEADS = ("head.head.weight", "proj_out.weight")  # what tells them apart
+
 _OUTER = (
-    ("patch_embedding.weight", "patch_embedding/kernel", "patch"),
-    ("patch_embedding.bias", "patch_embedding/bias", "vector"),
-    ("text_embedding.0", "text_embedding/fc1", "dense"),
-    ("text_embedding.2", "text_embedding/fc2", "dense"),
-    ("time_embedding.0", "time_embedding/fc1", "dense"),
-    ("time_embedding.2", "time_embedding/fc2", "dense"),
-    ("time_projection.1", "time_embedding/projection", "dense"),
-    ("head.modulation", "head/modulation", "rows"),
-    ("head.head", "head/out", "dense"),
+    Row("patch_embedding/kernel", ("patch_embedding.weight",) * 2, "patch"),
+    Row("patch_embedding/bias", ("patch_embedding.bias",) * 2, "same"),
+    *(
+        row
+        for ours, wan, diffusers in (
+            ("text_embedding/fc1", "text_embedding.0", "text_embedder.linear_1"),
+            ("text_embedding/fc2", "text_embedding.2", "text_embedder.linear_2"),
+            ("time_embedding/fc1", "time_embedding.0", "time_embedder.linear_1"),
+            ("time_embedding/fc2", "time_embedding.2", "time_embedder.linear_2"),
+            ("time_embedding/projection", "time_projection.1", "time_proj"),
+        )
+        for row in dense_rows(ours, wan, f"condition_embedder.{diffusers}")
+    ),
+    Row("head/modulation", ("head.modulation", "scale_shift_table"), "leading_one"),
+    *dense_rows("head/out", "head.head", "proj_out"),
 )
+
+
+def _attention(ours: str, diffusers: str):
+    for name, theirs in zip("qkvo", ("to_q", "to_k", "to_v", "to_out.0"), strict=True):
+        yield from dense_rows(
+            f"{ours}/{name}", f"{ours}.{name}", f"{diffusers}.{theirs}"
+        )
+    for name in ("norm_q", "norm_k"):
+        theirs = (f"{ours}.{name}.weight", f"{diffusers}.{name}.weight")
+        yield Row(f"{ours}/{name}/scale", theirs, "same")
+
+
 _LAYER = (
-    ("modulation", "modulation", "rows"),
-    *(
-        (f"{part}.{name}", f"{part}/{name}", "dense")
-        for part in ("self_attn", "cross_attn")
-        for name in "qkvo"
-    ),
-    *(
-        (f"{part}.{name}.weight", f"{part}/{name}/scale", "vector")
-        for part in ("self_attn", "cross_attn")
-        for name in ("norm_q", "norm_k")
-    ),
-    ("norm3.weight", "norm_cross/scale", "vector"),
-    ("norm3.bias", "norm_cross/bias", "vector"),
-    ("ffn.0", "ffn/fc1", "dense"),
-    ("ffn.2", "ffn/fc2", "dense"),
+    Row("modulation", ("modulation", "scale_shift_table"), "leading_one"),
+    *_attention("self_attn", "attn1"),
+    *_attention("cross_attn", "attn2"),
+    Row("norm_cross/scale", ("norm3.weight", "norm2.weight"), "same"),
+    Row("norm_cross/bias", ("norm3.bias", "norm2.bias"), "same"),
+    *dense_rows("ffn/fc1", "ffn.0", "ffn.net.0.proj"),
+    *dense_rows("ffn/fc2", "ffn.2", "ffn.net.2"),
+)
+ROWS = _OUTER + tuple(
+    Row(f"blocks/{ours}", tuple(f"blocks.{{}}.{name}" for name in theirs), layout)
+    for ours, theirs, layout in _LAYER
 )
 
 
-def _expanded(table):
-    for theirs, ours, kind in table:
-        if kind == "dense":
-            yield f"{theirs}.weight", f"{ours}/kernel", "linear"
-            yield f"{theirs}.bias", f"{ours}/bias", "vector"
-        else:
-            yield theirs, ours, kind
+def name_map(patch: int = 2) -> NameMap:
+    """The table for patches of this side: [D, C, 1, p, q] <-> [(p q C), D]."""
 
-
-OUTER = tuple(_expanded(_OUTER))
-LAYER = tuple(
-    (f"blocks.{{}}.{theirs}", f"blocks/{ours}", kind)
-    for theirs, ours, kind in _expanded(_LAYER)
-)
-
-
-def to_ours(tensor: np.ndarray, kind: str) -> np.ndarray:
-    """One of their tensors in our layout."""
-    if kind == "linear":
-        return tensor.T
-    if kind == "patch":  # [D, C, 1, p, q] -> [(p q C), D]
+    def ours(tensor):
         return tensor[:, :, 0].transpose(2, 3, 1, 0).reshape(-1, tensor.shape[0])
-    return tensor[0] if kind == "rows" else tensor
+
+    def theirs(kernel):
+        split = kernel.reshape(patch, patch, -1, kernel.shape[-1])
+        return split.transpose(3, 2, 0, 1)[:, :, None]
+
+    layouts = {**LAYOUTS, "patch": Layout(ours, theirs)}
+    return NameMap("a transformer", DIALECTS, ROWS, layouts)
 
 
-def from_wan(tensors: dict[str, np.ndarray], layers: int) -> dict:
-    """Parameters of our transformer from a Wan state dict.
+def published_shapes(
+    dialect: str, config: TransformerConfig
+) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor of a published transformer.
 
     Raises:
-      UserError: names are missing or left over; they are listed.
+      UserError: an unknown dialect.
     """
-    wanted = {theirs for theirs, _, _ in OUTER} | {
-        theirs.format(i) for theirs, _, _ in LAYER for i in range(layers)
-    }
-    missing, extra = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted)
-    if missing or extra:
-        raise UserError(
-            f"the weights do not fit a {layers}-layer transformer; "
-            f"missing: {', '.join(missing) or 'none'}; "
-            f"unexpected: {', '.join(extra) or 'none'}"
+    return name_map(config.patch).shapes(dialect, _expected(config))
+
+
+def dialect_of(names: Collection[str]) -> str:
+    """Whose names these are.
+
+    Raises:
+      UserError: neither dialect's head is there.
+    """
+    for dialect, head in zip(DIALECTS, _HEADS, strict=True):
+        if head in names:
+            return dialect
+    raise UserError(
+        "the weights are not those of a Wan transformer: expected a tensor "
+        f"{_HEADS[0]!r} (Wan) or {_HEADS[1]!r} (diffusers), found "
+        f"{listed(sorted(names))}"
+    )
+
+
+def from_published(
+    tensors: Mapping[str, np.ndarray], config: TransformerConfig
+) -> dict:
+    """Our transformer's parameters from published tensors of either dialect.
+
+    Args:
+      tensors: every tensor of the transformer by name; dtypes are kept.
+
+    Raises:
+      UserError: names are missing or left over, or a shape is another.
+    """
+    table = name_map(config.patch)
+    return table.to_ours(tensors, dialect_of(tensors), _expected(config))
+
+
+def to_published(
+    params: Mapping, dialect: str, config: TransformerConfig
+) -> dict[str, np.ndarray]:
+    """Published tensors, by name, from our transformer's parameters; the way back.
+
+    Raises:
+      UserError: an unknown dialect.
+    """
+    return name_map(config.patch).to_theirs(params, dialect)
+
+
+def _expected(config: TransformerConfig):
+    """Our tree of shapes."""
+    inputs = [
+        jax.ShapeDtypeStruct(shape, np.float32)
+        for shape in (
+            (1, 2, config.patch, config.patch, config.channels),
+            (1, 2),
+            (1, 1, 1, config.text_dim),
         )
-    params: dict = {}
-    for theirs, ours, kind in OUTER:
-        _put(params, ours, to_ours(tensors[theirs], kind))
-    for theirs, ours, kind in LAYER:
-        stack = [to_ours(tensors[theirs.format(i)], kind) for i in range(layers)]
-        _put(params, ours, np.stack(stack))
-    return params
-
-
-def _put(tree: dict, path: str, value) -> None:
-    *parents, leaf = path.split("/")
-    for name in parents:
-        tree = tree.setdefault(name, {})
-    tree[leaf] = value
+    ]
+    init = Transformer(config).init
+    return jax.eval_shape(init, jax.random.key(0), *inputs)["params"]

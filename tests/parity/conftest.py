@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anchoredit_jax.convert import from_wan
+from anchoredit_jax.convert import transformer_names
 from anchoredit_jax.models import TransformerConfig
 
 GOLDEN = Path(
@@ -36,7 +36,7 @@ def golden_params(golden):
     """Parameters of the recorded tiny transformer."""
     arrays, _ = golden("dit_weights.npz")
     tensors = {key.removeprefix("w/"): value for key, value in arrays.items()}
-    return from_wan(tensors, layers=2)
+    return transformer_names.from_published(tensors, golden_config())
 
 
 def golden_config(**changes) -> TransformerConfig:

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from anchoredit_jax.convert import from_wan
-from anchoredit_jax.convert.transformer_names import LAYER, OUTER
+from anchoredit_jax.convert import transformer_names
 from anchoredit_jax.diffusion.losses import distribution_matching
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer
@@ -50,14 +49,14 @@ def networks(golden):
     weights = {key.removeprefix("w/"): value for key, value in base.items()}
 
     def moved(teacher, fake):
-        return from_wan(
+        return transformer_names.from_published(
             {
                 key: value
                 + np.float32(teacher) * deltas[f"teacher/{key}"]
                 + np.float32(fake) * deltas[f"fake/{key}"]
                 for key, value in weights.items()
             },
-            layers=2,
+            golden_config(),
         )
 
     return types.SimpleNamespace(
@@ -67,13 +66,8 @@ def networks(golden):
 
 def check_gradients(arrays, meta, name, grads, kind="grad"):
     """Every parameter's norm, the global norm, and the recorded whole tensors."""
-    named = {}
-    for theirs, ours, how in OUTER:
-        named[theirs] = (pick(grads, ours), how)
-    for theirs, ours, how in LAYER:
-        for layer in range(2):
-            named[theirs.format(layer)] = (pick(grads, ours)[layer], how)
-    norms = np.array([np.linalg.norm(named[key][0]) for key in meta["param_names"]])
+    named = transformer_names.to_published(grads, "wan", golden_config())
+    norms = np.array([np.linalg.norm(named[key]) for key in meta["param_names"]])
     expected = arrays[f"{name}/{kind}_norm_per_param"]
     np.testing.assert_allclose(norms, expected, rtol=1e-3, atol=1e-4 * expected.max())
     total = np.sqrt(np.sum(np.square(norms)))
@@ -81,20 +75,11 @@ def check_gradients(arrays, meta, name, grads, kind="grad"):
     prefix = f"{name}/{kind}/"
     for key in arrays:
         if key.startswith(prefix):
-            whole, how = named[key.removeprefix(prefix)]
             want = arrays[key]
-            want = want.T if how == "linear" else want
-            if how == "patch":
-                want = want[:, :, 0].transpose(2, 3, 1, 0).reshape(whole.shape)
-            want = want[0] if how == "rows" else want
             atol = 1e-4 * np.abs(want).max()
-            np.testing.assert_allclose(whole, want, rtol=1e-3, atol=atol)
-
-
-def pick(tree, path):
-    for part in path.split("/"):
-        tree = tree[part]
-    return np.asarray(tree)
+            np.testing.assert_allclose(
+                named[key.removeprefix(prefix)], want, rtol=1e-3, atol=atol
+            )
 
 
 def report(name, got, want):

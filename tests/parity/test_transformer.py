@@ -1,13 +1,17 @@
 """The recorded full-sequence forwards: masks, strides, prompts, teacher forcing."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
 
+from anchoredit_jax.convert import transformer_names
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer
+from anchoredit_jax.models.presets import make_config
 
-from .conftest import channels_last, golden_config, padded_prompts
+from .conftest import GOLDEN, channels_last, golden_config, padded_prompts
 
 VARIANTS = (
     "a_bidir", "a_bidir_stride4", "b_causal", "c_causal_stride4", "d_causal_local2",
@@ -62,3 +66,20 @@ def test_forward(golden, golden_params, name, backend):
     deviation = np.abs(velocity - expected).max()
     print(f"{name} {backend}: largest deviation {deviation:.1e}")
     assert deviation < 3e-5
+
+
+@pytest.mark.parametrize(("size", "tensors"), [("14b", 1095), ("1_3b", 825)])
+def test_names_and_shapes_at_full_size(golden, size, tensors):
+    del golden  # skips where nothing is recorded
+    recorded = json.loads((GOLDEN / f"state_dict_keys_{size}.json").read_text())
+    assert len(recorded) == tensors
+    shapes = transformer_names.published_shapes("wan", make_config(f"wan_{size}"))
+    assert {name: list(shape) for name, shape in shapes.items()} == recorded
+
+
+def test_weights_come_back_under_every_recorded_name(golden, golden_params):
+    arrays, _ = golden("dit_weights.npz")
+    back = transformer_names.to_published(golden_params, "wan", golden_config())
+    assert {f"w/{name}" for name in back} == set(arrays)
+    for name, tensor in back.items():
+        np.testing.assert_array_equal(tensor, arrays[f"w/{name}"])
