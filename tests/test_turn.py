@@ -14,15 +14,13 @@ from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.models import Transformer
 from anchoredit_jax.testing import tiny_batch, tiny_model, tiny_params
 
-FRAMES = 9
+FRAMES = 12
 SAMPLER = SamplerConfig("euler", steps=2)
 
 
-def history(params, model, config, batch, changed=None, frames=FRAMES):
+def history(params, model, config, batch, frames=FRAMES):
     """Memories after committing ground-truth frames 0..i, for every i."""
-    latents = batch["latents"].copy()
-    if changed is not None:
-        latents[:, changed] += 1.0
+    latents = batch["latents"]
     null = np.zeros((4, 8), np.float32)
     memory = turn.start_memory(
         model, params, latents[:, 0], batch["text"][:, 0], null, config, SAMPLER,
@@ -80,40 +78,6 @@ def test_cached_turns_equal_the_masked_sequence(config, source_prompt):
             batch["text"][:, index - 1],
         )
         np.testing.assert_allclose(beside, full[:, index], atol=1e-5)
-
-
-def test_the_sink_is_never_lost_and_old_frames_are():
-    """At the last turn, behind sink 1 and window 3: the source matters, frame 2 of the
-    distant past does not (its keys are gone; one layer, so nothing reaches through)."""
-    model = tiny_model(num_layers=1)
-    params, batch = tiny_params(model), tiny_batch(frames=FRAMES)
-    config = MemoryConfig(1, 3, "absolute")
-    x, text = batch["latents"][:, -1], batch["text"][:, -1]
-
-    def output(changed):
-        memory = history(params, model, config, batch, changed)[-1]
-        return np.asarray(velocity_beside(model, params, memory, x, text))
-
-    base = output(None)
-    assert np.abs(output(0) - base).max() > 1e-3
-    np.testing.assert_array_equal(output(2), base)
-
-
-def test_window_relative_does_not_know_the_turn_number():
-    """The same memory content at turn 5 and at turn 50 gives the same output."""
-    model = tiny_model()
-    params, batch = tiny_params(model), tiny_batch(frames=FRAMES)
-    config = MemoryConfig(1, 3, "window_relative")
-    early = history(params, model, config, batch)[4]
-    late = early.replace(
-        count=early.count + 45,
-        frames=jnp.where(early.frames >= 1, early.frames + 45, early.frames),
-    )
-    x, text = batch["latents"][:, 5], batch["text"][:, 4]
-    np.testing.assert_array_equal(
-        velocity_beside(model, params, early, x, text),
-        velocity_beside(model, params, late, x, text),
-    )
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
