@@ -27,8 +27,8 @@ from anchoredit_jax.strict import unknown_name
 
 STEPS = {
     "full": dict(
-        single_turn=600,
-        causal_forcing=400,
+        single_turn=700,
+        causal_forcing=500,
         consistency=80,
         distribution_matching=80,
     ),
@@ -60,7 +60,7 @@ WEIGHTS = dict(
         keep=0.25,
         add_somewhere=1.2,
         background_other=0.8,
-    ),  # fmt: skip
+    ),
     # Where one answer is right, one step is as good as twenty: nothing to distil.
     consistency=DISTILLED,
     distribution_matching=DISTILLED,

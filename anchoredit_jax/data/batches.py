@@ -111,8 +111,8 @@ class DataConfig:
 
 
 class SessionSource(Protocol):
-    """Random access to {"images": uint8 [T, H, W, 3], "instructions", "answers", "id"}
-    and, optionally, "follows"; see `sprites/source.py`."""
+    """Random access to {"images": uint8 [T, H, W, 3], "instructions", "id"} and, where
+    they are known, "answers" and "follows"; see `sprites/source.py`."""
 
     def __len__(self) -> int: ...
 
@@ -230,10 +230,7 @@ def collate(
         "id": np.array([record["id"] for record in records], np.int32),
         "frame_valid": np.stack([_valid(record, frames) for record in records]),
         "answers": np.stack(
-            [
-                _latent_mask(record["answers"], frames, codec.stride)
-                for record in records
-            ]
+            [_answers(record, frames, codec.stride) for record in records]
         ),
     }
 
@@ -272,13 +269,15 @@ def _valid(record: Mapping[str, Any], frames: int) -> np.ndarray:
     return valid
 
 
-def _latent_mask(of_turns: np.ndarray, frames: int, stride: int) -> np.ndarray:
-    """Float32 [T, h, w] from bool [N, H, W], 0 for the source and for padding; a latent
-    counts where any of its pixels does."""
-    turns, height, width = of_turns.shape
-    blocks = (turns, height // stride, stride, width // stride, stride)
-    mask = of_turns.reshape(blocks).any((2, 4))
-    return np.float32(np.pad(mask, ((1, frames - 1 - turns), (0, 0), (0, 0))))
+def _answers(record: Mapping[str, Any], frames: int, stride: int) -> np.ndarray:
+    """Float32 [T, h, w], 0 for the source and for padding; a latent counts where any of
+    its pixels does."""
+    height, width = (side // stride for side in record["images"].shape[1:3])
+    mask = np.zeros((frames, height, width), np.float32)
+    if "answers" in record:
+        pixels = record["answers"].reshape(-1, height, stride, width, stride)
+        mask[1 : 1 + len(pixels)] = pixels.any((2, 4))
+    return mask
 
 
 def _pad_prompts(prompts: Sequence[str], count: int) -> list[str]:

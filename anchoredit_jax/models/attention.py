@@ -18,6 +18,7 @@ import numpy as np
 from flax import struct
 
 from anchoredit_jax.memory import FrameVisibility
+from anchoredit_jax.models.softmax import softmax_attention
 
 
 @struct.dataclass
@@ -94,25 +95,6 @@ def _gather(key, value, seen, mask, past):
         jnp.concatenate([past.values.astype(value.dtype), value], 1),
         jnp.concatenate([old, own], 2),
     )
-
-
-def softmax_attention(query, key, value, mask):
-    """Attention with a float32 softmax; query [B,T,L,N,H], key [B,F,L,N,H].
-
-    Args:
-      mask: bool [B or 1, T or 1, F], or None where every frame is seen.
-    """
-    tokens = query.shape[2]
-    logits = jnp.einsum(
-        "btlnh,bfmnh->bntlfm", query, key, preferred_element_type=jnp.float32
-    )
-    logits = logits * jnp.float32(query.shape[-1] ** -0.5)
-    if mask is not None:
-        shown = mask[:, None, :, None, :, None]
-        logits = jnp.where(shown, logits, jnp.float32(-1e30))
-    weights = jax.nn.softmax(logits.reshape(*logits.shape[:4], -1)).astype(value.dtype)
-    weights = weights.reshape(*weights.shape[:4], -1, tokens)
-    return jnp.einsum("bntlfm,bfmnh->btlnh", weights, value)
 
 
 def dense_attention(query, key, value, mask):

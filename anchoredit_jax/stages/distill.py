@@ -102,7 +102,8 @@ def sequence_x0(run, params, noised, timesteps, batch, target, guidance=1.0):
 
 
 def anchor_errors(x0, batch, target, patch: int, share: float = 0.125) -> jax.Array:
-    """Error of x_0 against the ground truth, [B]; 0 where several answers are right.
+    """Error of x_0 against the ground truth, [B]; 0 where several answers are right, or
+    none follows from what was shown.
 
     Mean square over the frame plus that over its worst tokens, as a whole mean hides
     lost details. Where the answer is one, a few steps must still reach it: without
@@ -116,8 +117,9 @@ def anchor_errors(x0, batch, target, patch: int, share: float = 0.125) -> jax.Ar
     target = jnp.broadcast_to(target, x0.shape[:1])
     truth = frame(batch["latents"], target)
     one = frame(batch["answers"], target).sum((1, 2)) == 0
+    one = jnp.float32(one) * frame(batch["frame_valid"], target)
     hard = losses.hard_errors(x0[:, None], truth[:, None], patch, share)[:, 0]
-    return jnp.float32(one) * (jnp.mean(jnp.square(x0 - truth), (1, 2, 3)) + hard)
+    return one * (jnp.mean(jnp.square(x0 - truth), (1, 2, 3)) + hard)
 
 
 def null_turns(batch) -> jax.Array:

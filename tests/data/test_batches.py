@@ -106,6 +106,16 @@ def test_iteration_starts_anywhere_and_stops_its_threads(dataset, threads):
     assert same(next(iterate_batches(dataset, threads=threads)), dataset[0])
 
 
+def test_records_that_know_of_no_other_answers_have_one():
+    record = SpriteSource(turns=3, weights={"add_somewhere": 1.0})[0]
+    known, unknown = (
+        collate([{k: v for k, v in record.items() if k != without}], CODEC, TEXT)
+        for without in ("", "answers")
+    )
+    assert known["answers"].any() and not unknown["answers"].any()
+    assert known["answers"].shape == unknown["answers"].shape
+
+
 def test_shorter_sessions_are_padded():
     long, short = SpriteSource(turns=3, seed=1)[0], SpriteSource(turns=1, seed=2)[0]
     batch = collate([long, short], CODEC, TEXT)

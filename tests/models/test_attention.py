@@ -7,6 +7,7 @@ import pytest
 
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models.attention import Past, frame_attention, prompt_attention
+from anchoredit_jax.testing import equations
 
 B, T, L, N, H, P = 2, 5, 3, 2, 4, 3
 
@@ -94,7 +95,7 @@ def test_prefix_does_no_masked_work():
     )(query, key, value)
     logits = [
         eqn.outvars[0].aval.size
-        for eqn in jaxpr.jaxpr.eqns
+        for eqn in equations(jaxpr.jaxpr)
         if eqn.primitive.name == "dot_general"
     ]
     assert sum(logits[::2]) == B * N * L * L * T * (T + 1) // 2

@@ -31,6 +31,9 @@ def test_errors_are_those_of_the_frame_and_of_its_worst_tokens():
         jnp.asarray(batch["latents"][:, 2]), batch, jnp.int32(2), patch=2
     )
     np.testing.assert_array_equal(truth, 0.0)
+    batch["frame_valid"][0, 2] = 0.0  # no target
+    unknown = distill.anchor_errors(x0, batch, jnp.int32(2), patch=2)
+    np.testing.assert_array_equal(unknown, 0.0)
 
 
 @pytest.mark.parametrize("stage", ["consistency", "distribution_matching"])

@@ -1,0 +1,132 @@
+"""One training step of our transformer, and of a peer's with the same geometry."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anchoredit_jax.benchmark.timing import Timing, interleave
+from anchoredit_jax.convert import transformer_names
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.memory import FrameVisibility
+from anchoredit_jax.models import Transformer, TransformerConfig
+
+PEERS = ("diffusers",)
+MODEL = TransformerConfig(
+    dim=256, ffn_dim=1024, num_heads=4, num_layers=6, text_dim=128, freq_dim=128,
+    temporal_stride=1,
+)  # fmt: skip
+FRAMES, SIDE, TEXT = 4, 32, 32  # 4 frames of 16 x 16 tokens
+
+
+def benchmark_step(
+    peer: str | None = None, repetitions: int = 8
+) -> tuple[dict[str, Timing], float | None]:
+    """Forward and backward of all parameters, float32, bidirectional.
+
+    Args:
+      peer: "diffusers": its `WanTransformer3DModel` in torch, on the same weights.
+
+    Returns:
+      times of "ours" and of the peer under its name, and the largest difference of the
+      two gradients' norms a parameter, relative (None without a peer): both do the
+      same work.
+
+    Raises:
+      UserError: an unknown peer, or one that is not installed.
+    """
+    rng = np.random.default_rng(0)
+    latents = rng.normal(size=(1, FRAMES, SIDE, SIDE, MODEL.channels))
+    text = rng.normal(size=(1, TEXT, MODEL.text_dim)).astype(np.float32)
+    weights = rng.normal(size=latents.shape).astype(np.float32)
+    inputs = dict(
+        latents=latents.astype(np.float32),
+        timesteps=np.float32([[0.0, 250.0, 500.0, 999.0]]),
+        text=text,
+        weights=weights,
+    )
+    tensors = {
+        name: (0.02 * rng.normal(size=shape)).astype(np.float32)
+        for name, shape in transformer_names.published_shapes(
+            "diffusers", MODEL
+        ).items()
+    }
+    ours = _ours(tensors, inputs)
+    if peer is None:
+        return interleave({"ours": ours}, repetitions), None
+    if peer not in PEERS:
+        raise UserError(f"unknown peer {peer!r}; known: {', '.join(PEERS)}")
+    theirs = _diffusers(tensors, inputs)
+    difference = _difference(
+        transformer_names.to_published(ours(), "diffusers", MODEL), theirs()
+    )
+    return interleave({"ours": ours, peer: theirs}, repetitions), difference
+
+
+def _ours(tensors, inputs) -> Callable[[], Any]:
+    params = transformer_names.from_published(tensors, MODEL)
+    text = np.repeat(inputs["text"][:, None], FRAMES - 1, 1)
+
+    @jax.jit
+    def gradient(params, latents, timesteps, text, weights):
+        def loss(params):
+            out = Transformer(MODEL).apply(
+                {"params": params}, latents, timesteps, text,
+                visibility=FrameVisibility("bidirectional"),
+            )  # fmt: skip
+            return jnp.sum(out * weights)
+
+        return jax.grad(loss)(params)
+
+    params, *arguments = jax.device_put(
+        (params, inputs["latents"], inputs["timesteps"], text, inputs["weights"])
+    )
+    return lambda: gradient(params, *arguments)
+
+
+def _diffusers(tensors, inputs) -> Callable[[], dict[str, np.ndarray]]:
+    try:
+        import torch
+        from diffusers import WanTransformer3DModel
+    except ImportError as error:
+        raise UserError(
+            f"the peer diffusers is not installed ({error}): pip install "
+            "'anchoredit_jax[torch]'"
+        ) from error
+    network = WanTransformer3DModel(
+        patch_size=(1, MODEL.patch, MODEL.patch),
+        num_attention_heads=MODEL.num_heads,
+        attention_head_dim=MODEL.head_dim,
+        in_channels=MODEL.channels,
+        out_channels=MODEL.channels,
+        text_dim=MODEL.text_dim,
+        freq_dim=MODEL.freq_dim,
+        ffn_dim=MODEL.ffn_dim,
+        num_layers=MODEL.num_layers,
+        eps=MODEL.eps,
+    )
+    network.load_state_dict({k: torch.from_numpy(v) for k, v in tensors.items()})
+    channels_first = (0, 4, 1, 2, 3)
+    latents = torch.from_numpy(inputs["latents"].transpose(channels_first).copy())
+    weights = torch.from_numpy(inputs["weights"].transpose(channels_first).copy())
+    tokens = (SIDE // MODEL.patch) ** 2
+    timesteps = torch.from_numpy(np.repeat(inputs["timesteps"], tokens, 1))
+    text = torch.from_numpy(inputs["text"])
+
+    def gradient():
+        network.zero_grad(set_to_none=True)
+        (out,) = network(latents, timesteps, text, return_dict=False)
+        (out * weights).sum().backward()
+        return {name: p.grad.numpy() for name, p in network.named_parameters()}
+
+    return gradient
+
+
+def _difference(ours: dict, theirs: dict) -> float:
+    norms = {name: float(np.linalg.norm(value)) for name, value in theirs.items()}
+    return max(
+        float(np.linalg.norm(ours[name] - theirs[name])) / max(norm, 1e-6)
+        for name, norm in norms.items()
+    )

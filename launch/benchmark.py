@@ -1,0 +1,70 @@
+"""Print speed ratios, each measured in one run.
+
+python launch/benchmark.py attention                # prefix against masked; turns
+python launch/benchmark.py step --peer diffusers    # one training step against torch
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from anchoredit_jax.benchmark import (  # noqa: E402
+    benchmark_attention,
+    benchmark_step,
+    benchmark_turns,
+)
+from anchoredit_jax.command_line import Parser  # noqa: E402
+from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
+
+
+def attention(tokens: Sequence[int], repetitions: int) -> None:
+    """Two tables of ratios."""
+    print("attention of 6 causal frames, forward and backward, float32")
+    for count in tokens:
+        times = benchmark_attention(count, repetitions=repetitions)
+        prefix, masked = times["prefix"], times["masked"]
+        print(
+            f"{count:5d} tokens a frame: prefix {1e3 * prefix.median:8.1f} ms, masked "
+            f"{1e3 * masked.median:8.1f} ms, ratio {prefix.ratio_to(masked):.3f}"
+        )
+    times = benchmark_turns(repetitions=repetitions)
+    early, late = times["early"], times["late"]
+    print(
+        f"a turn behind sink 1 + window 3: turn 5 {1e3 * early.median:.1f} ms, turn "
+        f"100 {1e3 * late.median:.1f} ms, ratio {late.ratio_to(early):.3f}"
+    )
+
+
+def step(peer: str | None, repetitions: int) -> None:
+    """Our time, and how many times faster than the peer that is."""
+    times, difference = benchmark_step(peer, repetitions)
+    ours = times["ours"]
+    print(f"one training step, float32: ours {1e3 * ours.median:.1f} ms")
+    if peer is not None:
+        theirs = times[peer]
+        print(
+            f"{peer} {1e3 * theirs.median:.1f} ms: ours is {theirs.ratio_to(ours):.2f} "
+            f"times as fast (gradients differ by {difference:.1e} of their norm)"
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(__doc__)
+    parser.add_argument("what", choices=("attention", "step"))
+    parser.add_argument("--peer", help="of step: diffusers")
+    parser.add_argument(
+        "--tokens", type=int, nargs="+", default=[64, 256, 1024], help="of attention"
+    )
+    parser.add_argument("--repetitions", type=int, default=10)
+    with exit_on_user_error():
+        args = parser.parse_args(argv)
+        if args.what == "attention":
+            attention(args.tokens, args.repetitions)
+        else:
+            step(args.peer, args.repetitions)
+
+
+if __name__ == "__main__":
+    main()
