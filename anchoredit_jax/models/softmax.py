@@ -5,6 +5,7 @@ for the backward pass. Here a weight is one exponential, kept as it is: sums div
 output, a thousand times smaller, and the backward pass reads the weights once.
 """
 
+import einops
 import jax
 import jax.numpy as jnp
 
@@ -17,7 +18,7 @@ def softmax_attention(
 
     Args:
       query: [B, T, L, N, H].
-      key, value: [B, F, M, N, H].
+      key, value: [B, F, L, N, H].
       mask: bool [B or 1, T or 1, F], or None where every frame is seen.
 
     Returns:
@@ -27,41 +28,61 @@ def softmax_attention(
 
 
 def _forward(query, key, value, mask):
-    logits = jnp.einsum(
-        "btlnh,bfmnh->bntlfm", query, key, preferred_element_type=jnp.float32
-    )
+    batch, frames, tokens, heads, width = query.shape
+    flat = _heads_first(query), _heads_first(key), _heads_first(value)
+    query, key, value = flat
+    logits = _product(query, _turned(key), jnp.float32)
     if mask is not None:
+        of_frames = (batch, heads, frames, tokens, mask.shape[2], -1)
         shown = mask[:, None, :, None, :, None]
-        logits = jnp.where(shown, logits, jnp.float32(-1e30))
-    largest = jnp.max(logits, axis=(-2, -1), keepdims=True)
-    scale = jnp.float32(query.shape[-1] ** -0.5)
-    weights = jnp.exp((logits - largest) * scale)
-    total = jnp.sum(weights, axis=(-2, -1))
+        hidden = jnp.where(shown, logits.reshape(of_frames), jnp.float32(-1e30))
+        logits = hidden.reshape(logits.shape)
+    largest = jnp.max(logits, axis=-1, keepdims=True)
+    weights = jnp.exp((logits - largest) * jnp.float32(width**-0.5))
+    total = jnp.sum(weights, axis=-1)[..., None]
     weights = weights.astype(value.dtype)
-    out = jnp.einsum(
-        "bntlfm,bfmnh->btlnh", weights, value, preferred_element_type=jnp.float32
-    )
-    total = jnp.moveaxis(total, 1, -1)[..., None]  # [B, T, L, N, 1]
-    out = (out / total).astype(value.dtype)
-    return out, (query, key, value, weights, total, out)
+    out = (_product(weights, value, jnp.float32) / total).astype(value.dtype)
+    return _frames_first(out, frames), (*flat, weights, total, out)
 
 
 def _backward(kept, gradient):
     query, key, value, weights, total, out = kept
-    scaled = gradient.astype(jnp.float32) / total
-    inner = jnp.sum(scaled * out.astype(jnp.float32), -1)
+    frames, tokens = gradient.shape[1:3]
+    scaled = _heads_first(gradient).astype(jnp.float32) / total
+    inner = jnp.sum(scaled * out.astype(jnp.float32), -1, keepdims=True)
     scaled = scaled.astype(value.dtype)
-    to_value = jnp.einsum("bntlfm,btlnh->bfmnh", weights, scaled)
-    to_weights = jnp.einsum(
-        "btlnh,bfmnh->bntlfm", scaled, value, preferred_element_type=jnp.float32
-    )
-    inner = jnp.moveaxis(inner, -1, 1)[..., None, None]
+    # The small factor of a product is turned, never the weights.
+    to_value = _turned(_product(_turned(scaled), weights))
+    to_weights = _product(scaled, _turned(value), jnp.float32)
     scale = jnp.float32(query.shape[-1] ** -0.5)
     to_logits = weights.astype(jnp.float32) * (to_weights - inner) * scale
     to_logits = to_logits.astype(query.dtype)
-    to_query = jnp.einsum("bntlfm,bfmnh->btlnh", to_logits, key)
-    to_key = jnp.einsum("bntlfm,btlnh->bfmnh", to_logits, query)
-    return to_query, to_key, to_value, None
+    to_query = _product(to_logits, key)
+    to_key = _turned(_product(_turned(query), to_logits))
+    seen = key.shape[2] // tokens
+    return (
+        _frames_first(to_query, frames),
+        _frames_first(to_key, seen),
+        _frames_first(to_value, seen),
+        None,
+    )
+
+
+def _product(left, right, dtype=None):
+    return jnp.matmul(left, right, preferred_element_type=dtype)
+
+
+def _turned(x):
+    return jnp.swapaxes(x, -1, -2)
+
+
+def _heads_first(x):
+    """[B, T, L, N, H] -> [B, N, T * L, H]: matrix products of whole rows."""
+    return einops.rearrange(x, "b t l n h -> b n (t l) h")
+
+
+def _frames_first(x, frames):
+    return einops.rearrange(x, "b n (t l) h -> b t l n h", t=frames)
 
 
 softmax_attention.defvjp(_forward, _backward)
