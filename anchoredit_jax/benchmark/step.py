@@ -18,16 +18,21 @@ MODEL = TransformerConfig(
     dim=256, ffn_dim=1024, num_heads=4, num_layers=6, text_dim=128, freq_dim=128,
     temporal_stride=1,
 )  # fmt: skip
-FRAMES, SIDE, TEXT = 4, 32, 32  # 4 frames of 16 x 16 tokens
+FRAMES, SIDE, TEXT = 4, 32, 32  # 4 frames of 16 x 16 tokens, one prompt
 
 
 def benchmark_step(
-    peer: str | None = None, repetitions: int = 8
+    peer: str | None = None,
+    repetitions: int = 8,
+    model: TransformerConfig = MODEL,
+    side: int = SIDE,
 ) -> tuple[dict[str, Timing], float | None]:
     """Forward and backward of all parameters, float32, bidirectional.
 
     Args:
       peer: "diffusers": its `WanTransformer3DModel` in torch, on the same weights.
+      model: geometry of both; its temporal stride is 1, as there.
+      side: of the latents.
 
     Returns:
       times of "ours" and of the peer under its name, and the largest difference of the
@@ -37,9 +42,11 @@ def benchmark_step(
     Raises:
       UserError: an unknown peer, or one that is not installed.
     """
+    if peer is not None and peer not in PEERS:
+        raise UserError(f"unknown peer {peer!r}; known: {', '.join(PEERS)}")
     rng = np.random.default_rng(0)
-    latents = rng.normal(size=(1, FRAMES, SIDE, SIDE, MODEL.channels))
-    text = rng.normal(size=(1, TEXT, MODEL.text_dim)).astype(np.float32)
+    latents = rng.normal(size=(1, FRAMES, side, side, model.channels))
+    text = rng.normal(size=(1, TEXT, model.text_dim)).astype(np.float32)
     weights = rng.normal(size=latents.shape).astype(np.float32)
     inputs = dict(
         latents=latents.astype(np.float32),
@@ -50,29 +57,27 @@ def benchmark_step(
     tensors = {
         name: (0.02 * rng.normal(size=shape)).astype(np.float32)
         for name, shape in transformer_names.published_shapes(
-            "diffusers", MODEL
+            "diffusers", model
         ).items()
     }
-    ours = _ours(tensors, inputs)
+    ours = _ours(tensors, inputs, model)
     if peer is None:
         return interleave({"ours": ours}, repetitions), None
-    if peer not in PEERS:
-        raise UserError(f"unknown peer {peer!r}; known: {', '.join(PEERS)}")
-    theirs = _diffusers(tensors, inputs)
+    theirs = _diffusers(tensors, inputs, model)
     difference = _difference(
-        transformer_names.to_published(ours(), "diffusers", MODEL), theirs()
+        transformer_names.to_published(ours(), "diffusers", model), theirs()
     )
     return interleave({"ours": ours, peer: theirs}, repetitions), difference
 
 
-def _ours(tensors, inputs) -> Callable[[], Any]:
-    params = transformer_names.from_published(tensors, MODEL)
+def _ours(tensors, inputs, model) -> Callable[[], Any]:
+    params = transformer_names.from_published(tensors, model)
     text = np.repeat(inputs["text"][:, None], FRAMES - 1, 1)
 
     @jax.jit
     def gradient(params, latents, timesteps, text, weights):
         def loss(params):
-            out = Transformer(MODEL).apply(
+            out = Transformer(model).apply(
                 {"params": params}, latents, timesteps, text,
                 visibility=FrameVisibility("bidirectional"),
             )  # fmt: skip
@@ -86,7 +91,7 @@ def _ours(tensors, inputs) -> Callable[[], Any]:
     return lambda: gradient(params, *arguments)
 
 
-def _diffusers(tensors, inputs) -> Callable[[], dict[str, np.ndarray]]:
+def _diffusers(tensors, inputs, model) -> Callable[[], dict[str, np.ndarray]]:
     try:
         import torch
         from diffusers import WanTransformer3DModel
@@ -96,22 +101,22 @@ def _diffusers(tensors, inputs) -> Callable[[], dict[str, np.ndarray]]:
             "'anchoredit_jax[torch]'"
         ) from error
     network = WanTransformer3DModel(
-        patch_size=(1, MODEL.patch, MODEL.patch),
-        num_attention_heads=MODEL.num_heads,
-        attention_head_dim=MODEL.head_dim,
-        in_channels=MODEL.channels,
-        out_channels=MODEL.channels,
-        text_dim=MODEL.text_dim,
-        freq_dim=MODEL.freq_dim,
-        ffn_dim=MODEL.ffn_dim,
-        num_layers=MODEL.num_layers,
-        eps=MODEL.eps,
+        patch_size=(1, model.patch, model.patch),
+        num_attention_heads=model.num_heads,
+        attention_head_dim=model.head_dim,
+        in_channels=model.channels,
+        out_channels=model.channels,
+        text_dim=model.text_dim,
+        freq_dim=model.freq_dim,
+        ffn_dim=model.ffn_dim,
+        num_layers=model.num_layers,
+        eps=model.eps,
     )
     network.load_state_dict({k: torch.from_numpy(v) for k, v in tensors.items()})
     channels_first = (0, 4, 1, 2, 3)
     latents = torch.from_numpy(inputs["latents"].transpose(channels_first).copy())
     weights = torch.from_numpy(inputs["weights"].transpose(channels_first).copy())
-    tokens = (SIDE // MODEL.patch) ** 2
+    tokens = (latents.shape[-1] // model.patch) ** 2
     timesteps = torch.from_numpy(np.repeat(inputs["timesteps"], tokens, 1))
     text = torch.from_numpy(inputs["text"])
 

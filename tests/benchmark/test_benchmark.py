@@ -1,0 +1,72 @@
+"""Benchmarks: what they compare is comparable. How fast it is, no test asserts."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from anchoredit_jax.benchmark import (
+    Timing,
+    benchmark_attention,
+    benchmark_step,
+    benchmark_turns,
+    interleave,
+)
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.models import TransformerConfig
+
+SCRIPT = Path(__file__).parents[2] / "launch" / "benchmark.py"
+SMALL = TransformerConfig(
+    dim=32, ffn_dim=48, num_heads=2, num_layers=2, text_dim=8, freq_dim=16,
+    temporal_stride=1,
+)  # fmt: skip
+
+
+def test_functions_take_turns_after_one_call_each():
+    calls = []
+    functions = {name: lambda name=name: calls.append(name) for name in "ab"}
+    times = interleave(functions, repetitions=3)
+    assert "".join(calls) == "ab" + "ab" * 3
+    assert len(times["a"].seconds) == len(times["b"].seconds) == 3
+
+
+def test_a_ratio_is_of_neighbours_not_of_means():
+    """A slow minute doubles both; what stays is what they have in common."""
+    ours, theirs = Timing((1.0, 2.0, 8.0)), Timing((2.0, 4.0, 4.0))
+    assert ours.median == 2.0
+    assert ours.ratio_to(theirs) == 0.5
+
+
+def test_the_peer_computes_the_same_gradients():
+    pytest.importorskip("diffusers")
+    times, difference = benchmark_step("diffusers", 1, SMALL, side=8)
+    assert set(times) == {"ours", "diffusers"}
+    assert difference < 1e-3
+    times, difference = benchmark_step(None, 1, SMALL, side=8)
+    assert set(times) == {"ours"} and difference is None
+
+
+def test_unknown_peers_are_refused():
+    with pytest.raises(UserError, match="unknown peer 'flax'; known: diffusers"):
+        benchmark_step("flax", 1, SMALL, side=8)
+
+
+def test_attention_and_turns_are_timed():
+    times = benchmark_attention(4, repetitions=1)
+    assert set(times) == {"prefix", "masked"}
+    times = benchmark_turns(early=5, late=7, tokens_side=2, repetitions=1)
+    assert set(times) == {"early", "late"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["speed"], "invalid choice: 'speed'"),
+        (["step", "--peer", "flax"], "unknown peer 'flax'"),
+    ],
+)
+def test_the_script_refuses_what_it_does_not_know(capsys, flags, said):
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(SCRIPT))["main"](flags)
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
