@@ -55,10 +55,16 @@ def run_steps(stage, count, options=None, **optimizer):
     return state, history, step
 
 
+@functools.lru_cache
+def six_steps(stage):
+    """The run that several tests look at: compiled once."""
+    return run_steps(stage, 6)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_one_program_trains_and_counts(stage):
-    state, history, step = run_steps(stage, 3)
-    assert int(state.step) == 3
+    state, history, step = six_steps(stage)
+    assert int(state.step) == 6
     assert all(np.isfinite(metrics["loss"]) for metrics in history)
     assert step._cache_size() == 1
     moved = jax.tree.map(
@@ -71,8 +77,8 @@ def test_one_program_trains_and_counts(stage):
 
 @pytest.mark.parametrize("stage", ["single_turn", "causal_forcing", "consistency"])
 def test_accumulation_equals_one_big_batch(stage):
-    whole, first, _ = run_steps(stage, 1)
-    parts, second, _ = run_steps(stage, 1, accumulate=2)
+    _, first, _ = six_steps(stage)
+    _, second, _ = run_steps(stage, 1, accumulate=2)
     np.testing.assert_allclose(first[0]["loss"], second[0]["loss"], rtol=1e-5)
     np.testing.assert_allclose(first[0]["grad_norm"], second[0]["grad_norm"], rtol=1e-4)
 
@@ -85,7 +91,7 @@ def test_ema_starts_as_the_weights_it_was_given():
 
 def test_generator_and_critic_keep_their_ratio():
     """Over six batches the critic is updated six times, the generator three."""
-    state, history, _ = run_steps("distribution_matching", 6)
+    state, history, _ = six_steps("distribution_matching")
     updates = [np.isfinite(metrics["generator_loss"]) for metrics in history]
     assert updates == [True, False, True, False, True, False]
     counts = [
