@@ -31,6 +31,7 @@ def benchmark_step(
 
     Args:
       peer: "diffusers": its `WanTransformer3DModel` in torch, on the same weights.
+      repetitions: timed steps of each.
       model: geometry of both; its temporal stride is 1, as there.
       side: of the latents.
 

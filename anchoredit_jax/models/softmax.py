@@ -1,8 +1,8 @@
 """Softmax attention with a derivative of its own.
 
-JAX's softmax passes over the weights many times, and keeps several arrays of their size
-for the backward pass. Here a weight is one exponential, kept as it is: sums divide the
-output, a thousand times smaller, and the backward pass reads the weights once.
+The weights are by far the largest arrays here. Each is one exponential, kept undivided
+for the backward pass: the sums divide the output, which has H numbers a query and not
+one a key. The derivative is first-order and reverse-mode only.
 """
 
 import einops
