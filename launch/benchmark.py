@@ -1,7 +1,7 @@
 """Print speed ratios, each measured in one run.
 
-    python launch/benchmark.py attention                # prefix against masked; turns
-    python launch/benchmark.py step --peer diffusers    # one training step against torch
+    python launch/benchmark.py attention               # prefix against masked; turns
+    python launch/benchmark.py step --peer diffusers   # a training step against torch
 
 What is compared takes turns on the same cores; ratios are of neighbouring times.
 """
