@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from anchoredit_jax.benchmark import (  # noqa: E402
     benchmark_attention,
+    benchmark_products,
     benchmark_step,
     benchmark_turns,
 )
@@ -26,12 +27,13 @@ def attention(tokens: Sequence[int], repetitions: int) -> None:
     print("attention of 6 causal frames, forward and backward, float32")
     for count in tokens:
         times = benchmark_attention(count, repetitions=repetitions)
-        prefix, masked = times["prefix"], times["masked"]
-        print(
-            f"{count:5d} tokens a frame: prefix {1e3 * prefix.median:8.1f} ms, masked "
-            f"{1e3 * masked.median:8.1f} ms, ratio {prefix.ratio_to(masked):.3f}"
-        )
-    times = benchmark_turns(repetitions=repetitions)
+        prefix = times.pop("prefix")
+        line = f"{count:5d} tokens a frame: prefix {1e3 * prefix.median:.1f} ms"
+        for name, other in times.items():
+            ratio = prefix.ratio_to(other)
+            line += f", {name} {1e3 * other.median:.1f} ms (ratio {ratio:.3f})"
+        print(line)
+    times = benchmark_turns(repetitions=3 * repetitions)
     early, late = times["early"], times["late"]
     print(
         f"a turn behind sink 1 + window 3: turn 5 {1e3 * early.median:.1f} ms, turn "
@@ -49,6 +51,12 @@ def step(peer: str | None, repetitions: int) -> None:
         print(
             f"{peer} {1e3 * theirs.median:.1f} ms: ours is {theirs.ratio_to(ours):.2f} "
             f"times as fast (gradients differ by {difference:.1e} of their norm)"
+        )
+    operations, rates = benchmark_products(peer)
+    for name, rate in rates.items():
+        print(
+            f"bound: {operations / 1e9:.1f} GFLOP of matrix products, {name} at "
+            f"{rate / 1e9:.0f} GFLOP/s: {1e3 * operations / rate:.0f} ms"
         )
 
 

@@ -25,7 +25,8 @@ def benchmark_attention(
       tokens: a frame.
 
     Returns:
-      "prefix" (no masked work) and "masked" (every query against every key).
+      "prefix" (no masked work), "masked" (every query against every key, in blocks)
+      and "dense" (the same, with all weights at once and the derivative of autodiff).
     """
     shape = (1, frames, tokens, HEADS, HEAD_DIM)
     inputs = [jax.random.normal(jax.random.key(i), shape) for i in range(4)]
@@ -40,7 +41,7 @@ def benchmark_attention(
         gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
         return lambda: gradient(*inputs)
 
-    backends = {"prefix": run("prefix"), "masked": run("xla")}
+    backends = {"prefix": run("prefix"), "masked": run("xla"), "dense": run("dense")}
     return interleave(backends, repetitions)
 
 

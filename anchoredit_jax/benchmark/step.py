@@ -12,12 +12,14 @@ from anchoredit_jax.convert import transformer_names
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer, TransformerConfig
+from anchoredit_jax.models.flops import forward_flops
 
 PEERS = ("diffusers",)
 MODEL = TransformerConfig(
     dim=256, ffn_dim=1024, num_heads=4, num_layers=6, text_dim=128, freq_dim=128,
     temporal_stride=1,
 )  # fmt: skip
+PRODUCTS = 20  # timed together
 FRAMES, SIDE, TEXT = 4, 32, 32  # 4 frames of 16 x 16 tokens, one prompt
 
 
@@ -71,6 +73,48 @@ def benchmark_step(
     return interleave({"ours": ours, peer: theirs}, repetitions), difference
 
 
+def benchmark_products(peer: str | None = None) -> tuple[int, dict[str, float]]:
+    """What bounds a step: its matrix products, and how fast they are made.
+
+    Returns:
+      operations of one step's products, and operations a second of "ours" and of the
+      peer in the MLP's products (forward and both gradients), the step's largest.
+    """
+    rng = np.random.default_rng(0)
+    rows = FRAMES * (SIDE // MODEL.patch) ** 2
+    x, w, y = (
+        rng.normal(size=shape).astype(np.float32)
+        for shape in (
+            (rows, MODEL.dim),
+            (MODEL.dim, MODEL.ffn_dim),
+            (rows, MODEL.ffn_dim),
+        )
+    )
+    device = jax.device_put((x, w, y))
+    ours = jax.jit(_mlp_products)
+    functions = {"ours": lambda: [ours(*device) for _ in range(PRODUCTS)]}
+    if peer is not None:
+        torch = _peer_modules()[0]
+        tensors = [torch.from_numpy(a) for a in (x, w, y)]
+        functions[peer] = lambda: [_mlp_products(*tensors) for _ in range(PRODUCTS)]
+    times = interleave(functions, 10)
+    operations = PRODUCTS * 3 * 2 * rows * MODEL.dim * MODEL.ffn_dim
+    forward = forward_flops(
+        MODEL,
+        frames=FRAMES,
+        tokens=(SIDE // MODEL.patch) ** 2,
+        prompts=FRAMES - 1,
+        text_tokens=TEXT,
+        visibility=FrameVisibility("bidirectional"),
+    )
+    rates = {name: operations / timing.median for name, timing in times.items()}
+    return 3 * sum(forward.values()), rates
+
+
+def _mlp_products(x, w, y):
+    return x @ w, y @ w.T, x.T @ y
+
+
 def _ours(tensors, inputs, model) -> Callable[[], Any]:
     params = transformer_names.from_published(tensors, model)
     text = np.repeat(inputs["text"][:, None], FRAMES - 1, 1)
@@ -93,15 +137,8 @@ def _ours(tensors, inputs, model) -> Callable[[], Any]:
 
 
 def _diffusers(tensors, inputs, model) -> Callable[[], dict[str, np.ndarray]]:
-    try:
-        import torch
-        from diffusers import WanTransformer3DModel
-    except ImportError as error:
-        raise UserError(
-            f"the peer diffusers is not installed ({error}): pip install "
-            "'anchoredit_jax[torch]'"
-        ) from error
-    network = WanTransformer3DModel(
+    torch, network_class = _peer_modules()
+    network = network_class(
         patch_size=(1, model.patch, model.patch),
         num_attention_heads=model.num_heads,
         attention_head_dim=model.head_dim,
@@ -128,6 +165,18 @@ def _diffusers(tensors, inputs, model) -> Callable[[], dict[str, np.ndarray]]:
         return {name: p.grad.numpy() for name, p in network.named_parameters()}
 
     return gradient
+
+
+def _peer_modules():
+    try:
+        import torch
+        from diffusers import WanTransformer3DModel
+    except ImportError as error:
+        raise UserError(
+            f"the peer diffusers is not installed ({error}): pip install "
+            "'anchoredit_jax[torch]'"
+        ) from error
+    return torch, WanTransformer3DModel
 
 
 def _difference(ours: dict, theirs: dict) -> float:

@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 
+PAUSE = 0.1  # seconds, in which the other's worker threads stop spinning
+
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
@@ -39,6 +41,7 @@ def interleave(
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repetitions):
         for name, function in functions.items():
+            time.sleep(PAUSE)
             start = time.perf_counter()
             jax.block_until_ready(function())
             seconds[name].append(time.perf_counter() - start)

@@ -18,7 +18,7 @@ import numpy as np
 from flax import struct
 
 from anchoredit_jax.memory import FrameVisibility
-from anchoredit_jax.models.softmax import softmax_attention
+from anchoredit_jax.models.softmax import Group, softmax_attention
 
 
 @struct.dataclass
@@ -55,46 +55,50 @@ def frame_attention(
       [B, T, L, N, H].
     """
     frames = query.shape[1]
-    table = visibility.table(frames)
-    sample_table = visibility.sample_table(frames)
-    if backend != "prefix":
-        groups = [(slice(0, frames), np.arange(frames))]
-    elif table.all():
-        groups = [(slice(0, frames), np.arange(frames))]
-    else:
-        groups = [(slice(i, i + 1), np.flatnonzero(table[i])) for i in range(frames)]
-    outputs = []
-    for rows, seen in groups:
-        static = table[rows][:, seen]
-        mask = None if static.all() else jnp.asarray(static)[None]
-        if sample_table is not None:
-            traced = sample_table[:, rows][:, :, seen]
-            mask = traced if mask is None else mask & traced
-        keys, values, mask = _gather(key, value, seen, mask, past)
-        attend = dense_attention if backend == "dense" else softmax_attention
-        outputs.append(attend(query[:, rows], keys, values, mask))
-    return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, 1)
+    seen = visibility.table(frames)
+    shown = visibility.sample_table(frames)
+    if past is not None:
+        key = jnp.concatenate([past.keys.astype(key.dtype), key], 1)
+        value = jnp.concatenate([past.values.astype(value.dtype), value], 1)
+        remembered = past.valid.shape[1]
+        seen = np.pad(seen, ((0, 0), (remembered, 0)), constant_values=True)
+        shown = _beside_the_past(past.valid, shown, frames)
+    if backend == "dense":
+        everything = Group(0, frames, tuple(range(seen.shape[1])))
+        return dense_attention(query, key, value, _mask(seen, shown, everything))
+    groups = _groups(seen if backend == "prefix" else np.ones_like(seen))
+    masks = tuple(_mask(seen, shown, group) for group in groups)
+    return softmax_attention(query, key, value, masks, groups)
 
 
-def _gather(key, value, seen, mask, past):
-    """The frames in `seen`, the past's before them, and the mask of both or None."""
-    if len(seen) != key.shape[1]:
-        contiguous = seen[-1] - seen[0] + 1 == len(seen)
-        index = slice(seen[0], seen[-1] + 1) if contiguous else seen
-        key, value = key[:, index], value[:, index]
-    if past is None:
-        return key, value, mask
-    rows = 1 if mask is None else mask.shape[1]
-    batch = key.shape[0]
-    if mask is None:
-        mask = jnp.ones((1, 1, len(seen)), bool)
-    own = jnp.broadcast_to(mask, (batch, rows, len(seen)))
-    old = jnp.broadcast_to(past.valid[:, None], (batch, rows, past.valid.shape[1]))
-    return (
-        jnp.concatenate([past.keys.astype(key.dtype), key], 1),
-        jnp.concatenate([past.values.astype(value.dtype), value], 1),
-        jnp.concatenate([old, own], 2),
+def _groups(seen: np.ndarray) -> tuple[Group, ...]:
+    """Neighbouring frames that see the same, each with exactly what it sees."""
+    changes = np.flatnonzero((seen[1:] != seen[:-1]).any(1)) + 1
+    edges = [0, *changes.tolist(), len(seen)]
+    return tuple(
+        Group(start, stop, tuple(np.flatnonzero(seen[start]).tolist()))
+        for start, stop in zip(edges[:-1], edges[1:], strict=True)
     )
+
+
+def _mask(seen, shown, group):
+    """bool [B or 1, the group's frames, its keys], or None where all are seen."""
+    rows = slice(group.start, group.stop)
+    keys = np.array(group.keys)
+    static = seen[rows][:, keys]
+    if shown is None:
+        return None if static.all() else jnp.asarray(static)[None]
+    return shown[:, rows][:, :, keys] & static[None]
+
+
+def _beside_the_past(valid, shown, frames):
+    """bool [B, T, P + T]: the past's valid frames, and what the rule shows."""
+    batch, remembered = valid.shape
+    old = jnp.broadcast_to(valid[:, None], (batch, frames, remembered))
+    if shown is None:
+        shown = jnp.ones((1, frames, frames), bool)
+    shown = jnp.broadcast_to(shown, (batch, frames, frames))
+    return jnp.concatenate([old, shown], 2)
 
 
 def dense_attention(query, key, value, mask):

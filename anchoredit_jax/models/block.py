@@ -27,7 +27,12 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = dense(self.hidden, self.config, "fc1")(x)
-        return dense(self.features, self.config, "fc2")(nn.gelu(x, approximate=True))
+        return dense(self.features, self.config, "fc2")(_gelu(x))
+
+
+@jax.checkpoint  # its derivative needs x alone, not the five arrays made on the way
+def _gelu(x):
+    return nn.gelu(x, approximate=True)
 
 
 class SelfAttention(nn.Module):

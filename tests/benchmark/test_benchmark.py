@@ -8,6 +8,7 @@ import pytest
 from anchoredit_jax.benchmark import (
     Timing,
     benchmark_attention,
+    benchmark_products,
     benchmark_step,
     benchmark_turns,
     interleave,
@@ -46,6 +47,12 @@ def test_the_peer_computes_the_same_gradients():
     assert set(times) == {"ours"} and difference is None
 
 
+def test_the_bound_is_three_forward_passes_of_products():
+    operations, rates = benchmark_products()
+    assert 50e9 < operations < 60e9  # 6 layers, 1,024 tokens of width 256
+    assert set(rates) == {"ours"} and rates["ours"] > 1e9
+
+
 def test_unknown_peers_are_refused():
     with pytest.raises(UserError, match="unknown peer 'flax'; known: diffusers"):
         benchmark_step("flax", 1, SMALL, side=8)
@@ -53,7 +60,7 @@ def test_unknown_peers_are_refused():
 
 def test_attention_and_turns_are_timed():
     times = benchmark_attention(4, repetitions=1)
-    assert set(times) == {"prefix", "masked"}
+    assert set(times) == {"prefix", "masked", "dense"}
     times = benchmark_turns(early=5, late=7, tokens_side=2, repetitions=1)
     assert set(times) == {"early", "late"}
 

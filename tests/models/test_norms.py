@@ -7,6 +7,11 @@ import numpy as np
 from anchoredit_jax.models import norms
 
 
+def layer_norm(x):
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / jnp.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
+
+
 def inputs():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(2, 3, 5, 8)), jnp.float32)
@@ -20,7 +25,7 @@ def test_modulated_norm():
     x, scale, shift, weights = inputs()
 
     def plain(x, scale, shift):
-        return jnp.sum(weights * (norms.layer_norm(x, 1e-6) * (1.0 + scale) + shift))
+        return jnp.sum(weights * (layer_norm(x) * (1.0 + scale) + shift))
 
     def ours(x, scale, shift):
         return jnp.sum(weights * norms.modulated_norm(x, scale, shift, 1e-6))
@@ -44,6 +49,34 @@ def test_gated_residual():
     )
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_norms_with_parameters():
+    x, scale, shift, weights = inputs()
+    params = {"scale": 1.0 + scale[0, 0, 0], "bias": shift[0, 0, 0]}
+    rms = {"scale": params["scale"]}
+
+    def rms_norm(x):
+        return x / jnp.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
+
+    cases = {
+        "affine": (norms.AffineLayerNorm(1e-6), params, layer_norm),
+        "rms": (norms.RMSNorm(1e-6), rms, rms_norm),
+    }
+    for module, params, plain in cases.values():
+
+        def ours(x, params, module=module):
+            return jnp.sum(weights * module.apply({"params": params}, x))
+
+        def theirs(x, params, plain=plain):
+            scale = params["scale"].reshape(1, 1, 1, -1)
+            bias = params.get("bias", jnp.zeros(8)).reshape(1, 1, 1, -1)
+            return jnp.sum(weights * (plain(x) * scale + bias))
+
+        got, expected = (jax.grad(f, (0, 1))(x, params) for f in (ours, theirs))
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), got, expected
+        )
 
 
 def test_norms_are_float32_inside():
