@@ -91,6 +91,11 @@ def generate_turn(
 
 def denoise(model, params, memory, text, null_text, noise, sampler) -> jax.Array:
     """Draw a frame beside the memory from given noise [steps, B, h, w, C]."""
+    return denoise_path(model, params, memory, text, null_text, noise, sampler)[0]
+
+
+def denoise_path(model, params, memory, text, null_text, noise, sampler):
+    """`denoise`, and what each step gave, see `samplers.sample_path`."""
     guided = sampler.guidance != 1.0
     velocity = beside_memory(
         model, params, memories.view(memory), _with_null(text, null_text, guided)
@@ -102,7 +107,7 @@ def denoise(model, params, memory, text, null_text, noise, sampler) -> jax.Array
         both = velocity(jnp.concatenate([x, x]), jnp.full(2 * len(x), timestep))
         return samplers.guide(*jnp.split(both, 2), sampler.guidance)
 
-    return samplers.sample(guided_velocity, noise, sampler)
+    return samplers.sample_path(guided_velocity, noise, sampler)
 
 
 def commit_frame(model, params, memory, latents, text, null_text, sampler):

@@ -45,6 +45,22 @@ def sigma_at(timestep: jax.Array, snap_shift: float | None = None) -> jax.Array:
     return snap_sigma(timestep, make_sigmas(1000, snap_shift))
 
 
+def bell_weight(timestep: jax.Array, shift: float = 1.0) -> jax.Array:
+    """The reference scheduler's training weight: most in the middle of the noise.
+
+    exp(-2 ((t - 500) / 1000)^2) less its smallest value on the 1000-point grid of this
+    shift, scaled to a mean of 1 there.
+    """
+    grid = _bell(make_sigmas(1000, shift).astype(np.float64) * TIMESTEPS, np)
+    mean, least = np.mean(grid - grid.min()), grid.min()
+    bell = _bell(jnp.asarray(timestep, jnp.float32), jnp)
+    return (bell - np.float32(least)) / np.float32(mean)
+
+
+def _bell(timestep, numpy):
+    return numpy.exp(-2.0 * ((timestep - TIMESTEPS / 2) / TIMESTEPS) ** 2)
+
+
 def match(sigma: jax.Array, like: jax.Array) -> jax.Array:
     """sigma [B] or [B, T] with trailing axes of size 1, to multiply `like`."""
     return sigma.reshape(sigma.shape + (1,) * (like.ndim - sigma.ndim))

@@ -17,6 +17,7 @@ from anchoredit_jax.models.initialisation import (
     modulation_init,
     small_normal_init,
 )
+from anchoredit_jax.models.prompts import prompt_visibility
 
 
 class Transformer(nn.Module):
@@ -89,7 +90,7 @@ class Transformer(nn.Module):
             block = nn.remat(Block, prevent_cse=False)
         x, kept = nn.scan(
             block,
-            variable_axes={"params": 0},
+            variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True},
             in_axes=(0, *[nn.broadcast] * 7),
             length=config.num_layers,
@@ -103,7 +104,7 @@ class Transformer(nn.Module):
             past_rotation,
             past_valid,
             visibility,
-            _prompts(config, frames, text.shape[1], text.shape[2], source, visibility),
+            prompt_visibility(config, frames, text.shape[1:3], source, visibility),
         )
         out = Head(config, name="head")(x, embedding)
         velocity = predicted = einops.rearrange(
@@ -174,32 +175,3 @@ def _default_positions(frames, visibility, past):
     if visibility.mode == "teacher_forcing":  # both halves stand at the same places
         return jnp.tile(jnp.arange(frames // 2), 2)[None]
     return jnp.arange(frames)[None]
-
-
-def _prompts(config, frames, prompts, text_tokens, source, visibility):
-    """(prompt_of_frame int [T, R], mask bool [T, R * S] or None), static numpy."""
-    teacher = visibility.mode == "teacher_forcing"
-    half = frames // 2 if teacher else frames
-    own = np.arange(half)
-    if visibility.mode == "history_and_targets":
-        own = target_places(frames)
-    if source:
-        own = np.maximum(own - 1, 0)
-    if teacher:  # clean frames are context: like the source, they follow no prompt
-        own = np.concatenate([np.zeros(half, int), own])
-    is_source = np.zeros(frames, bool)
-    is_source[: half if teacher else 0] = True
-    if source:
-        is_source[half if teacher else 0] = True
-    if own.max() >= prompts:
-        raise ValueError(f"{frames} frames need {own.max() + 1} prompts, got {prompts}")
-    if config.text_visibility == "so_far":
-        seen = np.arange(prompts)[None] <= own[:, None]
-        own = np.tile(np.arange(prompts), (frames, 1))
-    else:
-        seen = np.ones((frames, 1), bool)
-        own = own[:, None]
-    mask = np.repeat(seen, text_tokens, axis=1)
-    if config.source_prompt == "first_token":
-        mask[is_source] = np.arange(mask.shape[1]) == 0
-    return own, None if mask.all() else mask

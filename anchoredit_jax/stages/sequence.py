@@ -29,7 +29,8 @@ class SequenceLossConfig:
       hard_weight, hard_share: adds this much of the mean error over this share of each
         frame's tokens, the worst ones (ours; 0 replays the reference).
       edit_threshold: root mean square latent difference that counts as a change.
-      weighting: "velocity" (the reference) or "x0" (velocity error times sigma^2).
+      weighting: "velocity" (the reference), "x0" (velocity error times sigma^2) or
+        "bell" (times `schedule.bell_weight`, which the reference's scheduler offers).
     """
 
     turn_alpha: float = 0.0
@@ -40,17 +41,19 @@ class SequenceLossConfig:
     weighting: str = "velocity"
 
     def __post_init__(self):
-        check_weighting(self.weighting)
+        check_weighting(self.weighting, ("velocity", "x0", "bell"))
         if not 0 < self.hard_share <= 1:
             raise UserError(
                 f"hard_share must be above 0 and at most 1, got {self.hard_share}"
             )
 
 
-def check_weighting(weighting: str) -> None:
+def check_weighting(weighting: str, known=("velocity", "x0")) -> None:
     """UserError unless the errors of different noise levels have a known scale."""
-    if weighting not in ("velocity", "x0"):
-        raise UserError(f"loss weighting must be velocity or x0, got {weighting!r}")
+    if weighting not in known:
+        raise UserError(
+            f"loss weighting must be one of {', '.join(known)}; got {weighting!r}"
+        )
 
 
 def sequence_loss(
@@ -88,7 +91,7 @@ def sequence_loss(
     sigmas = timesteps / schedule.TIMESTEPS if sigmas is None else sigmas
     predicted = velocity(schedule.add_noise(context, noise, sigmas), timesteps)
     target = noise - latents
-    scale = sigmas**2 if config.weighting == "x0" else jnp.ones_like(sigmas)
+    scale = _scale_of(config.weighting, timesteps, sigmas)
     plain = losses.frame_errors(predicted, target) * scale
     weights = (
         losses.turn_weights(latents.shape[1], config.turn_alpha)[None] * frame_mask
@@ -114,6 +117,12 @@ def sequence_loss(
         metrics["hard"] = _mean(hard, any_hard)
         errors = errors + config.hard_weight * hard
     return errors, kept, metrics, predicted
+
+
+def _scale_of(weighting, timesteps, sigmas):
+    if weighting == "bell":
+        return jnp.maximum(schedule.bell_weight(timesteps), 0.0)
+    return sigmas**2 if weighting == "x0" else jnp.ones_like(sigmas)
 
 
 def _mean(values, weights):

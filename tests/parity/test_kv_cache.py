@@ -8,6 +8,7 @@ from anchoredit_jax import memory as memories
 from anchoredit_jax import turn
 from anchoredit_jax.diffusion import SamplerConfig, schedule
 from anchoredit_jax.memory import MemoryConfig
+from anchoredit_jax.models import Transformer, rope
 
 from .conftest import channels_last, golden_config, padded_prompts
 
@@ -26,6 +27,7 @@ CASES = {
 # see a part of a frame. Windows are counted in whole frames, at any frame size.
 REFUSED = {"c_global_trunc100_stride4"}
 TOLERANCE = 2e-4
+TOKENS = 24  # of a frame
 
 
 def test_no_case_is_left_out(golden):
@@ -57,6 +59,24 @@ def test_case(golden, golden_params, name):
         return turn.commit_frame(model, golden_params, memory, x, prompt, null, sampler)
 
     largest = 0.0
+
+    def compare(key, frame, got):
+        nonlocal largest
+        recorded = channels_last(arrays[f"{name}/{key}"][frame][:, 0])
+        largest = max(largest, float(np.abs(got - recorded).max()))
+
+    def compare_clean(frame, x, flow):
+        """The pass at timestep 0, whose sigma the reference takes from its grid."""
+        sigma = schedule.sigma_at(np.zeros(1, np.float32), 1.0)
+        compare("flow_t0", frame, flow)
+        compare("x0_t0", frame, schedule.velocity_to_x0(x, flow, sigma))
+
+    source = channels_last(arrays["first_latent"][:, 0])
+    flow = Transformer(model).apply(
+        {"params": golden_params}, source[:, None], np.zeros((1, 1), np.float32),
+        text[:, :1], source=True,
+    )[:, 0]  # fmt: skip
+    compare_clean(0, source, flow)
     for frame in range(1, 8):
         prompt = text[:, frame - 1]
         x = channels_last(arrays["noise"][frame - 1][:, 0])
@@ -64,15 +84,37 @@ def test_case(golden, golden_params, name):
             at = np.full(1, timestep, np.float32)
             flow = velocity(memory, x, at, prompt)
             x0 = schedule.velocity_to_x0(x, flow, at / 1000)
-            for key, got in (("flow", flow), ("x0", x0)):
-                recorded = arrays[f"{name}/{key}_t{timestep:.0f}"][frame - 1][:, 0]
-                deviation = np.abs(got - channels_last(recorded)).max()
-                largest = max(largest, float(deviation))
+            compare(f"flow_t{timestep:.0f}", frame - 1, flow)
+            compare(f"x0_t{timestep:.0f}", frame - 1, x0)
             renoise = channels_last(arrays["renoise"][frame - 1][:, 0])
             x = schedule.add_noise(x0, renoise, np.full(1, 0.25, np.float32))
+            if timestep == 750.0:
+                compare("noisy_t250", frame - 1, x)
+        compare_clean(frame, x0, velocity(memory, x0, np.zeros(1, np.float32), prompt))
         memory = commit(memory, x0, prompt)
+        assert int(memory.count[0]) * TOKENS == arrays[f"{name}/end_index"][frame, 0]
+    largest = max(largest, *first_layer_deviations(memory, model, arrays, name))
     print(f"{name}: largest deviation {largest:.1e}")
     assert largest < TOLERANCE
+
+
+def first_layer_deviations(memory, model, arrays, name):
+    """Keys, rotated, and values of the frames that both caches hold at the end."""
+    view = memories.view(memory)
+    cos, sin = rope.rotations(
+        np.float32(view.positions) * model.temporal_stride, 4, 6, model.head_dim
+    )
+    keys, values = rope.rotate(view.keys[0], cos, sin)[0], view.values[0][0]
+    recorded_keys = arrays[f"{name}/final_k_layer0"][0].reshape(-1, TOKENS, 2, 32)
+    recorded_values = arrays[f"{name}/final_v_layer0"][0].reshape(-1, TOKENS, 2, 32)
+    held = arrays[f"{name}/end_index"][-1, 1] // TOKENS
+    # Theirs keeps its order: the sinks, then the last ones, the newest at the end.
+    sink = CASES[name].sink if held < 8 else 0
+    order = [*range(sink), *range(8 - held + sink, 8)]
+    for slot, frame in enumerate(np.asarray(memory.frames[0])):
+        place = order.index(frame)
+        yield float(np.abs(keys[slot] - recorded_keys[place]).max())
+        yield float(np.abs(values[slot] - recorded_values[place]).max())
 
 
 def test_cutting_a_frame_is_not_what_we_do(golden, golden_params):

@@ -48,6 +48,22 @@ def sampler_of(case) -> SamplerConfig:
     )
 
 
+def steps_of(arrays, name, turn_index):
+    """The recorded steps of a turn, where they were kept: a list of none or one."""
+    if f"{name}/states_turn1" in arrays:
+        return [arrays[f"{name}/states_turn1"]] if turn_index == 0 else []
+    kept = arrays.get(f"{name}/pred_x0_steps", ())
+    return [kept[turn_index]] if turn_index < len(kept) else []
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "euler" in name])
+def test_steps_of_the_sampler(golden, name):
+    arrays, meta = golden("rollout.npz")
+    timesteps, sigmas = sampler_of(meta["cases"][name]).schedule
+    np.testing.assert_allclose(timesteps, arrays[f"{name}/timesteps"], atol=1e-3)
+    np.testing.assert_allclose(sigmas, arrays[f"{name}/sigmas"], atol=1e-6)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_session(golden, golden_params, name):
     arrays, meta = golden("rollout.npz")
@@ -71,7 +87,7 @@ def test_session(golden, golden_params, name):
             *settings, memory, frame, prompt, null, sampler
         )
     )
-    draw = jax.jit(functools.partial(turn.denoise, *settings, sampler=sampler))
+    draw = jax.jit(functools.partial(turn.denoise_path, *settings, sampler=sampler))
     memory, latents, largest = start(text[0]), [], 0.0
     for index in range(TURNS):
         if case["kind"] == "euler":
@@ -84,9 +100,12 @@ def test_session(golden, golden_params, name):
             first = arrays["dmd_init_noise"][index][None]
             noise = np.concatenate([first, arrays["dmd_renoise"][index]])
         noise = channels_last(noise)[:, None]
-        frame = draw(memory, text[index], null, noise)
+        frame, path = draw(memory, text[index], null, noise)
         recorded = channels_last(arrays[f"{name}/latents"][index])
-        largest = max(largest, float(np.abs(frame[0] - recorded).max()))
+        pairs = [(frame[0], recorded)]
+        for recorded in steps_of(arrays, name, index):
+            pairs.append((path[:, 0], channels_last(recorded)))
+        largest = max(largest, *(float(np.abs(a - b).max()) for a, b in pairs))
         latents.append(frame)
         memory = commit(memory, frame, text[index])
     print(f"{name}: largest deviation {largest:.1e}")

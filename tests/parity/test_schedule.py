@@ -23,6 +23,8 @@ def test_grid(golden, name, times):
     settings = meta["grids"][name]
     sigmas = schedule.make_sigmas(settings["num_inference_steps"], settings["shift"])
     np.testing.assert_allclose(sigmas, arrays[f"{name}/sigmas"], atol=1e-6)
+    deviation = np.abs(sigmas - arrays[f"{name}/sigmas"]).max()
+    print(f"{name}: largest deviation of a sigma {deviation:.1e}")
     np.testing.assert_allclose(1000 * sigmas, arrays[f"{name}/timesteps"], atol=1e-3)
     timesteps = arrays[times].astype(np.float32)
     recorded = arrays[f"{name}/sigmas"][arrays[f"{name}/nearest_id_{times}"]]
@@ -74,3 +76,29 @@ def test_steps_and_conversions(golden, name):
             rtol=1e-5,
             atol=1e-5,
         )
+
+
+@pytest.mark.parametrize("name", [name for name in GRIDS if "s1000" in name])
+def test_training_weights(golden, name):
+    arrays, meta = golden("scheduler.npz")
+    shift = meta["grids"][name]["shift"]
+    np.testing.assert_allclose(
+        schedule.bell_weight(arrays[f"{name}/timesteps"], shift),
+        arrays[f"{name}/train_weights"],
+        atol=2e-5,
+    )
+    snapped = arrays[f"{name}/timesteps"][arrays[f"{name}/nearest_id_t_float"]]
+    np.testing.assert_allclose(
+        schedule.bell_weight(snapped, shift),
+        arrays[f"{name}/training_weight_t_float"],
+        atol=2e-5,
+    )
+
+
+def test_the_target_is_the_velocity(golden):
+    """What `sequence_loss` asks for: from x, all the way to the noise."""
+    arrays, _ = golden("scheduler.npz")
+    x, noise = arrays["x"], arrays["noise"]
+    one = np.ones(len(x), np.float32)
+    target = schedule.x0_to_velocity(schedule.add_noise(x, noise, one), x, one)
+    np.testing.assert_allclose(target, arrays["training_target"], atol=1e-6)

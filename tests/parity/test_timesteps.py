@@ -30,4 +30,6 @@ def test_timesteps(golden, name):
     got = frame_timesteps(
         *(arrays[f"{name}/rand_{draw}"] for draw in ("last", "lower", "frame")), config
     )
-    np.testing.assert_array_equal(got, arrays[f"{name}/timesteps"])
+    deviation = np.abs(got - arrays[f"{name}/timesteps"]).max()
+    print(f"{name}: largest deviation {deviation}")
+    assert deviation == 0
