@@ -73,10 +73,9 @@ def check_gradients(arrays, meta, name, grads, kind="grad", rtol=1e-3):
     expected = arrays[f"{name}/{kind}_norm_per_param"]
     np.testing.assert_allclose(norms, expected, rtol=rtol, atol=1e-4 * expected.max())
     total = np.sqrt(np.sum(np.square(norms)))
-    print(
-        f"{name}: gradient norm {total:.7f}, recorded {float(arrays[f'{name}/{kind}_norm']):.7f}"
-    )
-    np.testing.assert_allclose(total, arrays[f"{name}/{kind}_norm"], rtol=rtol)
+    recorded_total = float(arrays[f"{name}/{kind}_norm"])
+    print(f"{name}: gradient norm {total:.7f}, recorded {recorded_total:.7f}")
+    np.testing.assert_allclose(total, recorded_total, rtol=rtol)
     prefix = f"{name}/{kind}/"
     for key in arrays:
         if key.startswith(prefix):
