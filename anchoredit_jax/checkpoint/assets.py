@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from anchoredit_jax.checkpoint import manager
 from anchoredit_jax.checkpoint.lineage import Lineage, digest
-from anchoredit_jax.checkpoint.names import leaves_by_name
+from anchoredit_jax.checkpoint.names import leaves_by_name, unflatten
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
 
@@ -170,18 +170,6 @@ def flatten(tree: Any) -> dict[str, np.ndarray]:
         name: np.ascontiguousarray(jax.device_get(leaf))
         for name, leaf in leaves_by_name(tree).items()
     }
-
-
-def unflatten(flat: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`."""
-    tree: dict[str, Any] = {}
-    for name, leaf in flat.items():
-        *parents, last = name.split("/")
-        node = tree
-        for key in parents:
-            node = node.setdefault(key, {})
-        node[last] = leaf
-    return tree
 
 
 def _generation(step_dir: Path) -> int:

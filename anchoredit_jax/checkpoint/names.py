@@ -20,6 +20,25 @@ def leaves_by_name(tree: Any) -> dict[str, Any]:
     return named
 
 
+def flat_leaves(tree: Any) -> dict[str, Any]:
+    """`leaves_by_name`, where a tree of those names already is one."""
+    if isinstance(tree, dict) and not any(isinstance(v, dict) for v in tree.values()):
+        return tree
+    return leaves_by_name(tree)
+
+
+def unflatten(flat: dict[str, Any]) -> dict[str, Any]:
+    """Nested dicts from leaves by name, the inverse of `leaves_by_name`."""
+    tree: dict[str, Any] = {}
+    for name, leaf in flat.items():
+        *parents, last = name.split("/")
+        node = tree
+        for key in parents:
+            node = node.setdefault(key, {})
+        node[last] = leaf
+    return tree
+
+
 def _key(entry: Any) -> str:
     for attribute in ("key", "name", "idx"):
         if hasattr(entry, attribute):

@@ -1,15 +1,17 @@
 """Name maps as data: one table of names and layouts serves every direction.
 
-Ours stacks all layers along a leading axis; published weights number them.
+Ours stacks all layers along a leading axis; published weights number them. So a tensor
+of theirs is a `Piece` of ours: a whole leaf, or one layer of it. Everything that moves
+weights goes through pieces, one at a time.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from flax import traverse_util
 
+from anchoredit_jax.checkpoint.names import flat_leaves, unflatten
 from anchoredit_jax.errors import UserError
 
 LISTED = 4  # names spelt out in an error
@@ -34,6 +36,22 @@ class Layout(NamedTuple):
 
     ours: Callable[[np.ndarray], np.ndarray]
     theirs: Callable[[np.ndarray], np.ndarray]
+
+
+class Piece(NamedTuple):
+    """One tensor of theirs, and where it is in ours.
+
+    Attributes:
+      ours: path of the leaf.
+      layer: its place along the leaf's leading axis, None for the whole leaf.
+      theirs: name in the dialect asked for.
+      layout: between the two.
+    """
+
+    ours: str
+    layer: int | None
+    theirs: str
+    layout: Layout
 
 
 SAME = Layout(lambda tensor: tensor, lambda tensor: tensor)
@@ -66,8 +84,32 @@ class NameMap:
     rows: tuple[Row, ...]
     layouts: Mapping[str, Layout] = dataclasses.field(default_factory=lambda: LAYOUTS)
 
-    def shapes(self, dialect: str, params: Any) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every tensor they publish.
+    def likeness(self, names: Collection[str], dialect: str) -> float:
+        """Share of the table's names that are among `names` (of layers, the first)."""
+        column = self.dialects.index(dialect)
+        found = sum(row.theirs[column].replace("{}", "0") in names for row in self.rows)
+        return found / len(self.rows)
+
+    def dialect_of(self, names: Collection[str]) -> str:
+        """Whose names these are.
+
+        Raises:
+          UserError: nobody's.
+        """
+        best = max(self.dialects, key=lambda dialect: self.likeness(names, dialect))
+        if self.likeness(names, best):
+            return best
+        first = " or ".join(
+            f"{name!r} ({dialect})"
+            for dialect, name in zip(self.dialects, self.rows[0].theirs, strict=True)
+        )
+        raise UserError(
+            f"the weights are not those of {self.network}: expected tensors such as "
+            f"{first}, found {listed(sorted(names))}"
+        )
+
+    def pieces(self, dialect: str, params: Any) -> Iterator[Piece]:
+        """Every tensor that they publish, a leaf's layers in order.
 
         Args:
           params: our tree, of arrays or of shapes.
@@ -75,13 +117,58 @@ class NameMap:
         Raises:
           UserError: an unknown dialect.
         """
-        flat = traverse_util.flatten_dict(params, sep="/")
+        if dialect not in self.dialects:
+            raise UserError(
+                f"dialect must be one of {self.dialects}, given {dialect!r}"
+            )
+        column, layers = self.dialects.index(dialect), self._layers(params)
+        for row in self.rows:
+            layout, name = self.layouts[row.layout], row.theirs[column]
+            if "{}" not in name:
+                yield Piece(row.ours, None, name, layout)
+                continue
+            for layer in range(layers):
+                yield Piece(row.ours, layer, name.format(layer), layout)
+
+    def shapes(self, dialect: str, params: Any) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every tensor they publish; arguments as of `pieces`."""
+        flat = flat_leaves(params)
         nothing = {
             path: np.broadcast_to(np.int8(0), leaf.shape) for path, leaf in flat.items()
         }
         return {
-            name: tensor.shape for name, tensor in self._published(dialect, nothing)
+            piece.theirs: _taken(nothing, piece).shape
+            for piece in self.pieces(dialect, params)
         }
+
+    def check(
+        self, given: Mapping[str, tuple[int, ...]], dialect: str, params: Any
+    ) -> None:
+        """Refuse anything but every tensor of the network, each in its shape.
+
+        Args:
+          given: shapes by their names.
+          params: a tree of ours with the expected shapes.
+
+        Raises:
+          UserError: an unknown dialect, names missing or left over, another shape.
+        """
+        expected = self.shapes(dialect, params)
+        missing = sorted(set(expected) - set(given))
+        extra = sorted(set(given) - set(expected))
+        if missing or extra:
+            layers = self._layers(params)
+            size = f" of {layers} layers" if layers else ""
+            raise UserError(
+                f"the weights do not fit {self.network}{size} ({dialect} names); "
+                f"missing: {listed(missing)}; unexpected: {listed(extra)}"
+            )
+        for name, shape in expected.items():
+            if tuple(given[name]) != shape:
+                raise UserError(
+                    f"the weights are of another size of {self.network}: {name!r} is "
+                    f"{list(given[name])}, expected {list(shape)}"
+                )
 
     def to_ours(
         self, tensors: Mapping[str, np.ndarray], dialect: str, params: Any
@@ -93,33 +180,23 @@ class NameMap:
           params: a tree of ours with the expected shapes.
 
         Raises:
-          UserError: an unknown dialect, names missing or left over, another shape.
+          UserError: see `check`.
         """
-        expected = self.shapes(dialect, params)
-        missing = sorted(set(expected) - set(tensors))
-        extra = sorted(set(tensors) - set(expected))
-        if missing or extra:
-            raise UserError(
-                f"the weights do not fit {self.network} of {self._layers(params)} "
-                f"layers ({dialect} names); missing: {listed(missing)}; unexpected: "
-                f"{listed(extra)}"
-            )
-        for name, shape in expected.items():
-            if tensors[name].shape != shape:
-                raise UserError(
-                    f"the weights are of another size of {self.network}: {name!r} is "
-                    f"{list(tensors[name].shape)}, expected {list(shape)}"
-                )
-        column, layers = self.dialects.index(dialect), self._layers(params)
-        flat = {}
-        for row in self.rows:
-            turn, name = self.layouts[row.layout].ours, row.theirs[column]
-            if "{}" in name:
-                stack = [turn(tensors[name.format(i)]) for i in range(layers)]
-                flat[row.ours] = np.stack(stack)
+        described = getattr(tensors, "shapes", tensors)  # without reading a file's
+        shapes = {name: tensor.shape for name, tensor in described.items()}
+        self.check(shapes, dialect, params)
+        flat: dict[str, Any] = {}
+        for piece in self.pieces(dialect, params):
+            tensor = piece.layout.ours(tensors[piece.theirs])
+            if piece.layer is None:
+                flat[piece.ours] = tensor
             else:
-                flat[row.ours] = turn(tensors[name])
-        return traverse_util.unflatten_dict(flat, sep="/")
+                flat.setdefault(piece.ours, []).append(tensor)
+        stacked = {
+            path: np.stack(leaf) if isinstance(leaf, list) else leaf
+            for path, leaf in flat.items()
+        }
+        return unflatten(stacked)
 
     def to_theirs(self, params: Any, dialect: str) -> dict[str, np.ndarray]:
         """Their tensors by name from our parameters; the way back of `to_ours`.
@@ -127,31 +204,23 @@ class NameMap:
         Raises:
           UserError: an unknown dialect.
         """
-        flat = traverse_util.flatten_dict(params, sep="/")
+        flat = flat_leaves(params)
         return {
-            name: np.ascontiguousarray(tensor)
-            for name, tensor in self._published(dialect, flat)
+            piece.theirs: np.ascontiguousarray(_taken(flat, piece))
+            for piece in self.pieces(dialect, params)
         }
 
-    def _published(self, dialect, flat):
-        if dialect not in self.dialects:
-            raise UserError(
-                f"dialect must be one of {self.dialects}, given {dialect!r}"
-            )
-        column = self.dialects.index(dialect)
-        for row in self.rows:
-            turn, name = self.layouts[row.layout].theirs, row.theirs[column]
-            tensor = np.asarray(flat[row.ours])
-            if "{}" in name:
-                for i, part in enumerate(tensor):
-                    yield name.format(i), turn(part)
-            else:
-                yield name, turn(tensor)
-
     def _layers(self, params: Any) -> int:
-        flat = traverse_util.flatten_dict(params, sep="/")
-        path = next(row.ours for row in self.rows if "{}" in row.theirs[0])
-        return flat[path].shape[0]
+        """Length of the leading axis of stacked leaves; 0 where nothing is stacked."""
+        stacked = (row.ours for row in self.rows if "{}" in row.theirs[0])
+        path = next(stacked, None)
+        flat = flat_leaves(params)
+        return flat[path].shape[0] if path in flat else 0
+
+
+def _taken(flat: Mapping[str, Any], piece: Piece) -> np.ndarray:
+    leaf = np.asarray(flat[piece.ours])
+    return piece.layout.theirs(leaf if piece.layer is None else leaf[piece.layer])
 
 
 def listed(names: list[str]) -> str:

@@ -1,6 +1,6 @@
 """The transformer's name map, as data: ours, original Wan and diffusers."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -11,13 +11,10 @@ from anchoredit_jax.convert.name_map import (
     NameMap,
     Row,
     dense_rows,
-    listed,
 )
-from anchoredit_jax.errors import UserError
 from anchoredit_jax.models import Transformer, TransformerConfig
 
 DIALECTS = ("wan", "diffusers")
-_HEADS = ("head.head.weight", "proj_out.weight")  # what tells them apart
 
 _OUTER = (
     Row("patch_embedding/kernel", ("patch_embedding.weight",) * 2, "patch"),
@@ -74,7 +71,7 @@ def name_map(patch: int = 2) -> NameMap:
         return split.transpose(3, 2, 0, 1)[:, :, None]
 
     layouts = {**LAYOUTS, "patch": Layout(ours, theirs)}
-    return NameMap("a transformer", DIALECTS, ROWS, layouts)
+    return NameMap("a Wan transformer", DIALECTS, ROWS, layouts)
 
 
 def published_shapes(
@@ -85,23 +82,7 @@ def published_shapes(
     Raises:
       UserError: an unknown dialect.
     """
-    return name_map(config.patch).shapes(dialect, _expected(config))
-
-
-def dialect_of(names: Collection[str]) -> str:
-    """Whose names these are.
-
-    Raises:
-      UserError: neither dialect's head is there.
-    """
-    for dialect, head in zip(DIALECTS, _HEADS, strict=True):
-        if head in names:
-            return dialect
-    raise UserError(
-        "the weights are not those of a Wan transformer: expected a tensor "
-        f"{_HEADS[0]!r} (Wan) or {_HEADS[1]!r} (diffusers), found "
-        f"{listed(sorted(names))}"
-    )
+    return name_map(config.patch).shapes(dialect, tree_shapes(config))
 
 
 def from_published(
@@ -116,7 +97,7 @@ def from_published(
       UserError: names are missing or left over, or a shape is another.
     """
     table = name_map(config.patch)
-    return table.to_ours(tensors, dialect_of(tensors), _expected(config))
+    return table.to_ours(tensors, table.dialect_of(tensors), tree_shapes(config))
 
 
 def to_published(
@@ -130,7 +111,7 @@ def to_published(
     return name_map(config.patch).to_theirs(params, dialect)
 
 
-def _expected(config: TransformerConfig):
+def tree_shapes(config: TransformerConfig):
     """Our tree of shapes."""
     inputs = [
         jax.ShapeDtypeStruct(shape, np.float32)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from anchoredit_jax.convert.tensor_files import read_tensors
+from anchoredit_jax.convert.tensor_files import open_tensors
 from anchoredit_jax.convert.umt5_names import from_published
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.tokenizer import TOKENIZER_FILES, load_tokenizer
@@ -43,7 +43,7 @@ def load_umt5(
     if not folder.is_dir():
         raise UserError(f"text encoder folder {str(folder)!r} does not exist")
     tokenizer = load_tokenizer(_tokenizer_folder(folder), length)
-    tensors = read_tensors(_weight_files(folder))
+    tensors = open_tensors(_weight_files(folder))
     params = jax.tree.map(jax.numpy.asarray, from_published(tensors, config))
     return Umt5TextEncoder(config, params, tokenizer, batch)
 

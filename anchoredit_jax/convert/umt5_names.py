@@ -1,15 +1,16 @@
 """The UMT5 encoder's name map, as data: ours, original Wan and `transformers`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 
-from anchoredit_jax.convert.name_map import NameMap, Row, listed
+from anchoredit_jax.convert.name_map import NameMap, Row
+from anchoredit_jax.convert.tensor_files import Tensors, as_tensors
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.umt5 import Umt5Config, Umt5Encoder
 
-DIALECTS = ("wan", "transformers")
+DIALECTS = ("wan", "diffusers")
 
 # transformers ties two names to one tensor; a file holds either, or both.
 TIED = ("shared.weight", "encoder.embed_tokens.weight")
@@ -62,24 +63,7 @@ def published_shapes(dialect: str, config: Umt5Config) -> dict[str, tuple[int, .
     Raises:
       UserError: an unknown dialect.
     """
-    return NAMES.shapes(dialect, _expected(config))
-
-
-def dialect_of(names: Collection[str]) -> str:
-    """Whose names these are.
-
-    Raises:
-      UserError: neither dialect's token embedding is there.
-    """
-    if _EMBEDDING[0] in names:
-        return "wan"
-    if any(name in names for name in TIED):
-        return "transformers"
-    raise UserError(
-        "the weights are not those of a UMT5 encoder: expected a tensor "
-        f"{_EMBEDDING[0]!r} (Wan) or {TIED[0]!r} (transformers), found "
-        f"{listed(sorted(names))}"
-    )
+    return NAMES.shapes(dialect, tree_shapes(config))
 
 
 def from_published(tensors: Mapping[str, np.ndarray], config: Umt5Config) -> dict:
@@ -94,16 +78,21 @@ def from_published(tensors: Mapping[str, np.ndarray], config: Umt5Config) -> dic
         differ, or the token embedding is all zeros (a loader that skipped tying leaves
         it so).
     """
-    dialect = dialect_of(tensors)
-    tensors = _untied(tensors) if dialect == "transformers" else tensors
-    params = NAMES.to_ours(tensors, dialect, _expected(config))
-    if not np.any(params["token_embedding"]):
+    tensors = untied(as_tensors(tensors))
+    dialect = NAMES.dialect_of(tensors)
+    params = NAMES.to_ours(tensors, dialect, tree_shapes(config))
+    check_embedding(params["token_embedding"], dialect)
+    return params
+
+
+def check_embedding(table: np.ndarray, dialect: str) -> None:
+    """UserError where the token embedding holds nothing."""
+    if not np.any(table):
         name = _EMBEDDING[DIALECTS.index(dialect)]
         raise UserError(
             f"the token embedding {name!r} is all zeros: the file was written without "
             "its tied weights, export it again"
         )
-    return params
 
 
 def to_published(params: Mapping, dialect: str) -> dict[str, np.ndarray]:
@@ -115,7 +104,7 @@ def to_published(params: Mapping, dialect: str) -> dict[str, np.ndarray]:
     return NAMES.to_theirs(params, dialect)
 
 
-def _expected(config: Umt5Config):
+def tree_shapes(config: Umt5Config):
     """Our tree of shapes."""
     ids = jax.ShapeDtypeStruct((1, 1), np.int32)
     mask = jax.ShapeDtypeStruct((1, 1), np.bool_)
@@ -123,13 +112,18 @@ def _expected(config: Umt5Config):
     return jax.eval_shape(init, jax.random.key(0), ids, mask)["params"]
 
 
-def _untied(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """With the token embedding under its first name only."""
-    tensors = dict(tensors)
-    tied = [tensors.pop(name) for name in TIED if name in tensors]
-    if len(tied) == 2 and not np.array_equal(*tied):
-        raise UserError(
-            f"{TIED[0]!r} and {TIED[1]!r} differ, but are one tensor in UMT5: the file "
-            "was written without tying them, export it again"
-        )
-    return {TIED[0]: tied[0], **tensors}
+def untied(tensors: Tensors) -> Tensors:
+    """With the token embedding under its first name only, where `TIED` name it.
+
+    Raises:
+      UserError: the two names hold different tensors.
+    """
+    names = [name for name in TIED if name in tensors]
+    if len(names) == 2:
+        if not np.array_equal(*(tensors[name] for name in names)):
+            raise UserError(
+                f"{TIED[0]!r} and {TIED[1]!r} differ, but are one tensor in UMT5: the "
+                "file was written without tying them, export it again"
+            )
+        tensors = tensors.without(TIED[1])
+    return tensors.renamed(lambda name: TIED[0] if name == TIED[1] else name)

@@ -1,22 +1,27 @@
 """The VAE's name map, as data: original Wan names, diffusers names, and ours.
 
-One table serves all directions. Ours has only what a still image needs: the last
-temporal slice of each causal kernel, and no convolutions over time. What is left out is
-carried beside the parameters, so that an export is complete.
+Ours, the *whole* tree, has every tensor of the published network, so that an export is
+complete. The codec of still images takes a part of it, see `still_image`: the last
+temporal slice of each causal kernel, and no convolutions over time.
 """
 
 import functools
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
+import numpy as np
 
+from anchoredit_jax.checkpoint.names import leaves_by_name, unflatten
+from anchoredit_jax.convert.name_map import SAME, Layout, NameMap, Row
 from anchoredit_jax.models.wan_vae import WanVaeConfig, init_params
 
+DIALECTS = ("wan", "diffusers")
+
 # (Wan, diffusers, ours, kind). Kinds, as [their shape] <-> [ours]:
-#   causal     a convolution [out, in, t, p, q] <-> [p, q, in, out], and its bias
+#   causal     a convolution [out, in, t, p, q] <-> [t, p, q, in, out], and its bias
 #   conv       a convolution [out, in, p, q] <-> [p, q, in, out], and its bias
-#   time       a convolution over time, which a still image never meets, and its bias
+#   time       like causal; a still image never meets it
 #   norm       [D, 1, 1, 1] <-> [D], norm_2d [D, 1, 1] <-> [D]
 BLOCK = (
     ("residual.0", "norm1", "norm1", "norm"),
@@ -48,43 +53,104 @@ OUTER = (
 )
 
 
-class Name(NamedTuple):
-    """One tensor of the published network.
-
-    Attributes:
-      wan, diffusers: its names there.
-      ours: path in the tree of parameters ("encoder/conv_in/kernel"); what is not used
-        is carried under such a path too.
-      kind: see above, and "vector" for what is the same everywhere.
-      shape: theirs.
-    """
-
-    wan: str
-    diffusers: str
-    ours: str
-    kind: str
-    shape: tuple[int, ...]
+_CAUSAL = Layout(
+    lambda kernel: kernel.transpose(2, 3, 4, 1, 0),
+    lambda kernel: kernel.transpose(4, 3, 0, 1, 2),
+)
+LAYOUTS = {
+    "same": SAME,
+    "causal": _CAUSAL,
+    "time": _CAUSAL,
+    "conv": Layout(
+        lambda kernel: kernel.transpose(2, 3, 1, 0),
+        lambda kernel: kernel.transpose(3, 2, 0, 1),
+    ),
+    "norm": Layout(np.ravel, lambda scale: scale[:, None, None, None]),
+    "norm_2d": Layout(np.ravel, lambda scale: scale[:, None, None]),
+}
 
 
 @functools.cache
-def vae_names(config: WanVaeConfig) -> tuple[Name, ...]:
-    """Every tensor of the published network, used here or not."""
-    init = functools.partial(init_params, config)
-    tree = jax.eval_shape(init, jax.random.key(0))
-    names = []
+def name_map(config: WanVaeConfig) -> NameMap:
+    """The table of a VAE with these levels and blocks."""
+    rows = []
     for wan, diffusers, ours, kind in _rows(config):
         if kind.startswith("norm"):
-            endings = [("gamma", "scale", kind)]
-        else:
-            bias = "time" if kind == "time" else "vector"
-            endings = [("weight", "kernel", kind), ("bias", "bias", bias)]
-        for theirs, leaf, kind in endings:
-            path = f"{ours}/{leaf}"
-            shape = _their_shape(tree, path, kind)
-            names.append(
-                Name(f"{wan}.{theirs}", f"{diffusers}.{theirs}", path, kind, shape)
+            rows.append(
+                Row(f"{ours}/scale", (f"{wan}.gamma", f"{diffusers}.gamma"), kind)
             )
-    return tuple(names)
+            continue
+        for theirs, leaf, layout in (
+            ("weight", "kernel", kind),
+            ("bias", "bias", "same"),
+        ):
+            names = (f"{wan}.{theirs}", f"{diffusers}.{theirs}")
+            rows.append(Row(f"{ours}/{leaf}", names, layout))
+    return NameMap("a Wan 2.1 VAE", DIALECTS, tuple(rows), LAYOUTS)
+
+
+def whole_shapes(config: WanVaeConfig) -> dict[str, Any]:
+    """Our whole tree as shapes, float32."""
+    tree = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
+    flat = {path: leaf.shape for path, leaf in leaves_by_name(tree).items()}
+    for row in name_map(config).rows:
+        if row.layout == "causal":
+            shape = flat[row.ours]
+            flat[row.ours] = (shape[0], *shape)  # as long in time as it is high
+        if row.layout == "time":
+            channels = flat[row.ours.replace("time_conv", "conv")][2]
+            # Up-sampling makes two frames of one, in twice the channels.
+            out = channels * (2 if row.ours.startswith("decoder") else 1)
+            flat[row.ours] = (3, 1, 1, channels, out)
+            flat[row.ours.replace("kernel", "bias")] = (out,)
+    return unflatten(
+        {path: jax.ShapeDtypeStruct(shape, np.float32) for path, shape in flat.items()}
+    )
+
+
+def still_image(whole: Mapping, config: WanVaeConfig) -> dict[str, Any]:
+    """What `WanCodec` takes: the parameters that a single image meets, float32."""
+    flat = leaves_by_name(whole)
+    used = {}
+    for row in name_map(config).rows:
+        if "/time_conv/" in row.ours:
+            continue
+        leaf = flat[row.ours]
+        leaf = leaf[-1] if row.layout == "causal" else leaf
+        used[row.ours] = np.ascontiguousarray(leaf, np.float32)
+    return unflatten(used)
+
+
+def published_shapes(dialect: str, config: WanVaeConfig) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor of a published VAE.
+
+    Raises:
+      UserError: an unknown dialect.
+    """
+    return name_map(config).shapes(dialect, whole_shapes(config))
+
+
+def from_published(
+    tensors: Mapping[str, np.ndarray], config: WanVaeConfig
+) -> dict[str, Any]:
+    """Our whole tree from published tensors of either dialect; dtypes are kept.
+
+    Raises:
+      UserError: names are missing or left over, or a shape is not that of `config`.
+    """
+    table = name_map(config)
+    return table.to_ours(tensors, table.dialect_of(tensors), whole_shapes(config))
+
+
+def to_published(
+    whole: Mapping, dialect: str, config: WanVaeConfig
+) -> dict[str, np.ndarray]:
+    """Published tensors, by name, from our whole tree; the way back.
+
+    Raises:
+      UserError: an unknown dialect.
+    """
+    return name_map(config).to_theirs(whole, dialect)
 
 
 def _rows(config: WanVaeConfig) -> Iterator[tuple[str, str, str, str]]:
@@ -137,24 +203,3 @@ def _decoder(config: WanVaeConfig) -> Iterator[tuple[str, str, str, tuple]]:
             theirs = f"upsamples.{index}", f"up_blocks.{level}.upsamplers.0"
             yield *theirs, f"upsample_{level}", table
             index, before = index + 1, width // 2
-
-
-def _their_shape(tree: dict, path: str, kind: str) -> tuple[int, ...]:
-    """From the shape of ours, or of the convolution beside the one over time."""
-    *parents, leaf = path.split("/")
-    node = tree
-    if kind == "time":
-        parents[-1] = "conv"
-    for name in parents:
-        node = node[name]
-    if kind == "time":
-        channels = node["kernel"].shape[2]
-        # Up-sampling makes two frames of one, in twice the channels.
-        out = channels * (2 if parents[0] == "decoder" else 1)
-        return (out, channels, 3, 1, 1) if leaf == "kernel" else (out,)
-    shape = node[leaf].shape
-    if kind in ("causal", "conv"):
-        rows, columns, into, out = shape
-        time = (rows,) if kind == "causal" else ()
-        return (out, into, *time, rows, columns)
-    return {"norm": (*shape, 1, 1, 1), "norm_2d": (*shape, 1, 1)}.get(kind, shape)

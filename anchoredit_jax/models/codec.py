@@ -159,12 +159,12 @@ def make_codec(config: CodecConfig) -> Codec:
     if config.kind == "patch":
         return PatchCodec(config.stride)
     # Imported here: only those who name this codec pay for it.
-    from anchoredit_jax.convert.vae_weights import load_vae
+    from anchoredit_jax.convert.vae_file import load_vae
     from anchoredit_jax.models.wan_vae import WanCodec, init_params, make_vae_config
 
     vae = make_vae_config(config.size, dtype=config.dtype)
     if config.weights is not None:
-        params = jax.device_put(load_vae(config.weights, vae).params)
+        params = jax.device_put(load_vae(config.weights, vae))
     elif config.size == "tiny":
         params = jax.jit(functools.partial(init_params, vae))(jax.random.key(0))
     else:

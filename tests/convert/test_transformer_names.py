@@ -40,7 +40,7 @@ def test_there_and_back_is_the_same_bit_for_bit(dialect, patch):
 def test_the_two_dialects_name_the_same_tensors():
     params = transformer_names.from_published(random_tensors(WAN), CONFIG)
     theirs = transformer_names.to_published(params, DIFFUSERS, CONFIG)
-    assert transformer_names.dialect_of(theirs) == DIFFUSERS
+    assert transformer_names.name_map().dialect_of(theirs) == DIFFUSERS
     again = transformer_names.from_published(theirs, CONFIG)
     jax.tree.map(np.testing.assert_array_equal, params, again)
     # Maps of one shape are kept apart by their names only.
@@ -54,7 +54,7 @@ def test_the_two_dialects_name_the_same_tensors():
 def test_wrong_weights_are_refused_in_one_line(dialect):
     tensors = random_tensors(dialect)
     first = next(name for name in tensors if name.startswith("blocks.1."))
-    broken = {k: v for k, v in tensors.items() if k != first} | {"img_emb": tensors}
+    broken = {k: v for k, v in tensors.items() if k != first} | {"img_emb": tensors[first]}
     with pytest.raises(UserError) as raised:
         transformer_names.from_published(broken, CONFIG)
     said = str(raised.value)

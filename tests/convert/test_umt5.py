@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from anchoredit_jax.convert import umt5_names
-from anchoredit_jax.convert.tensor_files import read_tensors
+from anchoredit_jax.convert.tensor_files import open_tensors
 from anchoredit_jax.convert.umt5_folder import load_umt5
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.text import TextConfig, make_text_encoder
@@ -53,7 +53,7 @@ def test_there_and_back_is_the_same_bit_for_bit(dialect):
 def test_the_two_dialects_name_the_same_tensors():
     params = umt5_names.from_published(random_tensors(WAN), CONFIG)
     theirs = umt5_names.to_published(params, TRANSFORMERS)
-    assert umt5_names.dialect_of(theirs) == TRANSFORMERS
+    assert umt5_names.NAMES.dialect_of(theirs) == TRANSFORMERS
     again = umt5_names.from_published(theirs, CONFIG)
     jax.tree.map(np.testing.assert_array_equal, params, again)
     # The two linear maps of the MLP have one shape: only the names keep them apart.
@@ -162,11 +162,11 @@ def test_several_files_are_one_model(tmp_path):
     parts = {"model-00001-of-00002": names[:9], "model-00002-of-00002": names[9:]}
     for file, part in parts.items():
         save_file({n: tensors[n] for n in part}, tmp_path / f"{file}.safetensors")
-    read = read_tensors(sorted(tmp_path.glob("*.safetensors")))
+    read = open_tensors(sorted(tmp_path.glob("*.safetensors")))
     assert read.keys() == tensors.keys()
     save_file({names[0]: tensors[names[0]]}, tmp_path / "model.fp16.safetensors")
     with pytest.raises(UserError, match=f"{names[0]}' is in .* one variant"):
-        read_tensors(sorted(tmp_path.glob("*.safetensors")))
+        open_tensors(sorted(tmp_path.glob("*.safetensors")))
 
 
 def test_a_pytorch_file_is_read_as_tensors_only(tmp_path):
@@ -182,10 +182,10 @@ def test_a_pytorch_file_is_read_as_tensors_only(tmp_path):
     np.testing.assert_array_equal(table, wanted)
     torch.save({"token_embedding.weight": tmp_path}, path)  # an object, not a tensor
     with pytest.raises(UserError, match="cannot be read as a PyTorch file of tensors"):
-        read_tensors([path])
+        open_tensors([path])
     torch.save({"step": 3}, path)
     with pytest.raises(UserError, match="no state dict"):
-        read_tensors([path])
+        open_tensors([path])
 
 
 def test_wrong_folders_and_files_are_refused(tmp_path):
@@ -200,10 +200,10 @@ def test_wrong_folders_and_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="is no safetensors file"):
         load_umt5(tmp_path, CONFIG)
     with pytest.raises(UserError, match="'.*model.gguf' does not exist"):
-        read_tensors([tmp_path / "model.gguf"])
+        open_tensors([tmp_path / "model.gguf"])
     (tmp_path / "model.gguf").touch()
-    with pytest.raises(UserError, match="expected one of .safetensors, .pth, .bin"):
-        read_tensors([tmp_path / "model.gguf"])
+    with pytest.raises(UserError, match="expected one of .safetensors, .pth, .pt, .bin"):
+        open_tensors([tmp_path / "model.gguf"])
 
 
 @pytest.mark.parametrize(

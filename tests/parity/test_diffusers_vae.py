@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from anchoredit_jax.convert import export_vae, import_vae, load_vae
+from anchoredit_jax.convert import load_vae, vae_names
 from anchoredit_jax.models.wan_vae import WanCodec, make_vae_config
 
 TOLERANCE = 5e-5
@@ -44,7 +44,7 @@ def channels_last(x):
 def test_encode_and_decode(theirs, tensors):
     import torch
 
-    params = import_vae(tensors, CONFIG).params
+    params = vae_names.still_image(vae_names.from_published(tensors, CONFIG), CONFIG)
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (2, 32, 48, 3)).astype(np.float32)
     mean, std = np.float32(CONFIG.mean), np.float32(CONFIG.std)
@@ -66,8 +66,8 @@ def test_encode_and_decode(theirs, tensors):
 def test_their_names_are_exported_bit_for_bit_and_load_strictly(theirs, tensors):
     import torch
 
-    weights = import_vae(tensors, CONFIG)
-    exported = export_vae(weights, CONFIG, "diffusers")
+    weights = vae_names.from_published(tensors, CONFIG)
+    exported = vae_names.to_published(weights, "diffusers", CONFIG)
     assert exported.keys() == tensors.keys()
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(exported[name], tensor, err_msg=name)
@@ -78,8 +78,8 @@ def test_their_names_are_exported_bit_for_bit_and_load_strictly(theirs, tensors)
 
 def test_the_two_published_layouts_are_one_network(tensors):
     """diffusers -> ours -> original Wan -> ours -> diffusers loses nothing."""
-    original = export_vae(import_vae(tensors, CONFIG), CONFIG, "wan")
-    again = export_vae(import_vae(original, CONFIG), CONFIG, "diffusers")
+    original = vae_names.to_published(vae_names.from_published(tensors, CONFIG), "wan", CONFIG)
+    again = vae_names.to_published(vae_names.from_published(original, CONFIG), "diffusers", CONFIG)
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(again[name], tensor, err_msg=name)
     # diffusers' own table from one to the other, where it knows it.
@@ -97,13 +97,14 @@ def test_published_files_are_read(tmp_path, tensors):
     import torch
     from safetensors.numpy import save_file
 
-    expected = import_vae(tensors, CONFIG)
+    expected = vae_names.from_published(tensors, CONFIG)
     save_file(tensors, tmp_path / "vae.safetensors")
-    original = export_vae(expected, CONFIG, "wan")
+    original = vae_names.to_published(expected, "wan", CONFIG)
     torch.save(
         {name: torch.from_numpy(tensor) for name, tensor in original.items()},
         tmp_path / "vae.pth",
     )
     for name in ("vae.safetensors", "vae.pth"):
         found = load_vae(tmp_path / name, CONFIG)
-        jax.tree.map(np.testing.assert_array_equal, found, expected)
+        still = vae_names.still_image(expected, CONFIG)
+        jax.tree.map(np.testing.assert_array_equal, found, still)

@@ -30,6 +30,6 @@ def test_timesteps(golden, name):
     got = frame_timesteps(
         *(arrays[f"{name}/rand_{draw}"] for draw in ("last", "lower", "frame")), config
     )
-    deviation = np.abs(got - arrays[f"{name}/timesteps"]).max()
+    deviation = np.abs(np.asarray(got) - arrays[f"{name}/timesteps"]).max()
     print(f"{name}: largest deviation {deviation}")
     assert deviation == 0

@@ -54,7 +54,7 @@ def test_hidden_states(theirs):
 
 def test_a_strict_load_of_our_tensors_gives_the_same_model(theirs):
     params = umt5_names.from_published(tensors_of(theirs), CONFIG)
-    back = umt5_names.to_published(params, "transformers")
+    back = umt5_names.to_published(params, "diffusers")
     fresh = transformers.UMT5EncoderModel(theirs.config)
     tied = {**back, "encoder.embed_tokens.weight": back["shared.weight"]}
     fresh.load_state_dict({k: torch.from_numpy(v) for k, v in tied.items()})
@@ -63,10 +63,10 @@ def test_a_strict_load_of_our_tensors_gives_the_same_model(theirs):
 
 
 def test_a_saved_folder_is_read(theirs, tmp_path):
-    from anchoredit_jax.convert.tensor_files import read_tensors
+    from anchoredit_jax.convert.tensor_files import open_tensors
 
     theirs.save_pretrained(tmp_path)
-    tensors = read_tensors(sorted(tmp_path.glob("model*.safetensors")))
+    tensors = open_tensors(sorted(tmp_path.glob("model*.safetensors")))
     params = umt5_names.from_published(tensors, CONFIG)
     embedding = theirs.get_input_embeddings().weight.detach().numpy()
     np.testing.assert_array_equal(params["token_embedding"], embedding)

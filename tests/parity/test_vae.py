@@ -12,8 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from anchoredit_jax.convert import export_vae, import_vae
-from anchoredit_jax.convert.vae_names import vae_names
+from anchoredit_jax.convert import vae_names
 from anchoredit_jax.models.wan_vae import (
     WAN_MEAN,
     WAN_STD,
@@ -70,7 +69,7 @@ def arrays(golden):
 @pytest.fixture(scope="module")
 def codec(arrays):
     tensors = {k.removeprefix("w/"): v for k, v in arrays.items() if k.startswith("w/")}
-    return WanCodec(import_vae(tensors, CONFIG).params, CONFIG)
+    return WanCodec(vae_names.still_image(vae_names.from_published(tensors, CONFIG), CONFIG), CONFIG)
 
 
 def images(pixels):
@@ -159,7 +158,9 @@ def test_the_published_statistics_are_the_recorded_ones(arrays):
 
 def test_the_recorded_weights_are_exported_bit_for_bit(arrays):
     tensors = {k.removeprefix("w/"): v for k, v in arrays.items() if k.startswith("w/")}
-    exported = export_vae(import_vae(tensors, CONFIG), CONFIG)
+    exported = vae_names.to_published(
+        vae_names.from_published(tensors, CONFIG), "wan", CONFIG
+    )
     assert exported.keys() == tensors.keys()
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(exported[name], tensor, err_msg=name)
@@ -167,5 +168,6 @@ def test_the_recorded_weights_are_exported_bit_for_bit(arrays):
 
 def test_every_published_name_and_shape_is_mapped(golden):
     published = json.loads(Path(GOLDEN, "vae_state_dict_keys.json").read_text())
-    mapped = {name.wan: list(name.shape) for name in vae_names(make_vae_config("wan"))}
+    shapes = vae_names.published_shapes("wan", make_vae_config("wan"))
+    mapped = {name: list(shape) for name, shape in shapes.items()}
     assert mapped == published

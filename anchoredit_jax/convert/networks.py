@@ -1,0 +1,280 @@
+"""The three networks that are converted: their tables, sizes and published configs."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from anchoredit_jax.convert import transformer_names, umt5_names, vae_names
+from anchoredit_jax.convert.name_map import NameMap, listed
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.models.config import TransformerConfig
+from anchoredit_jax.models.presets import PRESETS, make_config
+from anchoredit_jax.models.umt5 import Umt5Config, make_umt5_config
+from anchoredit_jax.models.wan_vae import WanVaeConfig
+
+Shapes = Mapping[str, tuple[int, ...]]
+DIALECTS = ("wan", "diffusers")
+HEAD_DIM = 128  # of every published Wan transformer
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What conversion knows of a network.
+
+    Attributes:
+      name: "transformer", "vae" or "umt5".
+      usual: its usual sizes; its class is that of all.
+      table: config -> its name map.
+      tree: config -> our tree of shapes.
+      config_of: (shapes by published name, dialect, published config) -> config.
+      published: (config, dialect) -> what its config.json holds, {} for none.
+      files: dialect -> name of its weights in a folder.
+    """
+
+    name: str
+    usual: Any
+    table: Callable[[Any], NameMap]
+    tree: Callable[[Any], Any]
+    config_of: Callable[[Shapes, str, Mapping[str, Any]], Any]
+    published: Callable[[Any, str], dict[str, Any]]
+    files: Mapping[str, str]
+
+
+def recognise(names: Collection[str]) -> tuple[Network, str]:
+    """The network whose tensors go by these names, and the dialect.
+
+    Raises:
+      UserError: it is none of the three.
+    """
+    found = [
+        (network.table(network.usual).likeness(names, dialect), network, dialect)
+        for network in NETWORKS.values()
+        for dialect in DIALECTS
+    ]
+    likeness, network, dialect = max(found, key=lambda entry: entry[0])
+    if likeness < 0.5:
+        raise UserError(
+            "these are not the weights of a Wan transformer, a Wan VAE or a UMT5 "
+            f"encoder; found {listed(sorted(names))}"
+        )
+    return network, dialect
+
+
+def _dims(shapes: Shapes, name: str) -> tuple[int, ...]:
+    if name not in shapes:
+        raise UserError(
+            f"the weights have no {name!r}, which tells the network's size; found "
+            f"{listed(sorted(shapes))}"
+        )
+    return tuple(shapes[name])
+
+
+def _layers(shapes: Shapes, prefix: str) -> int:
+    numbers = [
+        int(match[1])
+        for name in shapes
+        if (match := re.match(re.escape(prefix) + r"(\d+)\.", name))
+    ]
+    return max(numbers, default=-1) + 1
+
+
+def _transformer_config(shapes, dialect, published) -> TransformerConfig:
+    names = dict(
+        zip(
+            ("text", "freq", "ffn"),
+            ("text_embedding.0", "time_embedding.0", "blocks.0.ffn.0")
+            if dialect == "wan"
+            else (
+                "condition_embedder.text_embedder.linear_1",
+                "condition_embedder.time_embedder.linear_1",
+                "blocks.0.ffn.net.0.proj",
+            ),
+            strict=True,
+        )
+    )
+    dim, channels, _, patch, _ = _five(_dims(shapes, "patch_embedding.weight"))
+    heads = published.get("num_heads", published.get("num_attention_heads"))
+    return TransformerConfig(
+        dim=dim,
+        ffn_dim=_dims(shapes, f"{names['ffn']}.weight")[0],
+        num_heads=int(heads or max(dim // HEAD_DIM, 1)),
+        num_layers=_layers(shapes, "blocks."),
+        channels=channels,
+        text_dim=_dims(shapes, f"{names['text']}.weight")[1],
+        freq_dim=_dims(shapes, f"{names['freq']}.weight")[1],
+        patch=patch,
+        eps=float(published.get("eps", 1e-6)),
+    )
+
+
+def _five(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) != 5:
+        raise UserError(
+            f"'patch_embedding.weight' is {list(shape)}, expected five axes: it is not "
+            "that of a Wan transformer"
+        )
+    return shape
+
+
+def _transformer_published(config: TransformerConfig, dialect: str) -> dict[str, Any]:
+    if dialect == "diffusers":
+        return {
+            "_class_name": "WanTransformer3DModel",
+            "patch_size": [1, config.patch, config.patch],
+            "num_attention_heads": config.num_heads,
+            "attention_head_dim": config.head_dim,
+            "in_channels": config.channels,
+            "out_channels": config.channels,
+            "text_dim": config.text_dim,
+            "freq_dim": config.freq_dim,
+            "ffn_dim": config.ffn_dim,
+            "num_layers": config.num_layers,
+            "cross_attn_norm": True,
+            "qk_norm": "rms_norm_across_heads",
+            "eps": config.eps,
+            "rope_max_seq_len": 1024,
+        }
+    return {
+        "_class_name": "WanModel",
+        "model_type": "t2v",
+        "dim": config.dim,
+        "ffn_dim": config.ffn_dim,
+        "freq_dim": config.freq_dim,
+        "in_dim": config.channels,
+        "out_dim": config.channels,
+        "num_heads": config.num_heads,
+        "num_layers": config.num_layers,
+        "text_len": 512,
+        "eps": config.eps,
+    }
+
+
+def _vae_config(shapes, dialect, published) -> WanVaeConfig:
+    del published
+    first = "encoder.conv1.weight" if dialect == "wan" else "encoder.conv_in.weight"
+    last = "conv2.weight" if dialect == "wan" else "post_quant_conv.weight"
+    return WanVaeConfig(
+        dim=_dims(shapes, first)[0], latent_channels=_dims(shapes, last)[0]
+    )
+
+
+def _vae_published(config: WanVaeConfig, dialect: str) -> dict[str, Any]:
+    if dialect == "wan":
+        return {}
+    return {
+        "_class_name": "AutoencoderKLWan",
+        "base_dim": config.dim,
+        "z_dim": config.latent_channels,
+        "dim_mult": list(config.multipliers),
+        "num_res_blocks": config.blocks,
+        "attn_scales": [],
+        "temperal_downsample": list(config.temporal),
+        "dropout": 0.0,
+        "latents_mean": list(config.mean),
+        "latents_std": list(config.std),
+    }
+
+
+def _umt5_config(shapes, dialect, published) -> Umt5Config:
+    if dialect == "wan":
+        table, block = "token_embedding.weight", "blocks.0"
+        query, hidden = "attn.q.weight", "ffn.fc1.weight"
+        positions, prefix = "pos_embedding.embedding.weight", "blocks."
+    else:
+        tied = [name for name in umt5_names.TIED if name in shapes]
+        table, block = (tied or umt5_names.TIED)[0], "encoder.block.0.layer"
+        query, hidden = "0.SelfAttention.q.weight", "1.DenseReluDense.wi_1.weight"
+        positions = "0.SelfAttention.relative_attention_bias.weight"
+        prefix = "encoder.block."
+    vocabulary, dim = _dims(shapes, table)
+    buckets, heads = _dims(shapes, f"{block}.{positions}")
+    return Umt5Config(
+        vocabulary=vocabulary,
+        dim=dim,
+        attention_dim=_dims(shapes, f"{block}.{query}")[0],
+        ffn_dim=_dims(shapes, f"{block}.{hidden}")[0],
+        num_heads=heads,
+        num_layers=_layers(shapes, prefix),
+        num_buckets=buckets,
+        max_distance=int(published.get("relative_attention_max_distance", 128)),
+        eps=float(published.get("layer_norm_epsilon", 1e-6)),
+    )
+
+
+def _umt5_published(config: Umt5Config, dialect: str) -> dict[str, Any]:
+    if dialect == "wan":
+        return {}
+    return {
+        "architectures": ["UMT5EncoderModel"],
+        "model_type": "umt5",
+        "vocab_size": config.vocabulary,
+        "d_model": config.dim,
+        "d_kv": config.head_dim,
+        "d_ff": config.ffn_dim,
+        "num_layers": config.num_layers,
+        "num_decoder_layers": config.num_layers,
+        "num_heads": config.num_heads,
+        "relative_attention_num_buckets": config.num_buckets,
+        "relative_attention_max_distance": config.max_distance,
+        "dropout_rate": 0.0,
+        "layer_norm_epsilon": config.eps,
+        "feed_forward_proj": "gated-gelu",
+        "is_encoder_decoder": True,
+        "tie_word_embeddings": False,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "decoder_start_token_id": 0,
+    }
+
+
+NETWORKS = {
+    network.name: network
+    for network in (
+        Network(
+            "transformer",
+            make_config("wan_14b"),
+            lambda config: transformer_names.name_map(config.patch),
+            transformer_names.tree_shapes,
+            _transformer_config,
+            _transformer_published,
+            {
+                "wan": "diffusion_pytorch_model.safetensors",
+                "diffusers": "diffusion_pytorch_model.safetensors",
+            },
+        ),
+        Network(
+            "vae",
+            WanVaeConfig(),
+            vae_names.name_map,
+            vae_names.whole_shapes,
+            _vae_config,
+            _vae_published,
+            {
+                "wan": "Wan2.1_VAE.safetensors",
+                "diffusers": "diffusion_pytorch_model.safetensors",
+            },
+        ),
+        Network(
+            "umt5",
+            make_umt5_config("umt5_xxl"),
+            lambda config: umt5_names.NAMES,
+            umt5_names.tree_shapes,
+            _umt5_config,
+            _umt5_published,
+            {
+                "wan": "models_t5_umt5-xxl-enc.safetensors",
+                "diffusers": "model.safetensors",
+            },
+        ),
+    )
+}
+
+
+def preset_of(config: TransformerConfig) -> str | None:
+    """The preset of this geometry, for messages."""
+    sizes = ("dim", "ffn_dim", "num_heads", "num_layers")
+    for name, preset in PRESETS.items():
+        if all(preset[size] == getattr(config, size) for size in sizes):
+            return name
+    return None
