@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from anchoredit_jax.checkpoint import manager
 from anchoredit_jax.checkpoint.lineage import Lineage, digest
 from anchoredit_jax.checkpoint.names import leaves_by_name, unflatten
+from anchoredit_jax.checkpoint.safetensors_stream import (
+    SafetensorsFile,
+    write_safetensors,
+)
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
 
@@ -36,15 +38,17 @@ def save_bundle(path: Path, params: Any, run: RunConfig, lineage: Lineage) -> Pa
     path = Path(path)
     if path.suffix != ".safetensors":
         path = path / FILE_NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {
         "format": FORMAT,
         "config": run.to_json(),
         "lineage": json.dumps(lineage.to_dict()),
     }
-    temporary = path.with_name(path.name + ".partial")
-    save_file(flatten(params), temporary, metadata=metadata)
-    temporary.replace(path)
+    tensors = flatten(params)
+    shapes = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+        for name, leaf in tensors.items()
+    }
+    write_safetensors(path, shapes, tensors.items(), metadata)
     return path
 
 
@@ -59,17 +63,15 @@ def load_bundle(path: Path) -> Weights:
         path = path / FILE_NAME
     if not path.is_file():
         raise UserError(f"weights file {str(path)!r} does not exist")
-    try:
-        with safe_open(path, framework="numpy") as reader:
-            metadata = reader.metadata() or {}
-            tensors = {name: reader.get_tensor(name) for name in reader.keys()}
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{str(path)!r} is no safetensors file: {error}") from error
-    if metadata.get("format") != FORMAT:
+    file = SafetensorsFile(path)
+    metadata = file.metadata
+    if metadata.get("format") != FORMAT or "config" not in metadata:
         raise UserError(
-            f"{str(path)!r} is not a weights file of anchoredit_jax: expected format "
-            f"{FORMAT!r} in its metadata, found {metadata.get('format')!r}"
+            f"{str(path)!r} is not a transformer's weights file of anchoredit_jax: "
+            f"expected format {FORMAT!r} in its metadata, found "
+            f"{metadata.get('format')!r}"
         )
+    tensors = {name: file.read(name) for name in file.shapes}
     lineage = Lineage.from_dict(json.loads(metadata["lineage"]))
     params = jax.tree.map(jax.numpy.asarray, unflatten(tensors))
     if digest(params) != lineage.digest:
@@ -108,13 +110,22 @@ def load_weights(path: str | Path, weights: str = "ema") -> Weights:
     return Weights(
         params,
         RunConfig.from_json(meta["config"]),
-        _lineage(meta, digest(params), weights),
+        lineage_of(meta, digest(params), weights),
     )
 
 
 def is_bundle(path: str | Path) -> bool:
     """Whether `load_weights` would read a bundle there, not a checkpoint."""
     return Path(path).is_file() or (Path(path) / FILE_NAME).is_file()
+
+
+def is_ours(path: str | Path) -> bool:
+    """Whether a file, or the one of a folder, was written by this product."""
+    path = Path(path)
+    path = path / FILE_NAME if path.is_dir() else path
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    return SafetensorsFile(path).metadata.get("format", "") == FORMAT
 
 
 def peek(path: str | Path) -> tuple[str, int]:
@@ -178,7 +189,8 @@ def _generation(step_dir: Path) -> int:
     return len(list(parent.chain())) if parent else 0
 
 
-def _lineage(meta: dict, weights_digest: str, weights: str) -> Lineage:
+def lineage_of(meta: dict, weights_digest: str, weights: str) -> Lineage:
+    """Of a checkpoint's weights, from what is stored beside them."""
     return Lineage(
         stage=meta["stage"],
         step=meta["step"],

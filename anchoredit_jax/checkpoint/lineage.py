@@ -13,6 +13,9 @@ from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.errors import UserError
 
 
+IMPORTED = "imported"  # the stage of weights that no stage of ours has made
+
+
 @dataclasses.dataclass(frozen=True)
 class Lineage:
     """One stage's result and what it started from.
@@ -95,7 +98,7 @@ def check_parent(stage: str, allowed: tuple[str, ...], parent: Lineage | None) -
         return
     expected = " or ".join(allowed)
     if parent is None:
-        if set(allowed) == {stage}:
+        if set(allowed) <= {stage, IMPORTED}:
             return
         raise UserError(
             f"stage {stage} starts from a checkpoint of {expected}: train that first, "

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from anchoredit_jax.checkpoint.names import leaves_by_name
@@ -168,6 +169,22 @@ def read_item(step_dir: Path, name: str) -> Any:
     with _reader() as reader:
         target = _placed(_shapes(reader, step_dir / name))
         return reader.restore(step_dir / name, args=ocp.args.StandardRestore(target))
+
+
+def read_leaf(step_dir: Path, name: str, path: str) -> np.ndarray:
+    """One array of an item, "blocks/ffn/fc1/kernel" of "ema", and nothing else."""
+    tree: Any = ocp.RestoreArgs(restore_type=np.ndarray)
+    shape: Any = jax.ShapeDtypeStruct((), np.float32)  # the stored one counts
+    for key in reversed(path.split("/")):
+        tree, shape = {key: tree}, {key: shape}
+    with contextlib.closing(ocp.PyTreeCheckpointHandler()) as reader:
+        restored = reader.restore(
+            Path(step_dir).absolute() / name,
+            args=ocp.args.PyTreeRestore(
+                item=shape, restore_args=tree, partial_restore=True
+            ),
+        )
+    return leaves_by_name(restored)[path]
 
 
 def default_sharding() -> jax.sharding.Sharding:

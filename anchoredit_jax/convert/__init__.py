@@ -1,6 +1,22 @@
-"""Name maps between our parameters and published weights, and files of both."""
+"""Weights in and out: name maps, published files, and moving weights between them."""
 
+from anchoredit_jax.convert.describing import describe
+from anchoredit_jax.convert.exporting import describe_weights, export_weights
+from anchoredit_jax.convert.importing import import_weights
+from anchoredit_jax.convert.source import Source, open_weights
 from anchoredit_jax.convert.umt5_folder import load_umt5
 from anchoredit_jax.convert.vae_file import load_vae
+from anchoredit_jax.convert.verifying import Comparison, compare_weights
 
-__all__ = ["load_umt5", "load_vae"]
+__all__ = [
+    "Comparison",
+    "Source",
+    "compare_weights",
+    "describe",
+    "describe_weights",
+    "export_weights",
+    "import_weights",
+    "load_umt5",
+    "load_vae",
+    "open_weights",
+]

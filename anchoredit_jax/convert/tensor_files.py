@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from anchoredit_jax.checkpoint.safetensors_stream import DTYPES, NAMES, SafetensorsFile
 from anchoredit_jax.convert.name_map import listed
-from anchoredit_jax.convert.safetensors_stream import DTYPES, NAMES, SafetensorsFile
 from anchoredit_jax.errors import UserError
 
 PICKLES = (".pth", ".pt", ".bin")
@@ -217,9 +217,7 @@ def pickled_tensors(path: str | Path, loaded: dict) -> Tensors:
                 f"{str(path)!r}: tensor {name!r} has dtype {dtype}; known: "
                 + ", ".join(NAMES)
             )
-        shapes[name] = jax.ShapeDtypeStruct(
-            tuple(tensor.shape), DTYPES[NAMES[dtype]]
-        )
+        shapes[name] = jax.ShapeDtypeStruct(tuple(tensor.shape), DTYPES[NAMES[dtype]])
     return Tensors(shapes, lambda name: _to_numpy(loaded[name]))
 
 

@@ -14,12 +14,13 @@ DIALECTS = ("wan", "diffusers")
 
 # transformers ties two names to one tensor; a file holds either, or both.
 TIED = ("shared.weight", "encoder.embed_tokens.weight")
+EMBEDDING = "token_embedding"
 _EMBEDDING = ("token_embedding.weight", TIED[0])
 NAMES = NameMap(
     "a UMT5 encoder",
     DIALECTS,
     (
-        Row("token_embedding", _EMBEDDING, "same"),
+        Row(EMBEDDING, _EMBEDDING, "same"),
         Row("norm/scale", ("norm.weight", "encoder.final_layer_norm.weight"), "same"),
         *(
             Row(
@@ -81,7 +82,7 @@ def from_published(tensors: Mapping[str, np.ndarray], config: Umt5Config) -> dic
     tensors = untied(as_tensors(tensors))
     dialect = NAMES.dialect_of(tensors)
     params = NAMES.to_ours(tensors, dialect, tree_shapes(config))
-    check_embedding(params["token_embedding"], dialect)
+    check_embedding(params[EMBEDDING], dialect)
     return params
 
 

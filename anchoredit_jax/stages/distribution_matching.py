@@ -64,6 +64,12 @@ class Options:
 
 def init_state(run, parent) -> steps.TrainState:
     """Generator from the parent's average; real score and critic from its teacher."""
+    if "teacher" not in parent:
+        raise UserError(
+            "distribution_matching needs the teacher of the consistency stage, which "
+            "only its training checkpoint holds: name that with --parent, not a file "
+            "of weights"
+        )
     teacher = jax.tree.map(jnp.copy, parent["teacher"])
     critic = jax.tree.map(jnp.copy, parent["teacher"])
     optimizer = steps.make_optimizer(critic_optimizer(run))

@@ -20,7 +20,7 @@ import numpy as np
 
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.checkpoint.assets import Weights
-from anchoredit_jax.checkpoint.lineage import Lineage, check_parent
+from anchoredit_jax.checkpoint.lineage import IMPORTED, Lineage, check_parent
 from anchoredit_jax.config import RunConfig, differing_keys
 from anchoredit_jax.data.batches import iterate_batches, make_batches
 from anchoredit_jax.errors import UserError, exit_on_user_error
@@ -37,6 +37,16 @@ RESUMABLE = ("loop.",)
 COMPUTE_ONLY = tuple(
     f"model.{name}" for name in ("attention", "dtype", "init", "remat", "scan_unroll")
 )
+
+
+# What published weights fix; how they are used is up to the stage that takes them.
+GEOMETRY = tuple(
+    f"model.{name}"
+    for name in (
+        "dim", "ffn_dim", "num_heads", "num_layers", "channels", "text_dim",
+        "freq_dim", "patch", "eps",
+    )
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,22 +261,29 @@ def find_parent(
     check_parent(run.stage, allowed, weights.lineage if weights else None)
     if weights is None:
         return None, None
+    imported = weights.lineage.stage == IMPORTED
     differing = [
         key
         for key in differing_keys(run, weights.run)
-        if key.startswith(("model.", "codec.", "text.")) and key not in COMPUTE_ONLY
+        if (key in GEOMETRY if imported else _belongs_to_weights(key))
     ]
     if differing:
         raise UserError(
             f"stage {run.stage} cannot start from this {weights.lineage.stage} "
             f"checkpoint, it differs in {', '.join(differing)}"
         )
-    trees = {"params": weights.params, "ema": weights.params}
+    # Weights may be stored narrower than they are trained.
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), weights.params)
+    trees = {"params": params, "ema": params}
     if not isinstance(parent, Weights) and not assets.is_bundle(parent):
         step_dir = assets.find_step(parent)
         names = {"params", "teacher"} & manager.tree_shapes(step_dir).keys()
         trees |= {name: manager.read_item(step_dir, name) for name in names}
     return weights, trees
+
+
+def _belongs_to_weights(key: str) -> bool:
+    return key.startswith(("model.", "codec.", "text.")) and key not in COMPUTE_ONLY
 
 
 def check_resumable(run: RunConfig, folder: Path, saved: RunConfig) -> None:

@@ -14,6 +14,7 @@ import functools
 import jax.numpy as jnp
 
 from anchoredit_jax import randomness
+from anchoredit_jax.checkpoint.lineage import IMPORTED
 from anchoredit_jax.diffusion.timesteps import TimestepConfig, frame_timesteps
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models.transformer import Transformer
@@ -21,7 +22,7 @@ from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
 
-PARENTS = ("single_turn",)  # or none: see `check_parent`
+PARENTS = ("single_turn", IMPORTED)  # or none: see `check_parent`
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,7 +73,7 @@ def test_a_bundle_that_is_not_whole_or_not_ours_is_refused(tmp_path):
     with pytest.raises(UserError, match="is no safetensors file"):
         assets.load_bundle(path)
     save_file({"w": np.zeros(2)}, path)
-    with pytest.raises(UserError, match="not a weights file of anchoredit_jax"):
+    with pytest.raises(UserError, match="not a transformer's weights file"):
         assets.load_bundle(path)
     with pytest.raises(UserError, match="does not exist"):
         assets.load_bundle(tmp_path / "absent.safetensors")

@@ -54,7 +54,9 @@ def test_the_two_dialects_name_the_same_tensors():
 def test_wrong_weights_are_refused_in_one_line(dialect):
     tensors = random_tensors(dialect)
     first = next(name for name in tensors if name.startswith("blocks.1."))
-    broken = {k: v for k, v in tensors.items() if k != first} | {"img_emb": tensors[first]}
+    broken = {k: v for k, v in tensors.items() if k != first} | {
+        "img_emb": tensors[first]
+    }
     with pytest.raises(UserError) as raised:
         transformer_names.from_published(broken, CONFIG)
     said = str(raised.value)

@@ -202,7 +202,9 @@ def test_wrong_folders_and_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="'.*model.gguf' does not exist"):
         open_tensors([tmp_path / "model.gguf"])
     (tmp_path / "model.gguf").touch()
-    with pytest.raises(UserError, match="expected one of .safetensors, .pth, .pt, .bin"):
+    with pytest.raises(
+        UserError, match="expected one of .safetensors, .pth, .pt, .bin"
+    ):
         open_tensors([tmp_path / "model.gguf"])
 
 

@@ -28,7 +28,10 @@ def published(dialect, dtype=np.float32):
 
 def test_names_are_unique_on_every_side():
     rows = vae_names.name_map(CONFIG).rows
-    sides = [[row.ours for row in rows], *zip(*(row.theirs for row in rows))]
+    sides = [
+        [row.ours for row in rows],
+        *zip(*(row.theirs for row in rows), strict=True),
+    ]
     for side in sides:
         assert len(set(side)) == len(side) == 194
 

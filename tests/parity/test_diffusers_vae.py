@@ -78,8 +78,12 @@ def test_their_names_are_exported_bit_for_bit_and_load_strictly(theirs, tensors)
 
 def test_the_two_published_layouts_are_one_network(tensors):
     """diffusers -> ours -> original Wan -> ours -> diffusers loses nothing."""
-    original = vae_names.to_published(vae_names.from_published(tensors, CONFIG), "wan", CONFIG)
-    again = vae_names.to_published(vae_names.from_published(original, CONFIG), "diffusers", CONFIG)
+    original = vae_names.to_published(
+        vae_names.from_published(tensors, CONFIG), "wan", CONFIG
+    )
+    again = vae_names.to_published(
+        vae_names.from_published(original, CONFIG), "diffusers", CONFIG
+    )
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(again[name], tensor, err_msg=name)
     # diffusers' own table from one to the other, where it knows it.

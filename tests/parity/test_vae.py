@@ -69,7 +69,9 @@ def arrays(golden):
 @pytest.fixture(scope="module")
 def codec(arrays):
     tensors = {k.removeprefix("w/"): v for k, v in arrays.items() if k.startswith("w/")}
-    return WanCodec(vae_names.still_image(vae_names.from_published(tensors, CONFIG), CONFIG), CONFIG)
+    return WanCodec(
+        vae_names.still_image(vae_names.from_published(tensors, CONFIG), CONFIG), CONFIG
+    )
 
 
 def images(pixels):

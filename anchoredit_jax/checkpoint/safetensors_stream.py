@@ -81,6 +81,13 @@ class SafetensorsFile:
             )
         return flat.reshape(shape)
 
+    def map(self, name: str) -> np.ndarray:
+        """A tensor that stays in the file, copied when it is written to."""
+        tensor = self.shapes[name]
+        if not nbytes(tensor):  # nothing to map
+            return np.zeros(tensor.shape, tensor.dtype)
+        return np.memmap(self.path, tensor.dtype, "c", self._starts[name], tensor.shape)
+
 
 def write_safetensors(
     path: Path,

@@ -1,0 +1,46 @@
+"""What a weights file holds, in words."""
+
+import collections
+import json
+
+import numpy as np
+
+from anchoredit_jax.checkpoint.safetensors_stream import nbytes
+from anchoredit_jax.convert.networks import preset_of
+from anchoredit_jax.convert.source import Source
+
+
+def describe(source: Source) -> str:
+    """Kind, sizes, dtypes and origin, a line each; no tensor is read."""
+    dtypes: dict[str, int] = collections.Counter()
+    for leaf in source.leaves.values():
+        dtypes[np.dtype(leaf.dtype).name] += nbytes(leaf)
+    tensors = sum(1 for _ in source.pieces())
+    config = {
+        key: value
+        for key, value in vars(source.config).items()
+        if isinstance(value, int) and not isinstance(value, bool)
+    }
+    lines = [
+        f"path: {source.path}",
+        f"network: {source.network.name}",
+        f"dialect: {source.dialect}",
+        f"tensors: {tensors}, {source.count:,} parameters",
+        f"size: {source.nbytes / 1e9:.3f} GB",
+        "dtypes: "
+        + ", ".join(f"{name} {size / 1e9:.3f} GB" for name, size in dtypes.items()),
+        "sizes: " + ", ".join(f"{key} {value}" for key, value in config.items()),
+    ]
+    if source.network.name == "transformer" and (preset := preset_of(source.config)):
+        lines.append(f"preset: {preset}")
+    if source.weights:
+        lines.append(f"weights: {source.weights}")
+    if source.step is not None:
+        lines.append(f"step: {source.step}")
+    if source.lineage is not None:
+        lines.append(f"lineage: {source.lineage.describe()}")
+    if source.dialect != "anchoredit_jax":
+        long = ("config", "lineage_record")  # told above, in few words
+        told = {k: v for k, v in source.metadata.items() if k not in long}
+        lines += [f"metadata: {json.dumps(told, sort_keys=True)}"] if told else []
+    return "\n".join(lines)

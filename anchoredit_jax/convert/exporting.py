@@ -1,0 +1,249 @@
+"""Weights to published files of any dialect, a tensor at a time."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import anchoredit_jax
+from anchoredit_jax.checkpoint.safetensors_stream import (
+    SafetensorsFile,
+    nbytes,
+    write_safetensors,
+)
+from anchoredit_jax.convert.importing import DTYPES
+from anchoredit_jax.convert.published_files import INDEX, STATES
+from anchoredit_jax.convert.source import Source
+from anchoredit_jax.convert.tensor_files import PICKLES
+from anchoredit_jax.errors import UserError
+
+DIALECTS = ("wan", "diffusers", "anchoredit")
+SHARD_SIZE = 5 * 10**9
+
+Progress = Callable[[int], None]
+Shapes = Mapping[str, jax.ShapeDtypeStruct]
+
+
+def export_weights(
+    sources: Mapping[str, Source],
+    dialect: str,
+    out: str | Path,
+    *,
+    dtype: str | None = None,
+    shard_size: int = SHARD_SIZE,
+    progress: Progress = lambda done: None,
+) -> Path:
+    """Write weights under published names; what is written appears whole or not at all.
+
+    Args:
+      sources: the weights under "ema" or "live"; only a checkpoint of the dialect
+        "anchoredit" takes both.
+      dialect: "wan" (a folder, or a *.safetensors or *.pth file), "diffusers" (a folder
+        that `from_pretrained` loads) or "anchoredit" (a *.pt file of a transformer).
+      dtype: "float32" or "bfloat16"; None keeps that of the weights.
+      shard_size: bytes of a file in a folder; larger models get several and an index.
+      progress: called with the bytes of every tensor that is written.
+
+    Returns:
+      `out`.
+
+    Raises:
+      UserError: `out` exists, has the wrong ending for the dialect, or a wrong option.
+    """
+    out = Path(out)
+    source = next(iter(sources.values()))
+    if dialect not in DIALECTS:
+        raise UserError(f"dialect must be one of {DIALECTS}, given {dialect!r}")
+    if dtype is not None and dtype not in DTYPES:
+        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, given {dtype!r}")
+    if shard_size < 1:
+        raise UserError(f"the size of a shard must be positive, given {shard_size}")
+    if out.exists():
+        raise UserError(f"{str(out)!r} exists: remove it or name another path")
+    if dialect == "anchoredit":
+        if source.network.name != "transformer" or out.suffix not in PICKLES:
+            raise UserError(
+                "the dialect 'anchoredit' is a PyTorch checkpoint of a transformer: "
+                f"expected --out with the ending .pt, given {str(out)!r} for a "
+                f"{source.network.name}"
+            )
+        _write_pickle(out, sources, dtype, progress, prefix="model.")
+    elif out.suffix in PICKLES:
+        if dialect != "wan":
+            raise UserError("diffusers reads folders: leave the ending of --out away")
+        _write_pickle(out, {"": source}, dtype, progress)
+    elif out.suffix == ".safetensors":
+        shapes = _shapes(source, dialect, dtype)
+        _write(out, source, dialect, shapes, progress)
+    else:
+        _write_folder(out, source, dialect, dtype, shard_size, progress)
+    return out
+
+
+def describe_weights(source: Source, dialect: str) -> dict[str, str]:
+    """What a user of the export needs to know to run the weights right."""
+    told: dict[str, Any] = {
+        "format": "pt",
+        "anchoredit_jax": anchoredit_jax.__version__,
+        "network": source.network.name,
+        "dialect": dialect,
+    }
+    if source.weights:
+        told["weights"] = source.weights
+    if source.step is not None:
+        told["step"] = source.step
+    if source.lineage is not None:
+        lineage = source.lineage
+        if not lineage.digest:
+            lineage = dataclasses.replace(lineage, digest=weights_digest(source))
+        told |= {
+            "stage": lineage.stage,
+            "lineage": lineage.digest,
+            "lineage_record": json.dumps(lineage.to_dict()),
+        }
+    if source.run is not None:
+        model, memory, sampler = source.run.model, source.run.memory, source.run.sampler
+        told |= {
+            "temporal_stride": model.temporal_stride,
+            "spatial_stride": model.spatial_stride,
+            "source_prompt": model.source_prompt,
+            "prediction": model.prediction,
+            "memory": json.dumps(vars(memory)),
+            "sampler": json.dumps(vars(sampler)),
+            "config": source.run.to_json(),
+        }
+    return {key: str(value) for key, value in told.items()}
+
+
+def weights_digest(source: Source) -> str:
+    """`checkpoint.digest` of a source's leaves, one in memory at a time."""
+    from hashlib import sha256
+
+    sha = sha256()
+    for name, leaf in sorted(source.leaves.items()):
+        sha.update(f"{name} {leaf.shape} {np.dtype(leaf.dtype).name}\n".encode())
+        for part in source.parts(name):
+            sha.update(np.ascontiguousarray(part).tobytes())
+    return sha.hexdigest()[:16]
+
+
+def _shapes(source: Source, dialect: str, dtype: str | None) -> Shapes:
+    table = source.network.table(source.config)
+    published = table.shapes(dialect, source.leaves)
+    return {
+        piece.theirs: jax.ShapeDtypeStruct(
+            published[piece.theirs],
+            DTYPES[dtype] if dtype else source.leaves[piece.ours].dtype,
+        )
+        for piece in source.pieces(dialect)
+    }
+
+
+def _parts(source, dialect, shapes: Shapes, progress: Progress) -> Iterator:
+    for piece in source.pieces(dialect):
+        if piece.theirs not in shapes:
+            continue
+        tensor = piece.layout.theirs(source.read_leaf(piece.ours, piece.layer))
+        tensor = tensor.astype(shapes[piece.theirs].dtype, copy=False)
+        yield piece.theirs, tensor
+        progress(tensor.nbytes)
+
+
+def _write(path, source, dialect, shapes, progress, metadata=None) -> None:
+    metadata = metadata or describe_weights(source, dialect)
+    parts = _parts(source, dialect, shapes, progress)
+    write_safetensors(path, shapes, parts, metadata)
+
+
+def _write_folder(out, source, dialect, dtype, shard_size, progress) -> None:
+    temporary = out.with_name(out.name + ".partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        metadata = describe_weights(source, dialect)
+        shards = _shards(_shapes(source, dialect, dtype), shard_size)
+        name = source.network.files[dialect]
+        stem, where = name.removesuffix(".safetensors"), {}
+        for number, shapes in enumerate(shards, 1):
+            if len(shards) > 1:
+                name = f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors"
+            _write(temporary / name, source, dialect, shapes, progress, metadata)
+            where |= dict.fromkeys(shapes, name)
+        if len(shards) > 1:
+            size = sum(nbytes(x) for shard in shards for x in shard.values())
+            index = {"metadata": {"total_size": size}, "weight_map": where}
+            _write_json(temporary / f"{stem}{INDEX}", index)
+        if config := source.network.published(source.config, dialect):
+            _write_json(temporary / "config.json", config)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _shards(shapes: Shapes, size: int) -> list[dict[str, jax.ShapeDtypeStruct]]:
+    shards: list[dict] = [{}]
+    filled = 0
+    for name, tensor in shapes.items():
+        if shards[-1] and filled + nbytes(tensor) > size:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = tensor
+        filled += nbytes(tensor)
+    return shards
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_pickle(out, sources, dtype, progress, prefix="") -> None:
+    """A state dict, or a training checkpoint of several.
+
+    PyTorch saves what it is given at once: tensors go through a file beside `out`, out
+    of which they are mapped.
+    """
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"writing {str(out)!r} needs PyTorch: pip install torch, or name a "
+            "*.safetensors file"
+        ) from error
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch, states = [], {}
+    temporary = out.with_name(out.name + ".partial")
+    try:
+        for kind, source in sources.items():
+            scratch.append(out.with_name(f"{out.name}.{kind or 'weights'}.partial"))
+            shapes = _shapes(source, "wan", dtype)
+            _write(scratch[-1], source, "wan", shapes, progress)
+            states[kind] = _mapped(SafetensorsFile(scratch[-1]), prefix, torch)
+        saved = states.get("")
+        if saved is None:
+            first = next(iter(sources.values()))
+            saved = {STATES[kind]: state for kind, state in states.items()} | {
+                "step": first.step or 0,
+                "metadata": describe_weights(first, "anchoredit"),
+            }
+        torch.save(saved, temporary)
+        temporary.replace(out)
+    finally:
+        for path in (*scratch, temporary):
+            path.unlink(missing_ok=True)
+
+
+def _mapped(file: SafetensorsFile, prefix: str, torch) -> dict[str, Any]:
+    tensors = {}
+    for name, shape in file.shapes.items():
+        array = file.map(name)
+        if np.dtype(shape.dtype).name == "bfloat16":
+            tensor = torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
+        else:
+            tensor = torch.from_numpy(array)
+        tensors[prefix + name] = tensor
+    return tensors

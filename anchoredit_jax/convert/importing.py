@@ -1,0 +1,135 @@
+"""Published weights to a file of ours, a layer at a time."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anchoredit_jax.checkpoint import assets
+from anchoredit_jax.checkpoint.lineage import IMPORTED, Lineage
+from anchoredit_jax.checkpoint.names import leaves_by_name
+from anchoredit_jax.checkpoint.safetensors_stream import PENDING, write_safetensors
+from anchoredit_jax.config import RunConfig
+from anchoredit_jax.convert.networks import HEAD_DIM, NETWORKS
+from anchoredit_jax.convert.source import Source
+from anchoredit_jax.errors import UserError
+
+DTYPES = {"float32": np.float32, "bfloat16": jnp.bfloat16}
+
+
+def import_weights(
+    source: Source,
+    out: str | Path,
+    *,
+    dtype: str | None = None,
+    stage: str | None = None,
+    run: RunConfig | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Path:
+    """Write what `source` holds as a file of ours, which appears whole or not at all.
+
+    Args:
+      out: a *.safetensors file, or a folder for `model.safetensors`.
+      dtype: "float32" or "bfloat16"; None keeps that of the source.
+      stage: which stage the weights are the result of, as far as the next one is
+        concerned; by default what an export of ours says, else "imported".
+      run: configuration to store with a transformer; by default that of an export of
+        ours, else the geometry alone, with the Wan VAE and UMT5 beside it.
+      progress: called with the bytes of every part that is written.
+
+    Raises:
+      UserError: the configuration is of another geometry, or an unknown dtype.
+    """
+    out = Path(out)
+    if out.suffix != ".safetensors":
+        out = out / assets.FILE_NAME
+    if dtype is not None and dtype not in DTYPES:
+        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, given {dtype!r}")
+    shapes = {
+        name: jax.ShapeDtypeStruct(
+            source.leaves[name].shape, DTYPES[dtype] if dtype else leaf.dtype
+        )
+        for name, leaf in sorted(source.leaves.items())
+    }
+    metadata = {"format": assets.FORMAT, "network": source.network.name}
+    digest_key = None
+    if source.network.name == "transformer":
+        run = _fitting(run or source.run, source)
+        before = source.lineage
+        lineage = Lineage(
+            stage or (before.stage if before else IMPORTED),
+            source.step or 0,
+            PENDING,
+            json.loads(run.to_json()),
+            before.parent if before else None,
+            "params" if source.weights == "live" else "ema",
+        )
+        digest_key = "lineage"
+        metadata |= {
+            "config": run.to_json(),
+            "lineage": json.dumps(lineage.to_dict()),
+        }
+    else:
+        metadata["config"] = json.dumps(vars(source.config))
+
+    def parts() -> Iterator[tuple[str, np.ndarray]]:
+        for name, leaf in shapes.items():
+            for part in source.parts(name):
+                part = part.astype(leaf.dtype, copy=False)
+                yield name, part
+                progress(part.nbytes)
+
+    write_safetensors(out, shapes, parts(), metadata, digest_key)
+    return out
+
+
+def _fitting(run: RunConfig | None, source: Source) -> RunConfig:
+    if run is None:
+        return _plain_run(source)
+    expected = leaves_by_name(NETWORKS["transformer"].tree(run.model))
+    shapes = {name: leaf.shape for name, leaf in expected.items()}
+    given = {name: leaf.shape for name, leaf in source.leaves.items()}
+    other_heads = run.model.num_heads != source.config.num_heads
+    if shapes != given or (source.heads_told and other_heads):
+        sizes = ("dim", "ffn_dim", "num_heads", "num_layers", "channels", "text_dim")
+        told = [
+            ", ".join(f"{size} {getattr(model, size)}" for size in sizes)
+            for model in (run.model, source.config)
+        ]
+        raise UserError(
+            f"the configuration is of another geometry ({told[0]}) than the weights "
+            f"({told[1]})"
+        )
+    return run
+
+
+def _plain_run(source: Source) -> RunConfig:
+    """The geometry, with the codec and text encoder that Wan is made for."""
+    if not source.heads_told and source.config.head_dim != HEAD_DIM:
+        raise UserError(
+            f"{str(source.path)!r} does not tell the number of attention heads, and "
+            f"width {source.config.dim} is no multiple of Wan's {HEAD_DIM}: give a "
+            "configuration, or a config.json beside the file"
+        )
+    folder = source.path.parent
+    if folder.name == "transformer":  # of a diffusers pipeline
+        folder = folder.parent
+    text: dict[str, Any] = dict(dim=source.config.text_dim)
+    if source.config.text_dim == NETWORKS["umt5"].usual.dim:
+        text |= dict(kind="umt5", length=512, folder=str(folder.absolute()))
+    codec: dict[str, Any] = {}
+    if source.config.channels == NETWORKS["vae"].usual.latent_channels:
+        found = sorted(folder.glob("Wan2.1_VAE.*")) + sorted(
+            folder.glob("vae/diffusion_pytorch_model.safetensors")
+        )
+        weights = str(found[0].absolute()) if found else None
+        codec = dict(kind="wan_vae", weights=weights)
+    return RunConfig.from_config_dict(
+        dict(
+            stage="single_turn", model=dict(vars(source.config)), text=text, codec=codec
+        )
+    )

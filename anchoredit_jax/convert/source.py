@@ -1,0 +1,267 @@
+"""Weights of one network, wherever they lie: one view for every reader.
+
+`open_weights` finds out what a path holds, checks every name and shape before anything
+is read, and hands out leaves of our tree, whole or a layer at a time. Importing,
+exporting, inspecting and verifying all work on that.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anchoredit_jax.checkpoint import assets, manager
+from anchoredit_jax.checkpoint.lineage import Lineage
+from anchoredit_jax.checkpoint.names import leaves_by_name
+from anchoredit_jax.checkpoint.safetensors_stream import SafetensorsFile, nbytes
+from anchoredit_jax.config import RunConfig
+from anchoredit_jax.convert import umt5_names
+from anchoredit_jax.convert.name_map import Piece
+from anchoredit_jax.convert.networks import NETWORKS, Network, recognise
+from anchoredit_jax.convert.published_files import find_published
+from anchoredit_jax.convert.tensor_files import Tensors
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.strict import build_dataclass
+
+OURS = "anchoredit_jax"
+WEIGHTS = ("ema", "live")
+_ITEMS = {"ema": "ema", "live": "params"}  # what they are called in a training state
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Readable weights.
+
+    Attributes:
+      path: where they lie.
+      network: which of the three.
+      dialect: "anchoredit_jax", or whose names and layout they have.
+      weights: "ema", "live", or None where there is only one kind.
+      config: sizes of the network.
+      leaves: our leaves by name, as `jax.ShapeDtypeStruct`; where layers differ in
+        dtype, that which holds them all.
+      read_leaf: (name, layer or None for all) -> array in our layout.
+      run, lineage: of our own weights; `lineage.digest` is empty for a training state.
+      step: optimizer steps, where the file tells.
+      metadata: what else a file says of itself.
+      heads_told: whether the number of a transformer's heads, which no tensor shows, is
+        known and not Wan's usual.
+    """
+
+    path: Path
+    network: Network
+    dialect: str
+    weights: str | None
+    config: Any
+    leaves: Mapping[str, jax.ShapeDtypeStruct]
+    read_leaf: Callable[[str, int | None], np.ndarray]
+    run: RunConfig | None = None
+    lineage: Lineage | None = None
+    step: int | None = None
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    heads_told: bool = True
+
+    def pieces(self, dialect: str = "wan") -> Iterator[Piece]:
+        """Every tensor, with its name in a dialect."""
+        return self.network.table(self.config).pieces(dialect, self.leaves)
+
+    def parts(self, name: str) -> Iterator[np.ndarray]:
+        """A leaf, a layer at a time where it is stacked."""
+        layers = [p.layer for p in self.pieces() if p.ours == name]
+        for layer in layers:
+            yield self.read_leaf(name, layer)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(nbytes(leaf) for leaf in self.leaves.values())
+
+    @property
+    def count(self) -> int:
+        """Parameters."""
+        return sum(int(np.prod(leaf.shape)) for leaf in self.leaves.values())
+
+
+def open_weights(
+    path: str | Path,
+    dialect: str | None = None,
+    weights: str | None = None,
+    network: str | None = None,
+) -> Source:
+    """What lies at `path`, checked and not yet read.
+
+    Args:
+      path: a bundle or a training checkpoint of ours, a published file, an index of
+        shards, or a folder that holds one of them.
+      dialect: "wan", "diffusers" or "anchoredit" if it has to be that; None accepts
+        any, ours too.
+      weights: "ema" or "live" where there may be both; None takes the averaged ones if
+        they are there, and what there is where there is no choice.
+      network: "transformer", "vae" or "umt5" where a folder holds several.
+
+    Raises:
+      UserError: nothing is there, it is damaged, another dialect, incomplete, or has no
+        such weights.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{str(path)!r} does not exist")
+    if network is not None and network not in NETWORKS:
+        raise UserError(
+            f"network must be one of {', '.join(NETWORKS)}, given {network!r}"
+        )
+    if weights is not None and weights not in WEIGHTS:
+        raise UserError(f"weights must be one of {WEIGHTS}, given {weights!r}")
+    if assets.is_ours(path) or _is_training(path):
+        if dialect is not None:
+            raise UserError(
+                f"{str(path)!r} holds weights of this product, expected the dialect "
+                f"{dialect!r}"
+            )
+        opened = _open_file if assets.is_ours(path) else _open_training
+        source = opened(path, weights)
+    else:
+        source = _open_published(path, dialect, weights, network)
+    if network is not None and source.network.name != network:
+        raise UserError(
+            f"{str(path)!r} holds a {source.network.name}, expected a {network}"
+        )
+    return source
+
+
+def _is_training(path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    try:
+        assets.find_step(path)
+    except UserError:
+        return False
+    return True
+
+
+def _open_file(path: Path, weights: str | None) -> Source:
+    path = path / assets.FILE_NAME if path.is_dir() else path
+    file = SafetensorsFile(path)
+    name = file.metadata.get("network", "transformer")
+    run = lineage = None
+    if name == "transformer":
+        run = RunConfig.from_json(file.metadata["config"])
+        lineage = Lineage.from_dict(json.loads(file.metadata["lineage"]))
+        config, has = run.model, "ema" if lineage.weights == "ema" else "live"
+    else:
+        given = json.loads(file.metadata["config"])
+        config = build_dataclass(type(NETWORKS[name].usual), given, where=name)
+        has = None
+    if weights is not None and has is not None and weights != has:
+        raise UserError(f"{str(path)!r} holds the {has} weights, asked for {weights}")
+    _check_leaves(NETWORKS[name], config, file.shapes, path)
+    return Source(
+        path, NETWORKS[name], OURS, has, config, file.shapes, file.read, run, lineage,
+        lineage.step if lineage else None, file.metadata,
+    )  # fmt: skip
+
+
+def _open_training(path: Path, weights: str | None) -> Source:
+    step_dir = assets.find_step(path)
+    meta = manager.read_meta(step_dir)
+    items = manager.tree_shapes(step_dir)
+    weights = weights or "ema"
+    item = _ITEMS[weights]
+    if item not in items:
+        raise UserError(
+            f"{str(step_dir)!r} has no {weights} weights, it holds {sorted(items)}"
+        )
+    run = RunConfig.from_json(meta["config"])
+    leaves = leaves_by_name(items[item])
+    _check_leaves(NETWORKS["transformer"], run.model, leaves, step_dir)
+    last: list[Any] = [None, None]  # the leaf read last: its layers come one by one
+
+    def read(name, layer):
+        if last[0] != name:
+            last[:] = [None, None]
+            last[:] = [name, manager.read_leaf(step_dir, item, name)]
+        return last[1] if layer is None else last[1][layer]
+
+    lineage = assets.lineage_of(meta, "", item)
+    return Source(
+        step_dir, NETWORKS["transformer"], OURS, weights, run.model, leaves, read, run,
+        lineage, meta["step"],
+    )  # fmt: skip
+
+
+def _check_leaves(network: Network, config: Any, leaves: Mapping, path: Path) -> None:
+    expected = leaves_by_name(network.tree(config))
+    same = {name: leaf.shape for name, leaf in leaves.items()} == {
+        name: leaf.shape for name, leaf in expected.items()
+    }
+    if not same:
+        raise UserError(
+            f"{str(path)!r}: the weights are not those of the {network.name} that its "
+            "configuration describes"
+        )
+
+
+def _open_published(path, dialect, weights, network) -> Source:
+    found = find_published(path, network, weights)
+    tensors = found.tensors
+    kind, names = recognise(tensors)
+    if found.dialect == "anchoredit" and names != "wan":
+        raise UserError(f"{str(path)!r} is a checkpoint, but not of a Wan transformer")
+    is_dialect = found.dialect or names
+    if dialect is not None and dialect != is_dialect:
+        raise UserError(
+            f"{str(path)!r} has the names of the dialect {is_dialect!r}, expected "
+            f"{dialect!r}"
+        )
+    if kind.name == "umt5" and names == "diffusers":
+        tensors = umt5_names.untied(tensors)
+    shapes = {name: tensor.shape for name, tensor in tensors.shapes.items()}
+    config = kind.config_of(shapes, names, found.config)
+    run, lineage = _of_our_export(tensors.metadata)
+    if run is not None:
+        config = run.model
+    table, tree = kind.table(config), kind.tree(config)
+    table.check(shapes, names, tree)
+    where, dtypes = {}, {}
+    for piece in table.pieces(names, tree):
+        where[piece.ours, piece.layer] = piece
+        dtypes.setdefault(piece.ours, set()).add(tensors.shapes[piece.theirs].dtype)
+    leaves = {
+        name: jax.ShapeDtypeStruct(leaf.shape, _widest(dtypes[name]))
+        for name, leaf in leaves_by_name(tree).items()
+    }
+    return Source(
+        found.path, kind, is_dialect, found.weights, config, leaves,
+        _published_reader(tensors, where, leaves, names), run, lineage,
+        lineage.step if lineage else found.step, tensors.metadata,
+        run is not None or any("heads" in key for key in found.config),
+    )  # fmt: skip
+
+
+def _of_our_export(metadata: Mapping[str, str]):
+    """Configuration and lineage, which our exports of transformers carry."""
+    if not {"config", "lineage_record"} <= set(metadata):
+        return None, None
+    run = RunConfig.from_json(metadata["config"])
+    return run, Lineage.from_dict(json.loads(metadata["lineage_record"]))
+
+
+def _published_reader(tensors: Tensors, where, leaves, dialect):
+    def read(name, layer):
+        if (name, layer) not in where:  # a stacked leaf, whole
+            return np.stack([read(name, i) for i in range(leaves[name].shape[0])])
+        piece = where[name, layer]
+        tensor = piece.layout.ours(tensors[piece.theirs])
+        if name == umt5_names.EMBEDDING:
+            umt5_names.check_embedding(tensor, dialect)
+        return tensor.astype(leaves[name].dtype, copy=False)
+
+    return read
+
+
+def _widest(dtypes) -> np.dtype:
+    return np.dtype(jnp.result_type(*dtypes)) if len(dtypes) > 1 else next(iter(dtypes))

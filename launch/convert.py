@@ -1,0 +1,162 @@
+"""Weights in and out.
+
+    python launch/convert.py import --src Wan2.1-T2V-1.3B --out W
+    python launch/convert.py export --checkpoint W --dialect diffusers --out folder
+    python launch/convert.py inspect PATH
+    python launch/convert.py verify A B
+
+Dialects: wan (the original files), diffusers (a folder for `from_pretrained`),
+anchoredit (training checkpoints of the reference). Exit codes: 0 done, 1 the two of
+`verify` differ, 2 wrong input.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tqdm import tqdm  # noqa: E402
+
+from anchoredit_jax.command_line import Parser  # noqa: E402
+from anchoredit_jax.config import load_config  # noqa: E402
+from anchoredit_jax.convert import (  # noqa: E402
+    Source,
+    compare_weights,
+    describe,
+    export_weights,
+    import_weights,
+    open_weights,
+)
+from anchoredit_jax.convert.exporting import DIALECTS, SHARD_SIZE  # noqa: E402
+from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    with exit_on_user_error():
+        args = _parser().parse_args(argv)
+        args.run(args)
+
+
+def run_import(args) -> None:
+    source = open_weights(args.src, args.dialect, args.weights, args.network)
+    run = load_config(args.config) if args.config else None
+    with _bar(source.nbytes, "import", args.quiet) as progress:
+        out = import_weights(
+            source, args.out, dtype=args.dtype, stage=args.stage, run=run,
+            progress=progress,
+        )  # fmt: skip
+    print(f"{source.network.name}, {source.dialect} names, to {out}")
+
+
+def run_export(args) -> None:
+    if args.dialect == "anchoredit" and args.weights is None:
+        sources = _both(args.checkpoint)
+    else:
+        source = open_weights(args.checkpoint, None, args.weights, args.network)
+        sources = {source.weights or "live": source}
+    size = sum(source.nbytes for source in sources.values())
+    with _bar(size, "export", args.quiet) as progress:
+        out = export_weights(
+            sources, args.dialect, args.out, dtype=args.dtype,
+            shard_size=_bytes(args.shard_size), progress=progress,
+        )  # fmt: skip
+    print(
+        f"{next(iter(sources.values())).network.name}, {args.dialect} names, to {out}"
+    )
+
+
+def run_inspect(args) -> None:
+    print(describe(open_weights(args.path, None, args.weights, args.network)))
+
+
+def run_verify(args) -> None:
+    first, second = (
+        open_weights(path, None, args.weights, args.network)
+        for path in (args.first, args.second)
+    )
+    with _bar(first.nbytes, "verify", args.quiet) as progress:
+        comparison = compare_weights(first, second, progress)
+    print(comparison.describe())
+    if not comparison.equal:
+        raise SystemExit(1)
+
+
+def _both(checkpoint: str) -> dict[str, Source]:
+    """The averaged and the live weights, as far as they are there."""
+    sources, reasons = {}, []
+    for weights in ("ema", "live"):
+        try:
+            sources[weights] = open_weights(checkpoint, None, weights)
+        except UserError as error:
+            reasons.append(str(error))
+    if not sources:
+        raise UserError(reasons[0])
+    return sources
+
+
+@contextlib.contextmanager
+def _bar(size: int, what: str, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Progress in bytes, with the time left."""
+    with tqdm(
+        total=size, desc=what, unit="B", unit_scale=True, disable=quiet, leave=False
+    ) as bar:
+        yield bar.update
+
+
+def _bytes(text: str) -> int:
+    number = text.upper().removesuffix("B")
+    unit = number[-1:] if number[-1:] in UNITS else ""
+    try:
+        return int(float(number.removesuffix(unit)) * UNITS[unit])
+    except ValueError as error:
+        raise UserError(
+            f"--shard-size: expected such as 5GB, given {text!r}"
+        ) from error
+
+
+def _parser() -> Parser:
+    parser = Parser(__doc__)
+    commands = parser.add_subparsers(required=True, parser_class=Parser)
+
+    def command(name: str, run: Callable, about: str):
+        one = commands.add_parser(name, description=about)
+        one.set_defaults(run=run)
+        one.add_argument("--weights", choices=("ema", "live"), help="where both are")
+        one.add_argument(
+            "--network",
+            choices=("transformer", "vae", "umt5"),
+            help="of a folder that holds several",
+        )
+        one.add_argument("--quiet", action="store_true", help="no progress bar")
+        return one
+
+    dtypes = dict(choices=("float32", "bfloat16"), help="default: as they are")
+    one = command("import", run_import, "Published weights to a file of ours.")
+    one.add_argument("--src", required=True, help="file or folder")
+    one.add_argument("--out", required=True, help="folder or *.safetensors file")
+    one.add_argument("--dialect", choices=DIALECTS, help="refuse any other")
+    one.add_argument("--dtype", **dtypes)
+    one.add_argument("--config", help="configuration to store with a transformer")
+    one.add_argument("--stage", help="stage whose result they are; default: imported")
+    one = command("export", run_export, "Weights of ours, or any, to published files.")
+    one.add_argument("--checkpoint", required=True, help="file, folder or workdir")
+    one.add_argument("--dialect", choices=DIALECTS, required=True)
+    one.add_argument("--out", required=True, help="folder, *.safetensors or *.pth file")
+    one.add_argument("--dtype", **dtypes)
+    one.add_argument(
+        "--shard-size", default=str(SHARD_SIZE), help="of a folder's files, 5GB"
+    )
+    one = command("inspect", run_inspect, "What a path holds.")
+    one.add_argument("path")
+    one = command("verify", run_verify, "Whether two sets of weights are the same.")
+    one.add_argument("first")
+    one.add_argument("second")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
