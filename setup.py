@@ -42,7 +42,12 @@ setup(
     ],
     extras_require={
         "tpu": ["jax[tpu]>=0.10,<0.12"],
-        "torch": ["torch>=2.4,<3", "diffusers>=0.33,<1", "transformers>=4.49,<6"],
+        "torch": [
+            "torch>=2.4,<3",
+            "diffusers>=0.33,<1",
+            "transformers>=4.49,<6",
+            "accelerate>=1,<2",  # diffusers' from_pretrained of a Wan transformer
+        ],
         # UMT5's tokenizer: tokenizer.json by the first, spiece.model by the second.
         "umt5": ["tokenizers>=0.21,<1", "sentencepiece>=0.2,<1"],
         "app": ["gradio>=5,<7"],

@@ -4,7 +4,7 @@
 set -euo pipefail
 # The peers that results are compared with. A torch of this version that is already
 # there, such as a CPU build, is kept.
-PACKAGES=("torch==2.13.0" "diffusers>=0.33,<1" "transformers>=4.49,<6")
+PACKAGES=("torch==2.13.0" "diffusers>=0.33,<1" "transformers>=4.49,<6" "accelerate>=1,<2")
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 python -m ruff check .

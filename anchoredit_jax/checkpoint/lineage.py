@@ -12,7 +12,6 @@ import numpy as np
 from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.errors import UserError
 
-
 IMPORTED = "imported"  # the stage of weights that no stage of ours has made
 
 

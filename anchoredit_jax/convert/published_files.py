@@ -1,7 +1,8 @@
 """Finding published weights: which file of a folder, and which weights of a file."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +57,22 @@ def find_published(path: Path, network: str | None, weights: str | None) -> Foun
         kind of weights asked for is not among them.
     """
     file = _file_of(path, network) if path.is_dir() else path
+    with naming(file):
+        return _found_in(file, weights)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors about tensors say which file they are in."""
+    try:
+        yield
+    except UserError as error:
+        if str(path) in str(error):
+            raise
+        raise UserError(f"{str(path)!r}: {error}") from error
+
+
+def _found_in(file: Path, weights: str | None) -> Found:
     config = _published_config(file.parent / "config.json")
     if file.name.endswith(INDEX):
         return _one_kind(Found(file, open_index(file), config), weights)

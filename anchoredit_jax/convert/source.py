@@ -23,7 +23,7 @@ from anchoredit_jax.config import RunConfig
 from anchoredit_jax.convert import umt5_names
 from anchoredit_jax.convert.name_map import Piece
 from anchoredit_jax.convert.networks import NETWORKS, Network, recognise
-from anchoredit_jax.convert.published_files import find_published
+from anchoredit_jax.convert.published_files import Found, find_published, naming
 from anchoredit_jax.convert.tensor_files import Tensors
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.strict import build_dataclass
@@ -207,15 +207,19 @@ def _check_leaves(network: Network, config: Any, leaves: Mapping, path: Path) ->
 
 def _open_published(path, dialect, weights, network) -> Source:
     found = find_published(path, network, weights)
+    with naming(found.path):
+        return _published_source(found, dialect)
+
+
+def _published_source(found: Found, dialect: str | None) -> Source:
     tensors = found.tensors
     kind, names = recognise(tensors)
     if found.dialect == "anchoredit" and names != "wan":
-        raise UserError(f"{str(path)!r} is a checkpoint, but not of a Wan transformer")
+        raise UserError("this is a checkpoint, but not of a Wan transformer")
     is_dialect = found.dialect or names
     if dialect is not None and dialect != is_dialect:
         raise UserError(
-            f"{str(path)!r} has the names of the dialect {is_dialect!r}, expected "
-            f"{dialect!r}"
+            f"the names are of the dialect {is_dialect!r}, expected {dialect!r}"
         )
     if kind.name == "umt5" and names == "diffusers":
         tensors = umt5_names.untied(tensors)
@@ -236,7 +240,7 @@ def _open_published(path, dialect, weights, network) -> Source:
     }
     return Source(
         found.path, kind, is_dialect, found.weights, config, leaves,
-        _published_reader(tensors, where, leaves, names), run, lineage,
+        _published_reader(found.path, tensors, where, leaves, names), run, lineage,
         lineage.step if lineage else found.step, tensors.metadata,
         run is not None or any("heads" in key for key in found.config),
     )  # fmt: skip
@@ -250,14 +254,15 @@ def _of_our_export(metadata: Mapping[str, str]):
     return run, Lineage.from_dict(json.loads(metadata["lineage_record"]))
 
 
-def _published_reader(tensors: Tensors, where, leaves, dialect):
+def _published_reader(path, tensors: Tensors, where, leaves, dialect):
     def read(name, layer):
         if (name, layer) not in where:  # a stacked leaf, whole
             return np.stack([read(name, i) for i in range(leaves[name].shape[0])])
         piece = where[name, layer]
         tensor = piece.layout.ours(tensors[piece.theirs])
         if name == umt5_names.EMBEDDING:
-            umt5_names.check_embedding(tensor, dialect)
+            with naming(path):
+                umt5_names.check_embedding(tensor, dialect)
         return tensor.astype(leaves[name].dtype, copy=False)
 
     return read

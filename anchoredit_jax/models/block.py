@@ -143,7 +143,7 @@ class Block(nn.Module):
         """
         config = self.config
         learned = self.param("modulation", modulation_init, (6, config.dim))
-        vectors = modulation + learned[None, None]
+        vectors = modulation + learned[None, None].astype(jnp.float32)
         shift1, scale1, gate1, shift2, scale2, gate2 = (
             vectors[:, :, i : i + 1] for i in range(6)
         )

@@ -134,7 +134,7 @@ class TimeEmbedding(nn.Module):
         x = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
 
         def linear(features, name, init):
-            return nn.Dense(features, kernel_init=init, name=name)
+            return nn.Dense(features, dtype=jnp.float32, kernel_init=init, name=name)
 
         x = nn.silu(linear(config.dim, "fc1", small_normal_init)(x))
         embedding = linear(config.dim, "fc2", small_normal_init)(x)
@@ -154,10 +154,12 @@ class Head(nn.Module):
         """x [B, T, L, D], embedding [B, T, D] -> float32 [B, T, L, patch^2 * C]."""
         config = self.config
         learned = self.param("modulation", modulation_init, (2, config.dim))
-        vectors = embedding[:, :, None] + learned[None, None]
+        vectors = embedding[:, :, None] + learned[None, None].astype(jnp.float32)
         x = norms.modulated_norm(x, vectors[:, :, 1:], vectors[:, :, :1], config.eps)
         features = config.patch**2 * config.channels
-        return nn.Dense(features, kernel_init=nn.initializers.zeros, name="out")(x)
+        return nn.Dense(
+            features, dtype=jnp.float32, kernel_init=nn.initializers.zeros, name="out"
+        )(x)
 
 
 def _velocity_of_x0(latents, x0, timesteps):

@@ -16,6 +16,7 @@ from anchoredit_jax import memory as memories
 from anchoredit_jax import randomness, turn
 from anchoredit_jax.diffusion import losses, schedule
 from anchoredit_jax.diffusion.samplers import SamplerConfig
+from anchoredit_jax.errors import UserError
 from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import distill
 from anchoredit_jax.stages import step as steps
