@@ -2,11 +2,13 @@
 
     python launch/benchmark.py attention               # prefix against masked; turns
     python launch/benchmark.py step --peer diffusers   # a training step against torch
+    python launch/benchmark.py convert                 # memory and time at 1.3B
 
 What is compared takes turns on the same cores; ratios are of neighbouring times.
 """
 
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from anchoredit_jax.benchmark import (  # noqa: E402
     benchmark_attention,
+    benchmark_convert,
     benchmark_products,
     benchmark_step,
     benchmark_turns,
@@ -60,9 +63,21 @@ def step(peer: str | None, repetitions: int) -> None:
         )
 
 
+def convert() -> None:
+    """Peak memory beside its bound, time beside that of a plain copy."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, cost in benchmark_convert(Path(folder)).items():
+            ratio = cost.seconds / cost.copy_seconds
+            print(
+                f"{name} of 1.3B bfloat16: peak {cost.peak / 2**30:.2f} GiB (bound "
+                f"{cost.bound / 2**30:.2f}), {cost.seconds:.1f} s, a plain copy "
+                f"{cost.copy_seconds:.1f} s, ratio {ratio:.2f}"
+            )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(__doc__)
-    parser.add_argument("what", choices=("attention", "step"))
+    parser.add_argument("what", choices=("attention", "step", "convert"))
     parser.add_argument("--peer", help="of step: diffusers")
     parser.add_argument(
         "--tokens", type=int, nargs="+", default=[64, 256, 1024], help="of attention"
@@ -72,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         args = parser.parse_args(argv)
         if args.what == "attention":
             attention(args.tokens, args.repetitions)
+        elif args.what == "convert":
+            convert()
         else:
             step(args.peer, args.repetitions)
 

@@ -58,11 +58,11 @@ def run_export(args) -> None:
     else:
         source = open_weights(args.checkpoint, None, args.weights, args.network)
         sources = {source.weights or "live": source}
-    size = sum(source.nbytes for source in sources.values())
+    size, shard_size = sum(s.nbytes for s in sources.values()), _bytes(args.shard_size)
     with _bar(size, "export", args.quiet) as progress:
         out = export_weights(
             sources, args.dialect, args.out, dtype=args.dtype,
-            shard_size=_bytes(args.shard_size), progress=progress,
+            shard_size=shard_size, progress=progress,
         )  # fmt: skip
     print(
         f"{next(iter(sources.values())).network.name}, {args.dialect} names, to {out}"
@@ -102,8 +102,9 @@ def _both(checkpoint: str) -> dict[str, Source]:
 def _bar(size: int, what: str, quiet: bool) -> Iterator[Callable[[int], None]]:
     """Progress in bytes, with the time left."""
     with tqdm(
-        total=size, desc=what, unit="B", unit_scale=True, disable=quiet, leave=False
-    ) as bar:
+        total=size, desc=what, unit="B", unit_scale=True, disable=quiet, leave=False,
+        delay=0.5,
+    ) as bar:  # fmt: skip
         yield bar.update
 
 

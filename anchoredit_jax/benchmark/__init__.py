@@ -1,12 +1,15 @@
 """Speed, as ratios of two things measured in one run on one machine."""
 
 from anchoredit_jax.benchmark.attention import benchmark_attention, benchmark_turns
+from anchoredit_jax.benchmark.convert import Conversion, benchmark_convert
 from anchoredit_jax.benchmark.step import benchmark_products, benchmark_step
 from anchoredit_jax.benchmark.timing import Timing, interleave
 
 __all__ = [
+    "Conversion",
     "Timing",
     "benchmark_attention",
+    "benchmark_convert",
     "benchmark_products",
     "benchmark_step",
     "benchmark_turns",

@@ -152,10 +152,9 @@ def _write_parts(file, shapes, parts) -> str:
             left = nbytes(tensor)
             dtype = np.dtype(tensor.dtype)
             sha.update(f"{current} {tensor.shape} {dtype.name}\n".encode())
-        part = np.ascontiguousarray(part)
         if name != current or part.dtype != dtype or part.nbytes > left:
             raise ValueError(f"{name!r} is not what comes next of {current!r}")
-        data = part.reshape(-1).view(np.uint8).data
+        data = np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
         file.write(data)
         sha.update(data)
         left -= part.nbytes

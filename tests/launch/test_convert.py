@@ -1,0 +1,143 @@
+"""The converter's commands: what they print, write and refuse."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from anchoredit_jax.convert import open_weights
+from launch import convert
+from tests.convert.published import random_tensors, write_published
+
+from .test_train import fails
+
+
+def run(*arguments):
+    convert.main([*map(str, arguments), "--quiet"])
+
+
+def test_in_out_and_verified(tmp_path, capsys):
+    src = write_published(tmp_path / "src", "transformer", "diffusers")
+    run("import", "--dialect", "diffusers", "--src", src, "--out", tmp_path / "W")
+    run(
+        "export", "--checkpoint", tmp_path / "W", "--dialect", "wan",
+        "--out", tmp_path / "wan", "--dtype", "bfloat16", "--shard-size", "0.05MB",
+    )  # fmt: skip
+    assert len(list((tmp_path / "wan").glob("*.safetensors"))) > 1
+    run("verify", src, tmp_path / "W")
+    assert capsys.readouterr().out.endswith("bit-equal\n")
+    with pytest.raises(SystemExit) as stop:
+        run("verify", src, tmp_path / "wan")
+    assert stop.value.code == 1
+    said = capsys.readouterr().out
+    assert "of another dtype" in said and "largest difference" in said
+    run("inspect", tmp_path / "wan")
+    said = capsys.readouterr().out
+    assert "dialect: wan" in said and "bfloat16" in said and "imported@0" in said
+
+
+def test_folders_of_whole_models(tmp_path, capsys):
+    """Of the original authors and of a diffusers pipeline: all three are found."""
+    wan, pipeline = tmp_path / "wan", tmp_path / "pipeline"
+    for network, folder in (
+        ("transformer", "transformer"), ("vae", "vae"), ("umt5", "text_encoder")
+    ):  # fmt: skip
+        write_published(wan, network, "wan")
+        write_published(pipeline / folder, network, "diffusers")
+    for network in ("transformer", "vae", "umt5"):
+        for root, dialect in ((wan, "wan"), (pipeline, "diffusers")):
+            source = open_weights(root, network=network)
+            assert (source.network.name, source.dialect) == (network, dialect)
+        out = tmp_path / network
+        run("import", "--src", wan, "--network", network, "--out", out)
+        run("verify", "--network", network, pipeline, out)
+    assert open_weights(wan).network.name == "transformer"
+    # The same random numbers under both dialects' names, in another order.
+    capsys.readouterr()
+
+
+def test_the_configuration_of_an_import(tmp_path, capsys):
+    """Wan's sizes get Wan's codec and text encoder, from beside the transformer."""
+    src = tmp_path / "Wan2.1-T2V"
+    src.mkdir()
+    from anchoredit_jax.convert.networks import NETWORKS
+    from anchoredit_jax.models import TransformerConfig
+
+    config = TransformerConfig(
+        dim=128, ffn_dim=32, num_heads=1, num_layers=1, text_dim=4096, freq_dim=16
+    )
+    known = NETWORKS["transformer"]
+    shapes = known.table(config).shapes("wan", known.tree(config))
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    save_file(tensors, src / "diffusion_pytorch_model.safetensors")
+    write_published(src, "vae", "wan")
+    run("import", "--src", src, "--out", tmp_path / "W")
+    run_config = open_weights(tmp_path / "W").run
+    assert run_config.model == config  # one head: 128 channels each, as in Wan
+    assert run_config.text.kind == "umt5" and run_config.text.folder == str(src)
+    assert run_config.codec.kind == "wan_vae"
+    assert run_config.codec.weights == str(src / "Wan2.1_VAE.safetensors")
+    (tmp_path / "narrow.py").write_text(
+        "def get_config(arg):\n"
+        "    return dict(stage='single_turn', model=dict(dim=64, ffn_dim=32,\n"
+        "        num_heads=1, num_layers=1), text=dict(dim=4096))\n"
+    )
+    said = fails(
+        capsys, convert.main, "import", "--src", src, "--out", tmp_path / "V",
+        "--config", tmp_path / "narrow.py",
+    )  # fmt: skip
+    assert "another geometry (dim 64" in said and "than the weights (dim 128" in said
+
+
+def test_mistakes_are_one_line(tmp_path, capsys):
+    src = write_published(tmp_path / "src", "transformer", "wan")
+    for arguments, message in (
+        (["inspect", tmp_path / "gone"], "gone' does not exist"),
+        (["export", "--checkpoint", src, "--dialect", "x", "--out", "o"], "invalid"),
+        (["import", "--src", src, "--out", "o", "--weights", "ema"], "no ema weights"),
+        (
+            ["export", "--checkpoint", src, "--dialect", "wan", "--out",
+             tmp_path / "o", "--shard-size", "much"],
+            "expected such as 5GB, given 'much'",
+        ),
+        (["verify", src, write_published(tmp_path / "v", "vae", "wan")], "a vae"),
+        ([], "arguments are required"),
+    ):  # fmt: skip
+        assert message in fails(capsys, convert.main, *arguments)
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_checkpoint_of_the_reference_is_imported_by_kind(tmp_path, capsys):
+    pytest.importorskip("torch")
+    src = write_published(tmp_path / "src", "transformer", "anchoredit")
+    config = tmp_path / "tiny.py"
+    config.write_text(
+        "from anchoredit_jax.testing import tiny_run\n"
+        "def get_config(arg):\n"
+        "    return tiny_run('causal_forcing').to_dict()\n"
+    )
+    for kind, seed in (("ema", 0), ("live", 1)):
+        out = tmp_path / kind
+        run(
+            "import", "--dialect", "anchoredit", "--src", src, "--out", out,
+            "--weights", kind, "--config", config, "--stage", "single_turn",
+        )  # fmt: skip
+        ours = open_weights(out)
+        assert (ours.weights, ours.step, ours.lineage.stage) == (
+            kind, 300, "single_turn"
+        )  # fmt: skip
+        expected = random_tensors("transformer", "wan", seed=seed)
+        np.testing.assert_array_equal(
+            ours.read_leaf("head/out/kernel", None), expected["head.head.weight"].T
+        )
+        said = fails(
+            capsys, convert.main, "export", "--checkpoint", out, "--dialect", "wan",
+            "--out", tmp_path / "o", "--weights", "live" if kind == "ema" else "ema",
+        )  # fmt: skip
+        assert f"holds the {kind} weights" in said
+    shutil.rmtree(tmp_path / "ema")
+    assert (
+        json.loads(open_weights(tmp_path / "live").metadata["lineage"])["step"] == 300
+    )
