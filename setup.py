@@ -31,6 +31,7 @@ setup(
         "grain>=0.2.18,<0.4",
         "tensorflow-datasets>=4.9.9,<5",
         "importlib_resources>=6",  # tensorflow-datasets imports it, does not name it
+        "absl-py>=2",  # Grain's worker processes read its flags
         "einops>=0.8,<0.9",
         "ml_collections>=1.1,<2",
         "numpy>=2.1,<3",

@@ -3,6 +3,7 @@
     python launch/benchmark.py attention               # prefix against masked; turns
     python launch/benchmark.py step --peer diffusers   # a training step against torch
     python launch/benchmark.py convert                 # memory and time at 1.3B
+    python launch/benchmark.py data                    # sessions a second and core
 
 What is compared takes turns on the same cores; ratios are of neighbouring times.
 """
@@ -15,8 +16,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from anchoredit_jax.benchmark import (  # noqa: E402
+    SESSIONS,
     benchmark_attention,
     benchmark_convert,
+    benchmark_data,
     benchmark_products,
     benchmark_step,
     benchmark_turns,
@@ -75,9 +78,21 @@ def convert() -> None:
             )
 
 
+def data(repetitions: int) -> None:
+    """Sessions a second of one thread, and how many times the obvious way's."""
+    with tempfile.TemporaryDirectory() as folder:
+        times = benchmark_data(Path(folder), repetitions)
+    print("sessions of 3 JPEGs of 1536 x 2048, at about 256 x 256 pixels, one thread")
+    for name, timing in times.items():
+        rate, ratio = SESSIONS / timing.median, times["obvious"].ratio_to(timing)
+        print(
+            f"{name}: {rate:.1f} sessions a second, {ratio:.2f} times the obvious way"
+        )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(__doc__)
-    parser.add_argument("what", choices=("attention", "step", "convert"))
+    parser.add_argument("what", choices=("attention", "step", "convert", "data"))
     parser.add_argument("--peer", help="of step: diffusers")
     parser.add_argument(
         "--tokens", type=int, nargs="+", default=[64, 256, 1024], help="of attention"
@@ -89,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             attention(args.tokens, args.repetitions)
         elif args.what == "convert":
             convert()
+        elif args.what == "data":
+            data(args.repetitions)
         else:
             step(args.peer, args.repetitions)
 

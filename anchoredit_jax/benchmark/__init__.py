@@ -2,14 +2,17 @@
 
 from anchoredit_jax.benchmark.attention import benchmark_attention, benchmark_turns
 from anchoredit_jax.benchmark.convert import Conversion, benchmark_convert
+from anchoredit_jax.benchmark.data import SESSIONS, benchmark_data
 from anchoredit_jax.benchmark.step import benchmark_products, benchmark_step
 from anchoredit_jax.benchmark.timing import Timing, interleave
 
 __all__ = [
+    "SESSIONS",
     "Conversion",
     "Timing",
     "benchmark_attention",
     "benchmark_convert",
+    "benchmark_data",
     "benchmark_products",
     "benchmark_step",
     "benchmark_turns",

@@ -6,12 +6,20 @@ n % batch of step n // batch.
 """
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import grain
 import numpy as np
+from absl import flags
 
+from anchoredit_jax.data.session_batches import (
+    ALL_ROWS,
+    Host,
+    SessionsConfig,
+    open_session_steps,
+)
 from anchoredit_jax.data.sprites import (
     DEFAULT_WEIGHTS,
     ENDLESS,
@@ -26,7 +34,7 @@ from anchoredit_jax.models.codec import Codec, from_uint8
 from anchoredit_jax.models.text import TextEncoder
 from anchoredit_jax.strict import FrozenMapping, unknown_name
 
-NAMES = ("sprites",)
+NAMES = ("sprites", "sessions")
 
 _STEPS = 2**31 - 1  # of a dataset; the plan has no end of its own
 
@@ -36,11 +44,16 @@ class DataConfig:
     """Which sessions a run trains on.
 
     Attributes:
-      name: "sprites", procedural sessions with exact ground truth.
-      size: side of the images, pixels.
-      turns: N, edits of a session; its frames are T = N + 1.
+      name: "sprites", procedural sessions with exact ground truth, or "sessions",
+        prepared ones of images; `sessions` then says where they are.
+      size: side of the images, pixels; of "sessions" the side of the square whose area
+        they have.
+      turns: N, edits of a session; its frames are T = N + 1. The most, of "sessions".
       batch: B, sessions of a step.
-      seed: names an endless sequence of sessions.
+      seed: names an endless sequence of sessions, or the order of stored ones.
+      sessions: of the name "sessions".
+
+    Of "sprites" only:
       weights: kind of edit -> how often, relative to the others. Kinds that are not
         named never occur.
       null_fraction: probability that a turn has the null instruction and changes
@@ -62,6 +75,7 @@ class DataConfig:
     turns: int = 1
     batch: int = 16
     seed: int = 0
+    sessions: SessionsConfig = SessionsConfig()
     weights: Mapping[str, float] = FrozenMapping(DEFAULT_WEIGHTS)
     null_fraction: float = 0.05
     layout: str = "chain"
@@ -73,6 +87,12 @@ class DataConfig:
     def __post_init__(self):
         if self.name not in NAMES:
             raise UserError(unknown_name(f"data.name '{self.name}'", self.name, NAMES))
+        if (self.name == "sessions") != (self.sessions.path is not None):
+            raise UserError(
+                "data.sessions.path names prepared sessions for data.name 'sessions', "
+                f"and is not read otherwise; given {self.sessions.path!r} with "
+                f"data.name {self.name!r}"
+            )
         for field in ("turns", "batch", "length"):
             if getattr(self, field) < 1:
                 raise UserError(
@@ -126,15 +146,36 @@ def make_batches(
     codec: Codec,
     text: TextEncoder,
     source: SessionSource | None = None,
+    *,
+    patch: int = 1,
+    host: Host = ALL_ROWS,
 ) -> grain.MapDataset:
     """A dataset whose element s is the batch of step s, as `collate` makes it.
 
     Args:
       source: sessions to take instead of those that `config` names.
+      patch: side in latents of a token; the sides of "sessions" are whole tokens.
+      host: whose rows of the batches to make.
+
+    Of "sessions" a report is printed to stderr: which buckets never fill a batch.
 
     Raises:
       UserError: the images do not fit the codec, or the records not the config.
     """
+    if source is None and config.name == "sessions":
+        steps = open_session_steps(
+            config.sessions,
+            size=config.size,
+            turns=config.turns,
+            batch=config.batch,
+            seed=config.seed,
+            codec=codec,
+            text=text,
+            patch=patch,
+            host=host,
+        )
+        print(steps.coverage(), file=sys.stderr)
+        return grain.MapDataset.source(steps)
     if source is None:
         source = make_source(config)
     if config.size % codec.stride:
@@ -142,7 +183,8 @@ def make_batches(
             f"data.size {config.size} is no multiple of the codec's stride "
             f"{codec.stride}"
         )
-    return grain.MapDataset.source(_StepSource(source, config.batch, codec, text))
+    steps = _StepSource(source, host.rows(config.batch), config.batch, codec, text)
+    return grain.MapDataset.source(steps)
 
 
 def make_source(config: DataConfig) -> SessionSource:
@@ -180,18 +222,26 @@ def iterate_batches(
     *,
     threads: int = 1,
     read_ahead: int = 4,
+    workers: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
     """The batches of steps `start_step`, `start_step + 1`, ... without end.
 
     Args:
       threads: how many make batches while the caller computes; 0 for none.
       read_ahead: batches made before they are asked for.
+      workers: processes that make them instead; the batches are the same.
     """
     options = grain.ReadOptions(
         num_threads=threads, prefetch_buffer_size=read_ahead if threads else 0
     )
     rest = dataset[start_step:] if start_step else dataset
-    batches = iter(rest.to_iter_dataset(options))
+    stream = rest.to_iter_dataset(options)
+    if workers:
+        if not flags.FLAGS.is_parsed():  # Grain reads some; nobody here sets them
+            flags.FLAGS.mark_as_parsed()
+        share = max(1, read_ahead // workers)
+        stream = stream.mp_prefetch(grain.MultiprocessingOptions(workers, share))
+    batches = iter(stream)
     try:
         yield from batches
     finally:
@@ -239,9 +289,15 @@ class _StepSource:
     """Element s is the batch of step s."""
 
     def __init__(
-        self, sessions: SessionSource, batch: int, codec: Codec, text: TextEncoder
+        self,
+        sessions: SessionSource,
+        rows: slice,
+        batch: int,
+        codec: Codec,
+        text: TextEncoder,
     ):
         self._sessions = sessions
+        self._rows = rows
         self._batch = batch
         self._codec = codec
         self._text = text
@@ -252,7 +308,8 @@ class _StepSource:
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         first = int(step) * self._batch
         size = len(self._sessions)
-        indices = [number % size for number in range(first, first + self._batch)]
+        numbers = range(first, first + self._batch)[self._rows]
+        indices = [number % size for number in numbers]
         return collate(self._sessions.records(indices), self._codec, self._text)
 
 

@@ -20,6 +20,7 @@ pixel areas aligned: there is no half-pixel shift in either direction.
 """
 
 import dataclasses
+import io
 import os
 import struct
 import warnings
@@ -32,7 +33,7 @@ from PIL import Image, UnidentifiedImageError
 
 from anchoredit_jax.errors import UserError
 
-Source = str | os.PathLike | Image.Image | np.ndarray
+Source = str | os.PathLike | bytes | Image.Image | np.ndarray
 
 FORMATS = tuple("PNG JPEG MPO WEBP AVIF GIF BMP TIFF PPM JPEG2000".split())
 MAX_PIXELS = 80_000_000
@@ -50,8 +51,15 @@ _ORIENTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow's decoders raise on damaged data.
-_DAMAGE = (OSError, SyntaxError, ValueError, struct.error, EOFError, LookupError)
+# What Pillow's decoders raise on damaged data (AVIF RuntimeError, TIFF TypeError).
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, struct.error, EOFError, LookupError),
+    *(RuntimeError, TypeError, ArithmeticError, MemoryError),
+)
+
+
+class TooLargeError(UserError):
+    """An image of more than `MAX_PIXELS` pixels; it may be sound."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,24 +90,28 @@ class Crop:
 
 
 def decode_image(
-    source: Source, background: tuple[int, int, int] = WHITE
+    source: Source, background: tuple[int, int, int] = WHITE, name: str = "bytes"
 ) -> np.ndarray:
     """An image as uint8 [H, W, 3], by the policy above.
 
     Args:
-      source: a file's path, a Pillow image, or an array: uint8 [H, W] or [H, W, 1, 3
-        or 4], or uint16 [H, W].
+      source: a file's path, a file's content, a Pillow image, or an array: uint8
+        [H, W] or [H, W, 1, 3 or 4], or uint16 [H, W].
       background: RGB that transparent pixels are composited on.
+      name: what refusals call an image given as a file's content.
 
     Raises:
-      UserError: no such file, not an image, damaged, too large, or an array of another
-        kind.
+      UserError: no such file, not an image, damaged, too large (`TooLargeError`), or
+        an array of another kind.
     """
     if isinstance(source, Image.Image):
         return _decode(source, "the given image", background)
     if isinstance(source, str | os.PathLike):
         with _open(Path(source)) as image:
             return _decode(image, f"image {os.fspath(source)!r}", background)
+    if isinstance(source, bytes):
+        with _identify(io.BytesIO(source), len(source), repr(name)) as image:
+            return _decode(image, f"image {name!r}", background)
     array = np.asarray(source)
     return _decode(_from_array(array), "the given array", background)
 
@@ -191,25 +203,28 @@ def _open(path: Path) -> Iterator[Image.Image]:
         raise UserError(f"image {str(path)!r} does not exist")
     if not path.is_file():
         raise UserError(f"image {str(path)!r} is not a file")
-    if path.stat().st_size == 0:
-        raise UserError(f"image {str(path)!r} is empty (0 bytes)")
+    with _identify(path, path.stat().st_size, repr(str(path))) as image:
+        yield image
+
+
+@contextmanager
+def _identify(file: Path | io.BytesIO, size: int, name: str) -> Iterator[Image.Image]:
+    if size == 0:
+        raise UserError(f"image {name} is empty (0 bytes)")
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the size is checked in `_decode`
-            image = Image.open(path, formats=formats)
+            image = Image.open(file, formats=formats)
     except UnidentifiedImageError:
         raise UserError(
-            f"{str(path)!r} is not an image that can be read; formats: "
-            + ", ".join(formats)
+            f"{name} is not an image that can be read; formats: " + ", ".join(formats)
         ) from None
     except Image.DecompressionBombError:
-        raise UserError(_too_large(f"image {str(path)!r}", "far more")) from None
+        raise TooLargeError(_too_large(f"image {name}", "far more")) from None
     except _DAMAGE as error:
-        raise UserError(
-            f"image {str(path)!r} cannot be read: {_line(error)}"
-        ) from error
+        raise UserError(f"image {name} cannot be read: {_line(error)}") from error
     with image:
         yield image
 
@@ -217,7 +232,7 @@ def _open(path: Path) -> Iterator[Image.Image]:
 def _decode(image: Image.Image, name: str, background) -> np.ndarray:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise UserError(_too_large(name, f"{width} x {height}"))
+        raise TooLargeError(_too_large(name, f"{width} x {height}"))
     if not width * height:
         raise UserError(f"{name} has no pixels ({width} x {height})")
     try:

@@ -145,7 +145,9 @@ def run_stage(
         contextlib.closing(manager.open_manager(checkpoints, run.loop.keep)) as saver,
         MetricsLog(folder, start) as log,
         progress_bar(run.stage, start, run.loop.steps, quiet) as bar,
-        contextlib.closing(iterate_batches(dataset, start)) as batches,
+        contextlib.closing(
+            iterate_batches(dataset, start, workers=run.data.sessions.workers)
+        ) as batches,
     ):
         loop = _Loop(run, lineage, saver, log, bar, start)
         step = loop.train(stage.make_train_step(run), state, batches, stop)
@@ -168,6 +170,7 @@ class _Loop:
     pending: list[dict[str, jax.Array]] = dataclasses.field(default_factory=list)
     last_row: dict[str, float] = dataclasses.field(default_factory=dict)
     clock: tuple[float, int] | None = None  # (seconds, step) of the last fetch
+    waited: float = 0.0  # seconds for batches since then
 
     def train(
         self, train_step: Any, state: Any, batches: Iterator[Any], stop: StopRequest
@@ -175,7 +178,10 @@ class _Loop:
         """Step until the end or a stop request; returns the last committed step."""
         lengths, step = self.run.loop, self.saved
         while step < lengths.steps and stop.received is None:
-            batch = jax.device_put(next(batches), manager.default_sharding())
+            asked = time.monotonic()
+            batch = next(batches)
+            self.waited += time.monotonic() - asked
+            batch = jax.device_put(batch, manager.default_sharding())
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, batch)
             step += 1
@@ -183,7 +189,7 @@ class _Loop:
             self.bar.update()
             if self.clock is None:  # the first step compiles: no measure of speed
                 jax.block_until_ready(metrics)
-                self.clock = (time.monotonic(), step)
+                self.clock, self.waited = (time.monotonic(), step), 0.0
             if step % lengths.checkpoint_every == 0 or step == lengths.steps:
                 self.save(step, state)
             elif step % lengths.log_every == 0:
@@ -216,9 +222,12 @@ class _Loop:
         if self.clock is not None and step > self.clock[1]:
             speed = (step - self.clock[1]) / max(now - self.clock[0], 1e-9)
             row["steps_per_second"] = speed
+            # Share of the time in which the step had to wait for its batch.
+            row["data_wait"] = min(self.waited / max(now - self.clock[0], 1e-9), 1.0)
         self.log.write(step, row)
         self.bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
         self.pending, self.last_row, self.clock = [], row, (now, step)
+        self.waited = 0.0
 
     def save(self, step: int, state: Any) -> None:
         """Report, so that nothing diverged is ever saved, then start saving."""
@@ -315,7 +324,7 @@ def make_dataset(run: RunConfig) -> Any:
     ):
         if given != wanted:
             raise UserError(f"config: {what}: {given}, the model takes {wanted}")
-    return make_batches(run.data, codec, text)
+    return make_batches(run.data, codec, text, patch=run.model.patch)
 
 
 def init_state(run: RunConfig, parent: dict[str, Any] | None) -> Any:

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from anchoredit_jax.data import images
 from anchoredit_jax.data.images import decode_image, fit_image, map_back, paste_back
@@ -212,6 +212,36 @@ def png_header(width, height):
         out.write(struct.pack(">I", len(body)) + kind + body)
         out.write(struct.pack(">I", zlib.crc32(kind + body)))
     return out.getvalue()
+
+
+def test_a_files_content_is_decoded_like_the_file(tmp_path):
+    path = write(tmp_path, "a.png", Image.fromarray(gradient()))
+    data = path.read_bytes()
+    np.testing.assert_array_equal(decode_image(data), gradient())
+    for content, words in (
+        (b"", "image 'a\\nb.0.png' is empty"),
+        (b"text" * 50, "'a\\nb.0.png' is not an image"),
+        (data[:60], "image 'a\\nb.0.png' "),
+        (png_header(9_000, 9_000), "image 'a\\nb.0.png' is too large"),
+    ):
+        with pytest.raises(UserError) as caught:
+            decode_image(content, name="a\nb.0.png")
+        assert str(caught.value).startswith(words)
+        too_large = isinstance(caught.value, images.TooLargeError)
+        assert too_large == ("too large" in words)
+
+
+@pytest.mark.skipif(
+    "avif" not in features.modules or not features.check("avif"),
+    reason="this Pillow reads no AVIF",
+)
+def test_damaged_avif_is_refused(tmp_path):
+    # Its decoder raises what no other does.
+    path = write(tmp_path, "a.avif", Image.fromarray(gradient(32, 32)))
+    data = path.read_bytes()
+    at = data.index(b"mdat") + 4
+    path.write_bytes(data[:at] + bytes(len(data) - at))
+    assert "a.avif' is damaged" in refusal(path)
 
 
 def test_arrays_and_pillow_images_are_taken():

@@ -1,0 +1,245 @@
+"""Latents and prompt embeddings of all sessions, computed once and read at random.
+
+A cache is made in parts, each an ArrayRecord file that appears whole or not at all; any
+process can make any part. `features.json` says what it was made with, and a cache made
+with anything else is refused by name.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import load, save
+
+from anchoredit_jax.checkpoint.lineage import digest
+from anchoredit_jax.data.prepared import PreparedSessions
+from anchoredit_jax.data.session_buckets import Buckets
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.models.codec import Codec
+from anchoredit_jax.models.text import TextEncoder
+
+POLICY = 1  # of decoding: raised when decoded pixels change
+DTYPES = {"float16": np.float16, "bfloat16": jnp.bfloat16}
+ABOUT = "features.json"
+PART_SIZE = 1000  # sessions
+
+
+def describe_features(
+    sessions: PreparedSessions,
+    buckets: Buckets,
+    turns: int,
+    codec: Codec,
+    text: TextEncoder,
+) -> dict[str, Any]:
+    """All that decides what a cache holds, as plain JSON values."""
+    of_session = np.ascontiguousarray(buckets.of_session)
+    grouping = hashlib.sha256(repr(buckets.shapes).encode() + of_session.tobytes())
+    return {
+        "dataset": sessions.fingerprint,
+        "sessions": len(sessions),
+        "decoding policy": POLICY,
+        "buckets": grouping.hexdigest()[:16],
+        "turns": turns,
+        "codec": _described(codec),
+        "text encoder": _described(text),
+    }
+
+
+def _described(part: Any) -> str:
+    """Class, plain settings and weights of a codec or text encoder."""
+    settings = {
+        name: value
+        for name, value in sorted(vars(part).items())
+        if isinstance(value, int | float | str | tuple) and not name.startswith("__")
+    }
+    config = getattr(part, "config", getattr(part, "_config", None))
+    if dataclasses.is_dataclass(config):
+        settings |= dataclasses.asdict(config)
+    weights = getattr(part, "params", None)
+    told = json.dumps([type(part).__name__, settings], sort_keys=True, default=str)
+    if weights is not None:
+        told += digest(weights)
+    return f"{type(part).__name__} {hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
+def build_cache(
+    folder: str | Path,
+    sessions: PreparedSessions,
+    buckets: Buckets,
+    turns: int,
+    codec: Codec,
+    text: TextEncoder,
+    *,
+    dtype: str = "bfloat16",
+    process: tuple[int, int] = (0, 1),
+    progress: Callable[[int, int], None] = lambda done, parts: None,
+) -> Path:
+    """Make the parts that are not there yet.
+
+    Latents are encoded in float32 and stored as `dtype`; of an embedding the real
+    tokens are stored.
+
+    Args:
+      process: (index, count): this process makes every count-th part.
+      progress: called with the parts done and those to do.
+
+    Raises:
+      UserError: the folder holds a cache made with other settings.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, given {dtype!r}")
+    folder = Path(folder)
+    about = describe_features(sessions, buckets, turns, codec, text)
+    about |= {"dtype": dtype, "parts": -(-len(sessions) // PART_SIZE)}
+    _claim(folder, about)
+    _write(folder / "null.safetensors", save({"text": text.encode([""])[0]}))
+    mine = range(process[0], about["parts"], process[1])
+    for done, part in enumerate(mine, 1):
+        path = folder / part_name(part)
+        if not path.is_file():
+            _build_part(path, part, sessions, buckets, codec, text, DTYPES[dtype])
+        progress(done, len(mine))
+    return folder
+
+
+def part_name(part: int) -> str:
+    return f"features-{part:06d}.array_record"
+
+
+def _claim(folder: Path, about: Mapping[str, Any]) -> None:
+    path = folder / ABOUT
+    if path.is_file():
+        _check_same(path, json.loads(path.read_text()), about)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(path, (json.dumps(about, indent=1) + "\n").encode())
+
+
+def _check_same(
+    path: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> None:
+    other = [name for name in wanted if there.get(name) != wanted[name]]
+    if other:
+        told = ", ".join(f"{n} {there.get(n)!r}, now {wanted[n]!r}" for n in other)
+        raise UserError(
+            f"the feature cache {str(path.parent)!r} was made with another "
+            f"{' and '.join(other)} ({told}): make it again, in a new folder"
+        )
+
+
+def _build_part(path, part, sessions, buckets, codec, text, dtype) -> None:
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    from anchoredit_jax.data.session_batches import encode_frames
+
+    temporary = path.with_name(path.name + ".partial")
+    writer = ArrayRecordWriter(str(temporary), "group_size:1")
+    try:
+        first = part * PART_SIZE
+        for index in range(first, min(first + PART_SIZE, len(sessions))):
+            bucket = int(buckets.of_session[index])
+            if bucket == len(buckets.shapes):  # left out; indices stay as they are
+                writer.write(save({}))
+                continue
+            turns, size = buckets.shapes[bucket]
+            session = sessions[index]
+            latents = encode_frames(session, min(turns, session.turns), size, codec)
+            record = {"latents": _bits(latents, dtype)}
+            for language, texts in session.instructions.items():
+                embedded = text.encode(texts[: len(latents) - 1])
+                lengths = _lengths(embedded)
+                kept = [row[:n] for row, n in zip(embedded, lengths, strict=True)]
+                record[f"text/{language}"] = _bits(np.concatenate(kept), dtype)
+                record[f"lengths/{language}"] = lengths
+            writer.write(save(record))
+    finally:
+        writer.close()
+    temporary.replace(path)
+
+
+def _bits(array: np.ndarray, dtype) -> np.ndarray:
+    """Rounded to `dtype`, as whole numbers: not every reader knows bfloat16."""
+    return array.astype(dtype).view(np.uint16)
+
+
+def _lengths(embedded: np.ndarray) -> np.ndarray:
+    """Tokens of each prompt up to its last vector that is not zero, int32 [N]."""
+    real = embedded.any(-1)
+    return np.where(real.any(1), real.shape[1] - real[:, ::-1].argmax(1), 0).astype(
+        np.int32
+    )
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+class FeatureCache:
+    """Features of every session by its index.
+
+    Attributes:
+      null_text: embedding of the null instruction, float32 [S, Dt].
+    """
+
+    def __init__(self, folder: str | Path, expected: Mapping[str, Any]):
+        """
+        Args:
+          expected: of `describe_features`.
+
+        Raises:
+          UserError: no finished cache, or one made with other settings.
+        """
+        folder = Path(folder)
+        path = folder / ABOUT
+        if not path.is_file():
+            raise UserError(
+                f"no feature cache in {str(folder)!r}: make one with "
+                "launch/prepare_data.py --cache"
+            )
+        about = json.loads(path.read_text())
+        _check_same(path, about, expected)
+        self._paths = [str(folder / part_name(i)) for i in range(about["parts"])]
+        missing = [p for p in self._paths if not Path(p).is_file()]
+        if missing:
+            raise UserError(
+                f"the feature cache {str(folder)!r} lacks {len(missing)} of "
+                f"{len(self._paths)} parts: run the same command again to finish it"
+            )
+        self.null_text = load((folder / "null.safetensors").read_bytes())["text"]
+        self._dtype = DTYPES[about["dtype"]]
+        self._source: Any = None
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """(latents float32 [T, h, w, C], language -> embeddings float32 [N, S, Dt])."""
+        if self._source is None:
+            from grain.sources import ArrayRecordDataSource
+
+            self._source = ArrayRecordDataSource(self._paths)
+        record = load(self._source[index])
+        prompts = {}
+        for name, lengths in record.items():
+            kind, _, language = name.partition("/")
+            if kind == "lengths":
+                prompts[language] = self._unpacked(record[f"text/{language}"], lengths)
+        return self._wide(record["latents"]), prompts
+
+    def _wide(self, bits: np.ndarray) -> np.ndarray:
+        return bits.view(self._dtype).astype(np.float32)
+
+    def _unpacked(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        embedded = np.zeros((len(lengths), *self.null_text.shape), np.float32)
+        start = 0
+        for row, length in zip(embedded, lengths.tolist(), strict=True):
+            row[:length] = self._wide(tokens[start : start + length])
+            start += length
+        return embedded
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Other processes open the files themselves."""
+        return {**self.__dict__, "_source": None}

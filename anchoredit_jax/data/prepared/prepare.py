@@ -1,0 +1,317 @@
+"""Raw sessions to a prepared dataset: in parts, each done by one process or not at all.
+
+A part that is there is kept, so an interrupted preparation goes on where it stopped.
+Every session that is not kept is in the report, with its name and the reason.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import hashlib
+import io
+import itertools
+import json
+import logging
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anchoredit_jax.data.permutation import key_of
+from anchoredit_jax.data.prepared.reader import COLUMNS, FORMAT
+from anchoredit_jax.data.sessions import Dropped, RawSession, list_parts, read_part
+from anchoredit_jax.errors import UserError
+
+MAX_TURNS = 255  # of the column of turns
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What became of the raw sessions.
+
+    Attributes:
+      kept: sessions in the dataset.
+      dropped: reason -> how many.
+      bad: every dropped one: (origin, key, reason, detail).
+      turns: turns -> sessions.
+      sizes: "height x width" of the source images -> sessions.
+      languages: language -> sessions that have it.
+    """
+
+    kept: int
+    dropped: Mapping[str, int]
+    bad: Sequence[tuple[str, str, str, str]]
+    turns: Mapping[int, int]
+    sizes: Mapping[str, int]
+    languages: Mapping[str, int]
+
+    def describe(self) -> str:
+        lines = [f"sessions kept: {self.kept}"]
+        for name, counts in (
+            ("dropped", self.dropped),
+            ("turns", self.turns),
+            ("languages", self.languages),
+        ):
+            told = ", ".join(f"{key}: {count}" for key, count in sorted(counts.items()))
+            lines.append(f"{name}: {told or 'none'}")
+        lines += [
+            f"  {origin}: {key}: {reason}: {detail}"
+            for origin, key, reason, detail in self.bad[:20]
+        ]
+        if len(self.bad) > 20:
+            lines.append(f"  and {len(self.bad) - 20} more, in report.json")
+        return "\n".join(lines)
+
+
+def prepare(
+    source: str | Path,
+    out: str | Path,
+    *,
+    languages: Sequence[str] = ("en",),
+    processes: int = 1,
+    max_bad: int = 1000,
+    progress: Callable[[int, int], None] = lambda done, parts: None,
+) -> Report:
+    """Write a dataset of the sessions of `source`, for `PreparedSessions`.
+
+    Args:
+      source: what `list_parts` takes: shards, or folders.
+      out: folder; what is there already of the same source is kept.
+      languages: texts to keep; a session needs all turns of at least one.
+      max_bad: with more bad records than this the preparation stops.
+      progress: called with the number of parts done, and of all.
+
+    Raises:
+      UserError: no source, an `out` of another source, too many bad records, or not one
+        session that can be used.
+    """
+    out, parts = Path(out), list_parts(source)
+    asked = {"source": str(source), "languages": list(languages), "parts": len(parts)}
+    _claim(out, asked)
+    names = [f"{number:06d}" for number in range(len(parts))]
+    bad = 0
+    for done, name in enumerate(_run_parts(parts, names, out, languages, processes), 1):
+        bad += len(_part_report(out, name)["bad"])
+        if bad > max_bad:
+            raise UserError(
+                f"{bad} bad records are more than --max-bad {max_bad}; the last one: "
+                f"{': '.join(_part_report(out, name)['bad'][-1])}. Parts that are done "
+                "stay: mend the source, or allow more, and run again"
+            )
+        progress(done, len(parts))
+    return _finish(out, names)
+
+
+def _claim(out: Path, asked: Mapping[str, Any]) -> None:
+    if out.is_file():
+        raise UserError(f"the output folder {str(out)!r} is a file; give a folder")
+    path = out / "source.json"
+    if path.is_file():
+        there = json.loads(path.read_text())
+        if there != asked:
+            raise UserError(
+                f"{str(out)!r} was begun with {there}, now asked for {dict(asked)}: "
+                "use another --out"
+            )
+        return
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{str(out)!r} is not empty: give a new folder as --out")
+    out.mkdir(parents=True, exist_ok=True)
+    _write_json(path, asked)
+
+
+def _run_parts(parts, names, out, languages, processes) -> Iterator[str]:
+    todo = [
+        (part, name)
+        for part, name in zip(parts, names, strict=True)
+        if not (out / "parts" / name / "report.json").is_file()
+    ]
+    waiting = {name for _, name in todo}
+    yield from (name for name in names if name not in waiting)
+    if processes <= 1:
+        for part, name in todo:
+            yield prepare_part(part, out / "parts" / name, languages)
+        return
+    context = multiprocessing.get_context("spawn")  # forks of JAX's threads hang
+    with concurrent.futures.ProcessPoolExecutor(processes, context) as pool:
+        running = [
+            pool.submit(prepare_part, part, out / "parts" / name, languages)
+            for part, name in todo
+        ]
+        try:
+            for future in concurrent.futures.as_completed(running):
+                yield future.result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def prepare_part(part: Any, folder: Path, languages: Sequence[str]) -> str:
+    """Write one part and its report, the report last; its name."""
+    import tensorflow_datasets as tfds
+
+    from anchoredit_jax.data.prepared.builder import PartConfig, Sessions
+
+    tfds.disable_progress_bar()  # parts have one of their own
+    shutil.rmtree(folder, ignore_errors=True)  # of an interrupted run
+    columns: dict[str, list[int]] = {name: [] for name in COLUMNS}
+    keys: list[int] = []
+    bad: list[tuple[str, str, str, str]] = []
+    seen: collections.Counter[str] = collections.Counter()
+    sha = hashlib.sha256()
+
+    def records() -> Iterator[dict[str, Any]]:
+        for session in read_part(part, languages):
+            session = _storable(session)
+            if isinstance(session, Dropped):
+                bad.append(
+                    (session.origin, session.key, session.reason, session.detail)
+                )
+                continue
+            turns = len(session.images) - 1
+            height, width = session.sizes[0]
+            for name, value in zip(COLUMNS, (turns, height, width), strict=True):
+                columns[name].append(value)
+            keys.append(key_of(session.key))
+            seen.update(list(session.instructions))
+            _digest(sha, session)
+            yield {
+                "key": session.key,
+                "images": list(session.images),
+                "languages": list(session.instructions),
+                "instructions": [
+                    text for texts in session.instructions.values() for text in texts
+                ],
+                "turns": turns,
+            }
+
+    made = records()
+    first = next(made, None)
+    if first is not None:  # TFDS writes no empty datasets
+        config = PartConfig(name="part", records=lambda: itertools.chain([first], made))
+        with _unannounced():
+            builder = Sessions(
+                data_dir=str(folder), config=config, file_format="array_record"
+            )
+            builder.download_and_prepare()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, dtype in COLUMNS.items():
+        np.save(folder / f"{name}.npy", np.array(columns[name], dtype))
+    np.save(folder / "keys.npy", np.array(keys, np.uint64))
+    _write_json(
+        folder / "report.json",
+        {
+            "kept": len(columns["turns"]),
+            "bad": bad,
+            "languages": dict(seen),
+            "digest": sha.hexdigest(),
+        },
+    )
+    return folder.name
+
+
+@contextlib.contextmanager
+def _unannounced() -> Iterator[None]:
+    """TFDS announces every dataset that it makes; a part is none to a person."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _storable(session: RawSession | Dropped) -> RawSession | Dropped:
+    if isinstance(session, RawSession) and len(session.images) - 1 > MAX_TURNS:
+        detail = f"{len(session.images) - 1} turns, at most {MAX_TURNS} are stored"
+        return Dropped(session.key, session.origin, "too large", detail)
+    return session
+
+
+def _digest(sha, session: RawSession) -> None:
+    for data in (session.key.encode(), *session.images):
+        sha.update(len(data).to_bytes(8, "little") + data)
+    sha.update(json.dumps(dict(session.instructions), sort_keys=True).encode())
+
+
+def _part_report(out: Path, name: str) -> dict[str, Any]:
+    return json.loads((out / "parts" / name / "report.json").read_text())
+
+
+def _finish(out: Path, names: Sequence[str]) -> Report:
+    """Columns of all parts, the report, and `dataset.json`, which says it is done."""
+    reports = {name: _part_report(out, name) for name in names}
+    kept = [name for name in names if reports[name]["kept"]]
+    columns = {
+        column: np.concatenate(
+            [np.load(out / "parts" / name / f"{column}.npy") for name in kept]
+            or [np.zeros(0, dtype)]
+        )
+        for column, dtype in COLUMNS.items()
+    }
+    languages: collections.Counter[str] = collections.Counter()
+    for part in reports.values():
+        languages.update(part["languages"])
+    bad = [tuple(entry) for name in names for entry in reports[name]["bad"]]
+    bad += _leave_out_duplicates(out, kept, columns)
+    sizes = zip(columns["height"].tolist(), columns["width"].tolist(), strict=True)
+    report = Report(
+        kept=int(np.count_nonzero(columns["turns"])),
+        dropped=dict(collections.Counter(entry[2] for entry in bad)),
+        bad=bad,
+        turns=dict(collections.Counter(t for t in columns["turns"].tolist() if t)),
+        sizes=dict(collections.Counter(f"{h} x {w}" for h, w in sizes)),
+        languages=dict(languages),
+    )
+    _write_json(out / "report.json", dataclasses.asdict(report))
+    if not kept:
+        raise UserError(
+            f"not one session of {str(out)!r} can be used; why: "
+            + ", ".join(f"{n} x {reason}" for reason, n in report.dropped.items())
+        )
+    for column, values in columns.items():
+        np.save(out / f"{column}.npy", values)
+    digests = "".join(reports[name]["digest"] for name in kept)
+    _write_json(
+        out / "dataset.json",
+        {
+            "format": FORMAT,
+            "parts": kept,
+            "sessions": [reports[name]["kept"] for name in kept],
+            "languages": sorted(languages),
+            "fingerprint": hashlib.sha256(digests.encode()).hexdigest()[:16],
+        },
+    )
+    return report
+
+
+def _leave_out_duplicates(out, kept, columns) -> list[tuple[str, str, str, str]]:
+    """Sessions whose name an earlier part has too keep their place, with 0 turns: no
+    plan takes them."""
+    keys = [np.load(out / "parts" / name / "keys.npy") for name in kept]
+    joined = np.concatenate(keys or [np.zeros(0, np.uint64)])
+    again = np.ones(len(joined), bool)
+    again[np.unique(joined, return_index=True)[1]] = False
+    columns["turns"][again] = 0
+    part_of = np.repeat(np.arange(len(kept)), [len(part) for part in keys])
+    return [
+        (
+            f"part {kept[part_of[index]]}",
+            f"number {index}",
+            "duplicate",
+            "an earlier part has a session of the same name",
+        )
+        for index in np.flatnonzero(again)
+    ]
+
+
+def _write_json(path: Path, value: Any) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    temporary.replace(path)

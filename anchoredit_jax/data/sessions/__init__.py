@@ -1,0 +1,23 @@
+"""Editing sessions as people have them: raw files in tar shards or folders."""
+
+from anchoredit_jax.data.sessions.folders import list_parts, read_part
+from anchoredit_jax.data.sessions.pack import LIST_NAME, pack_sessions
+from anchoredit_jax.data.sessions.raw import (
+    REASONS,
+    Dropped,
+    Part,
+    RawSession,
+    decode_bytes,
+)
+
+__all__ = [
+    "LIST_NAME",
+    "REASONS",
+    "Dropped",
+    "Part",
+    "RawSession",
+    "decode_bytes",
+    "list_parts",
+    "pack_sessions",
+    "read_part",
+]

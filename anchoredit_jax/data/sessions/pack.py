@@ -1,0 +1,143 @@
+"""Sound sessions of any source, written as tar shards and a list of them."""
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import BinaryIO
+
+from anchoredit_jax.data.sessions.folders import list_parts, read_part
+from anchoredit_jax.data.sessions.raw import Dropped, Part, RawSession, drop
+from anchoredit_jax.errors import UserError
+
+LIST_NAME = "sessions.json"
+
+OnDrop = Callable[[Dropped], object]
+
+
+def pack_sessions(
+    source: str | Path,
+    out: str | Path,
+    sessions_per_shard: int = 1000,
+    languages: Sequence[str] = ("en",),
+    on_drop: OnDrop = lambda dropped: None,
+) -> list[Path]:
+    """Write the sound sessions of a source as shards, and `LIST_NAME` that lists them.
+
+    Image files are copied byte for byte. The same sessions give the same bytes. Every
+    file appears whole or not at all, the list last: a folder without one is unfinished
+    and is written over by the next call.
+
+    Args:
+      source: of `list_parts`.
+      out: the folder to write, made if need be.
+      sessions_per_shard: at most.
+      languages: those kept, beside plain texts; see `read_part`.
+      on_drop: called with everything that is left out; of several sessions with one
+        id, that is all but the first.
+
+    Returns:
+      The shards, in order.
+
+    Raises:
+      UserError: nothing to pack, a finished list is there, `out` is where the source
+        is, or the disk refuses.
+    """
+    if sessions_per_shard < 1:
+        raise UserError(
+            f"sessions_per_shard must be 1 or more, given {sessions_per_shard}"
+        )
+    parts, out = list_parts(source), Path(out)
+    _check_apart(Path(source), parts, out)
+    shards = []
+    sessions = _sessions(parts, languages, on_drop)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        while (first := next(sessions, None)) is not None:
+            shards.append(out / f"sessions-{len(shards):05d}.tar")
+            some = chain([first], islice(sessions, sessions_per_shard - 1))
+            with _appearing(shards[-1]) as file:
+                _write_shard(file, some)
+        if not shards:
+            raise UserError(f"no sound session in {str(source)!r}: nothing to pack")
+        names = [shard.name for shard in shards]
+        with _appearing(out / LIST_NAME) as file:
+            file.write(json.dumps({"resolved_files": names}, indent=1).encode())
+    except OSError as error:
+        raise UserError(f"{str(out)!r} cannot be written: {error}") from error
+    return shards
+
+
+def _check_apart(source: Path, parts: Sequence[Part], out: Path) -> None:
+    if (out / LIST_NAME).exists():
+        raise UserError(
+            f"{str(out)!r} holds packed sessions already: give a new folder"
+        )
+    # New files among the source's would be read, or take the place of its shards.
+    place, root = out.resolve(), source.resolve()
+    within = root.is_dir() and root in (place, *place.parents)
+    if within or place in {Path(part.path).resolve().parent for part in parts}:
+        raise UserError(
+            f"sessions cannot be packed into {str(out)!r}, where the source is: give "
+            "another folder"
+        )
+
+
+def _sessions(
+    parts: Sequence[Part], languages: Sequence[str], on_drop: OnDrop
+) -> Iterator[RawSession]:
+    seen = set()
+    for part in parts:
+        for found in read_part(part, languages):
+            if isinstance(found, Dropped):
+                on_drop(found)
+            elif found.key in seen:
+                detail = f"a session {found.key!r} was packed before"
+                on_drop(drop(found.key, found.origin, "duplicate", detail))
+            else:
+                seen.add(found.key)
+                yield found
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes its name when all of it is on the disk."""
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_shard(file: BinaryIO, sessions: Iterator[RawSession]) -> None:
+    # The pax format spells names beyond ASCII in an extra header of their own.
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for session in sessions:
+            for name, data in _members(session):
+                member = tarfile.TarInfo(name)  # nobody's, from 1970: nothing varies
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+            tar.members.clear()  # it would keep all of them
+
+
+def _members(session: RawSession) -> Iterator[tuple[str, bytes]]:
+    turns = zip(*session.instructions.values(), strict=True)
+    texts = [dict(zip(session.instructions, turn, strict=True)) for turn in turns]
+    yield f"{session.key}.json", json.dumps({"instructions": texts}).encode()
+    for number, data in enumerate(session.images):
+        yield f"{session.key}.{number}.{_extension(data)}", data
+
+
+def _extension(data: bytes) -> str:
+    """Of the content; other formats are called png, which readers do not believe."""
+    if data.startswith(b"\xff\xd8"):
+        return "jpg"
+    return "webp" if data[8:12] == b"WEBP" else "png"

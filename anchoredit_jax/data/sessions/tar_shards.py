@@ -1,0 +1,327 @@
+"""Sessions in tar shards, read front to back and never unpacked.
+
+A session's members need not be neighbours, but what waits for its rest is bounded:
+`MAX_OPEN` sessions of `MAX_SESSION_BYTES` together. Plain tar only: a compressed shard
+is reported as damaged.
+"""
+
+import dataclasses
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+from typing import BinaryIO
+
+from anchoredit_jax.data.sessions.raw import (
+    MAX_JSON_BYTES,
+    MAX_SESSION_BYTES,
+    Dropped,
+    Place,
+    RawSession,
+    RefusedError,
+    build_session,
+    drop,
+    parse_document,
+    parse_name,
+    safe_name,
+)
+
+MAX_OPEN = 512  # sessions that wait for members
+
+_MAX_HEADER = 16 * 2**10  # bytes of one read of a header
+# What `tarfile` raises on damaged data.
+_DAMAGE = (
+    *(tarfile.TarError, OSError, ValueError, LookupError, ArithmeticError),
+    *(RecursionError, MemoryError),
+)
+
+
+def read_shard(
+    path: str, origin: str, languages: Sequence[str], max_image_bytes: int
+) -> Iterator[RawSession | Dropped]:
+    """The sessions of a tar file, each when it is complete.
+
+    Args:
+      path: of the tar file.
+      origin: how the user calls it.
+      languages: of the instructions, see `parse_document`.
+      max_image_bytes: of an image file; larger ones are not read.
+    """
+    shard = PurePath(origin).name
+    try:
+        file = open(path, "rb")
+    except OSError as error:
+        yield drop(shard, origin, "unreadable", f"shard {origin!r}: {error.strerror}")
+        return
+    with file:
+        groups = _Groups(origin, languages)
+        end = yield from _read_members(file, groups, max_image_bytes)
+        yield from groups.settle(None)
+        if end is not None:
+            reason, detail = end
+            yield drop(shard, origin, reason, f"shard {origin!r}: {detail}")
+        yield from groups.leftovers()
+
+
+def _read_members(file: BinaryIO, groups: "_Groups", max_image_bytes: int):
+    """Feed the members to `groups`; returns (reason, detail) if the shard is bad."""
+    size = os.fstat(file.fileno()).st_size
+    guard = _Guard(file)
+    empty = True
+    try:
+        tar = _open(guard)
+        while (member := _next(tar, guard)) is not None:
+            empty = False
+            plain = member.isreg() and not member.issparse()
+            if plain and member.size > size - file.tell():
+                raise RefusedError(
+                    "truncated shard",
+                    f"{member.name!r} has {member.size} bytes by its header, but only "
+                    f"{size - file.tell()} bytes are left",
+                )
+            yield from _read_member(file, member, plain, groups, max_image_bytes)
+        if empty:
+            raise RefusedError("damaged shard", "it holds no files")
+    except RefusedError as error:
+        return error.args
+    return None
+
+
+def _read_member(file, member, plain, groups, max_image_bytes):
+    try:
+        name = safe_name(member.name)
+        place = parse_name(name)
+    except RefusedError as error:
+        yield drop(member.name[:100], groups.origin, *error.args)
+        return
+    if member.isdir():
+        return
+    if place is None:
+        detail = f"{name!r} is no image <id>.<n>.jpg, jpeg, png or webp and no .json"
+        yield drop(name, groups.origin, "unknown file", detail)
+        return
+    limit = MAX_JSON_BYTES if place.number is None else max_image_bytes
+    if not plain:
+        link = member.issym() or member.islnk()
+        what = "a link; links are not followed" if link else "no ordinary file"
+        reason = "link" if link else "unknown file"
+        yield from groups.refuse(place, reason, f"{name!r} is {what}")
+    elif member.size > limit:
+        detail = f"{name!r} has {member.size} bytes, at most {limit} are read"
+        yield from groups.refuse(place, "too large", detail)
+    else:
+        yield from groups.add(place, name, _payload(file, member.size))
+
+
+def _payload(file: BinaryIO, size: int) -> bytes:
+    try:
+        data = file.read(size)
+    except OSError as error:
+        raise RefusedError("damaged shard", error) from error
+    if len(data) < size:
+        raise RefusedError("truncated shard", "it became shorter while it was read")
+    return data
+
+
+class _Guard:
+    """A shard as `tarfile` may see it: forwards only, and in small pieces.
+
+    A header that lies could otherwise send it in circles, or make it read gigabytes.
+
+    Attributes:
+      last: what was read last.
+      short: whether the file ended there.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.last, self.short = b"", False
+        self.tell = file.tell
+
+    def seek(self, offset: int) -> None:
+        if offset < self._file.tell():
+            raise tarfile.ReadError("a header points backwards")
+        self._file.seek(offset)
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= _MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        self.last = self._file.read(size)
+        self.short = len(self.last) < size
+        return self.last
+
+    def rest_is_empty(self) -> bool:
+        """Whether zeros follow the end mark, as far as a megabyte tells."""
+        return not self._file.read(2**20).strip(b"\0")
+
+
+def _open(guard: _Guard) -> tarfile.TarFile:
+    try:
+        return tarfile.TarFile(
+            fileobj=guard, mode="r", encoding="utf-8", errors="surrogateescape"
+        )
+    except _DAMAGE as error:
+        raise RefusedError("damaged shard", f"it is no tar file ({error})") from error
+
+
+def _next(tar: tarfile.TarFile, guard: _Guard) -> tarfile.TarInfo | None:
+    """The next member; None behind the last one.
+
+    Raises:
+      RefusedError: the shard ends without an end mark, or a header is damaged.
+    """
+    try:
+        member = tar.next()
+        tar.members.clear()  # it would keep all of them
+        sound = member is not None or (
+            guard.last == bytes(tarfile.BLOCKSIZE) and guard.rest_is_empty()
+        )
+    except _DAMAGE as error:
+        if guard.short:
+            raise RefusedError("truncated shard", f"it ends early ({error})") from error
+        raise RefusedError("damaged shard", f"a damaged header: {error}") from error
+    if member is not None and member.size < 0:
+        raise RefusedError("damaged shard", f"{member.name!r} has a size below 0")
+    if not sound and guard.short:
+        raise RefusedError("truncated shard", "it ends without an end mark")
+    if not sound:
+        raise RefusedError(
+            "damaged shard", "a damaged header: what follows it is not read"
+        )
+    return member
+
+
+@dataclasses.dataclass
+class _Open:
+    """A session that waits for members; `folder` is its document's."""
+
+    images: dict[int, tuple[str, bytes]] = dataclasses.field(default_factory=dict)
+    instructions: dict[str, tuple[str, ...]] | None = None
+    folder: str | None = None
+    framed: bool = False
+    size: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether it waits for nothing more."""
+        if self.instructions is None:
+            return False
+        return len(self.images) > len(next(iter(self.instructions.values())))
+
+
+class _Groups:
+    """The open sessions of a shard, by key.
+
+    A session whose last member came is settled when another session's member comes: an
+    image too many beside the others is still noticed.
+    """
+
+    def __init__(self, origin: str, languages: Sequence[str]):
+        self.origin = origin
+        self._languages = languages
+        self._open: dict[str, _Open] = {}
+        self._closed: dict[str, bool] = {}  # whether a second one is to be reported
+        self._last: str | None = None
+        self._size = 0
+
+    def add(self, place: Place, name: str, data: bytes):
+        """Take a member; yields what it completes or spoils."""
+        key = self._key(place)
+        yield from self.settle(key)
+        session = self._open.get(key) or _Open()
+        number = place.number
+        taken = session.instructions if number is None else session.images.get(number)
+        if taken is not None and session.full:
+            yield self._build(key)
+        if key in self._closed:
+            yield from self._again(key, name)
+            return
+        if taken is not None:
+            yield self._drop(key, "duplicate", f"{name!r} is there already")
+            return
+        self._open[key] = session
+        if number is None:
+            try:
+                session.instructions = parse_document(data, self._languages)
+            except RefusedError as error:
+                reason, detail = error.args
+                yield self._drop(key, reason, f"{name!r}: {detail}")
+                return
+            session.folder = place.folder
+        else:
+            session.images[number] = name, data
+            session.framed = place.framed
+        session.size += len(data)
+        self._size += len(data)
+        yield from self._shed()
+
+    def refuse(self, place: Place, reason: str, detail: str):
+        """Drop the session of a member that cannot be taken."""
+        key = self._key(place)
+        yield from self.settle(key)
+        if key in self._closed:
+            yield from self._again(key, detail)
+        else:
+            yield self._drop(key, reason, detail)
+
+    def settle(self, key: str | None):
+        """Close the session of the last member, if it is full and another than `key`.
+
+        Yields the session, or why it is dropped.
+        """
+        last, self._last = self._last, key
+        if last != key and last in self._open and self._open[last].full:
+            yield self._build(last)
+
+    def leftovers(self):
+        """At the end of the shard: what every open session lacks."""
+        for key in list(self._open):
+            yield self._build(key)
+
+    def _key(self, place: Place) -> str:
+        """The key of a place; finds the frames' document, whichever comes first."""
+        known = place.key in self._open or place.key in self._closed
+        if known or not place.folder:
+            return place.key
+        if place.number is None:
+            beside = self._open.get(place.folder)
+            return place.folder if beside and beside.framed else place.key
+        if place.framed:
+            for key, waiting in self._open.items():
+                if waiting.folder == place.folder and not waiting.images:
+                    self._open[place.key] = self._open.pop(key)
+                    break
+        return place.key
+
+    def _build(self, key: str) -> RawSession | Dropped:
+        session = self._close(key)
+        built = build_session(key, self.origin, session.images, session.instructions)
+        self._closed[key] = isinstance(built, RawSession)
+        return built
+
+    def _drop(self, key: str, reason: str, detail: str) -> Dropped:
+        self._close(key)
+        return drop(key, self.origin, reason, detail)
+
+    def _close(self, key: str) -> _Open:
+        session = self._open.pop(key, None) or _Open()
+        self._size -= session.size
+        self._closed[key] = False
+        return session
+
+    def _again(self, key: str, name: str):
+        """Report a second session of a key, once."""
+        if self._closed[key]:
+            self._closed[key] = False
+            detail = f"{name!r}: a session of this id came before"
+            yield drop(key, self.origin, "duplicate", detail)
+
+    def _shed(self):
+        """Keep memory bounded: drop what has waited longest."""
+        while len(self._open) > MAX_OPEN or self._size > MAX_SESSION_BYTES:
+            yield self._drop(
+                next(iter(self._open)),
+                "scattered" if len(self._open) > 1 else "too large",
+                f"its members lie too far apart: at most {MAX_OPEN} sessions and "
+                f"{MAX_SESSION_BYTES} bytes wait for their rest",
+            )

@@ -1,0 +1,131 @@
+"""Editing sessions of images, ready to train on.
+
+    python launch/prepare_data.py --source sessions/ --out prepared
+    python launch/prepare_data.py --source shards.json --out prepared --languages en,zh
+    python launch/prepare_data.py --cache features --config C.py     # latents, prompts
+    python launch/prepare_data.py --pack shards/ --source sessions/  # back to tar files
+
+A source is a folder of `<id>/<id>.0.jpg, <id>.1.jpg, .., <id>.json`, a folder of tar
+shards, one shard, or a JSON file {"resolved_files": [..]}. Interrupted, the same
+command goes on with missing parts. What is dropped is named, with the reason.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tqdm import tqdm  # noqa: E402
+
+from anchoredit_jax.command_line import Parser  # noqa: E402
+from anchoredit_jax.config import load_config  # noqa: E402
+from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(__doc__)
+    parser.add_argument("--source", help="folder, tar shard, or list of shards")
+    parser.add_argument("--out", help="folder of the prepared sessions")
+    parser.add_argument("--languages", default="en", help="en,zh: those to keep")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument(
+        "--max-bad", type=int, default=1000, help="bad records that are put up with"
+    )
+    parser.add_argument("--cache", help="folder for features, instead of preparing")
+    parser.add_argument("--config", help="of --cache: whose codec, text and buckets")
+    parser.add_argument("--dtype", default="bfloat16", help="of --cache, or float16")
+    parser.add_argument(
+        "--process", default="0/1", help="of --cache: this one's number of so many"
+    )
+    parser.add_argument("--pack", help="folder for tar shards, instead of preparing")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    with exit_on_user_error():
+        args = parser.parse_args(argv)
+        languages = tuple(name for name in args.languages.split(",") if name)
+        if args.cache:
+            _cache(args)
+        elif args.pack:
+            _pack(args, languages)
+        else:
+            _prepare(args, languages)
+
+
+def _prepare(args, languages) -> None:
+    from anchoredit_jax.data.prepared import prepare
+
+    if not (args.source and args.out):
+        raise UserError("expected --source and --out (see --help)")
+    with _bar(args.quiet) as (bar, progress):
+        report = prepare(
+            args.source, args.out, languages=languages, processes=args.processes,
+            max_bad=args.max_bad, progress=progress,
+        )  # fmt: skip
+        del bar
+    print(report.describe())
+
+
+def _cache(args) -> None:
+    from anchoredit_jax.data.feature_cache import build_cache
+    from anchoredit_jax.data.prepared import PreparedSessions
+    from anchoredit_jax.data.session_buckets import assign_buckets
+    from anchoredit_jax.models.codec import make_codec
+    from anchoredit_jax.models.text import make_text_encoder
+
+    if not args.config:
+        raise UserError("--cache needs --config: whose codec, text encoder and buckets")
+    run = load_config(args.config)
+    if run.data.name != "sessions":
+        raise UserError(
+            f"--cache is of prepared sessions; {args.config} has data.name "
+            f"{run.data.name!r}"
+        )
+    codec, text = make_codec(run.codec), make_text_encoder(run.text)
+    sessions = PreparedSessions(run.data.sessions.path)
+    buckets = assign_buckets(
+        sessions.turns, sessions.height, sessions.width, run.data.size,
+        codec.stride * run.model.patch, run.data.turns, run.data.sessions.buckets,
+    )  # fmt: skip
+    with _bar(args.quiet) as (_, progress):
+        folder = build_cache(
+            args.cache, sessions, buckets, run.data.turns, codec, text,
+            dtype=args.dtype, process=_process(args.process), progress=progress,
+        )  # fmt: skip
+    print(f"features of {len(sessions)} sessions in {folder}")
+
+
+def _pack(args, languages) -> None:
+    from anchoredit_jax.data.sessions import pack_sessions
+
+    if not args.source:
+        raise UserError("--pack needs --source: sessions to write as tar shards")
+    shards = pack_sessions(args.source, args.pack, languages=languages)
+    print(f"{len(shards)} shards in {args.pack}")
+
+
+def _process(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise UserError(f"--process: expected such as 0/4, given {text!r}")
+    return int(index), int(count)
+
+
+class _bar:
+    """A bar over parts: (bar, progress) while it is open."""
+
+    def __init__(self, quiet: bool):
+        self._bar = tqdm(unit="part", disable=quiet, leave=False, delay=0.5)
+
+    def __enter__(self):
+        return self._bar, self._progress
+
+    def _progress(self, done: int, parts: int) -> None:
+        self._bar.total = parts
+        self._bar.update(done - self._bar.n)
+
+    def __exit__(self, *_) -> None:
+        self._bar.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The feature cache: the same batches without codec and text encoder, or refused."""
+
+import pickle
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from anchoredit_jax.data import feature_cache
+from anchoredit_jax.data.feature_cache import (
+    FeatureCache,
+    build_cache,
+    describe_features,
+)
+from anchoredit_jax.data.prepared import PreparedSessions, prepare
+from anchoredit_jax.data.session_batches import SessionsConfig, open_session_steps
+from anchoredit_jax.data.session_buckets import BucketConfig, assign_buckets
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.models.codec import PatchCodec
+from anchoredit_jax.models.text import NgramTextEncoder
+
+from .corpus import make_corpus
+
+CODEC, TEXT = PatchCodec(stride=2), NgramTextEncoder(length=8, dim=16)
+SETTINGS = dict(size=24, turns=8, batch=4, seed=3, patch=2)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    root = tmp_path_factory.mktemp("cached")
+    make_corpus(root / "raw", good=24)
+    prepare(root / "raw", root / "prepared", languages=("en", "zh"))
+    return root / "prepared"
+
+
+def tools(prepared, turns=8, step=4, config=None, codec=CODEC, text=TEXT):
+    sessions = PreparedSessions(prepared)
+    buckets = assign_buckets(
+        sessions.turns, sessions.height, sessions.width, 24, step, turns,
+        config or BucketConfig(),
+    )  # fmt: skip
+    return sessions, buckets, turns, codec, text
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_batches_are_those_without_a_cache(prepared, tmp_path, dtype):
+    cache = build_cache(tmp_path / "features", *tools(prepared), dtype=dtype)
+    plain = open_session_steps(
+        SessionsConfig(str(prepared)), codec=CODEC, text=TEXT, **SETTINGS
+    )
+    cached = open_session_steps(
+        SessionsConfig(str(prepared), str(cache)), codec=CODEC, text=TEXT, **SETTINGS
+    )
+    cached = pickle.loads(pickle.dumps(cached))  # as worker processes get it
+    kind = {"float16": np.float16, "bfloat16": jnp.bfloat16}[dtype]
+    for step in range(plain.plan.steps_per_epoch):
+        ours, theirs = cached[step], plain[step]
+        for name, value in theirs.items():
+            if name in ("latents", "text"):
+                value = value.astype(kind).astype(np.float32)
+            np.testing.assert_array_equal(ours[name], value, err_msg=name)
+
+
+def test_nothing_is_encoded_beside_a_cache(prepared, tmp_path, monkeypatch):
+    cache = build_cache(tmp_path / "features", *tools(prepared))
+    steps = open_session_steps(
+        SessionsConfig(str(prepared), str(cache)), codec=CODEC, text=TEXT, **SETTINGS
+    )
+    monkeypatch.setattr(PatchCodec, "encode", None)
+    monkeypatch.setattr(NgramTextEncoder, "encode", None)
+    assert steps[0]["latents"].dtype == np.float32
+
+
+def test_only_real_tokens_are_stored(prepared, tmp_path):
+    small = build_cache(tmp_path / "a", *tools(prepared))
+    long = NgramTextEncoder(length=200, dim=16)
+    large = build_cache(tmp_path / "b", *tools(prepared, text=long))
+    sizes = [(f / feature_cache.part_name(0)).stat().st_size for f in (small, large)]
+    assert sizes[1] < 1.02 * sizes[0]
+
+
+def test_a_stale_cache_is_refused_by_name(prepared, tmp_path):
+    made = tools(prepared)
+    cache = build_cache(tmp_path / "features", *made)
+    FeatureCache(cache, describe_features(*made))
+    for name, changed in (
+        ("codec", tools(prepared, codec=PatchCodec(stride=4))),
+        ("text encoder", tools(prepared, text=NgramTextEncoder(8, 16, seed=1))),
+        ("buckets", tools(prepared, step=8)),
+        ("turns", tools(prepared, turns=4)),
+        ("buckets", tools(prepared, config=BucketConfig(mix_turns=True))),
+    ):
+        with pytest.raises(UserError, match=f"with another .*{name}.*make it again"):
+            FeatureCache(cache, describe_features(*changed))
+        with pytest.raises(UserError, match=f"with another .*{name}"):
+            build_cache(cache, *changed)
+    with pytest.raises(UserError, match="another dtype"):
+        build_cache(cache, *made, dtype="float16")
+    with pytest.raises(UserError, match="another decoding policy"):
+        FeatureCache(cache, {**describe_features(*made), "decoding policy": 0})
+
+
+def test_another_network_of_the_same_kind_is_told_by_its_weights(prepared):
+    class Codec(PatchCodec):
+        def __init__(self, params):
+            super().__init__(2)
+            self.params = params
+
+    a, b = (
+        describe_features(*tools(prepared, codec=Codec({"kernel": np.full(3, value)})))
+        for value in (1.0, 2.0)
+    )
+    assert a["codec"] != b["codec"]
+
+
+def test_parts_are_shared_out_and_an_interrupted_job_goes_on(
+    prepared, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(feature_cache, "PART_SIZE", 5)  # 24 sessions: five parts
+    made = tools(prepared)
+    whole = build_cache(tmp_path / "whole", *made)
+    shared = tmp_path / "shared"
+    build_cache(shared, *made, process=(1, 2))
+    with pytest.raises(UserError, match="lacks 3 of 5 parts: run the same command"):
+        FeatureCache(shared, describe_features(*made))
+    before = {p: p.stat().st_mtime_ns for p in shared.glob("*.array_record")}
+    build_cache(shared, *made, process=(0, 2))
+    assert all(p.stat().st_mtime_ns == at for p, at in before.items())
+    a, b = (
+        FeatureCache(folder, describe_features(*made)) for folder in (whole, shared)
+    )
+    for index in (0, 7, 23):
+        for x, y in zip(a[index], b[index], strict=True):
+            if isinstance(x, dict):
+                assert x.keys() == y.keys()
+                assert all((x[k] == y[k]).all() for k in x)
+            else:
+                np.testing.assert_array_equal(x, y)
+    with pytest.raises(UserError, match="no feature cache in"):
+        FeatureCache(tmp_path / "nowhere", {})
+    with pytest.raises(UserError, match="dtype must be one of"):
+        build_cache(tmp_path / "x", *made, dtype="int8")
+
+
+def test_the_null_instruction_is_kept(prepared, tmp_path):
+    made = tools(prepared)
+    cache = FeatureCache(build_cache(tmp_path / "f", *made), describe_features(*made))
+    np.testing.assert_array_equal(cache.null_text, TEXT.encode([""])[0])
