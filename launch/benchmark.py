@@ -20,6 +20,7 @@ from anchoredit_jax.benchmark import (  # noqa: E402
     benchmark_attention,
     benchmark_convert,
     benchmark_data,
+    benchmark_plan,
     benchmark_products,
     benchmark_step,
     benchmark_turns,
@@ -80,6 +81,11 @@ def convert() -> None:
 
 def data(repetitions: int) -> None:
     """Sessions a second of one thread, and how many times the obvious way's."""
+    seconds, peak = benchmark_plan()
+    print(
+        f"plan of 100 million sessions: {seconds:.2f} s to the first batch, "
+        f"{peak / 2**20:.1f} MiB beyond the column of buckets"
+    )
     with tempfile.TemporaryDirectory() as folder:
         times = benchmark_data(Path(folder), repetitions)
     print("sessions of 3 JPEGs of 1536 x 2048, at about 256 x 256 pixels, one thread")

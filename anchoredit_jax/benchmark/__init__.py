@@ -2,7 +2,7 @@
 
 from anchoredit_jax.benchmark.attention import benchmark_attention, benchmark_turns
 from anchoredit_jax.benchmark.convert import Conversion, benchmark_convert
-from anchoredit_jax.benchmark.data import SESSIONS, benchmark_data
+from anchoredit_jax.benchmark.data import SESSIONS, benchmark_data, benchmark_plan
 from anchoredit_jax.benchmark.step import benchmark_products, benchmark_step
 from anchoredit_jax.benchmark.timing import Timing, interleave
 
@@ -13,6 +13,7 @@ __all__ = [
     "benchmark_attention",
     "benchmark_convert",
     "benchmark_data",
+    "benchmark_plan",
     "benchmark_products",
     "benchmark_step",
     "benchmark_turns",

@@ -2,7 +2,10 @@
 
 import io
 import json
+import resource
+import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from anchoredit_jax.data.feature_cache import (
 )
 from anchoredit_jax.data.fitting import decode_to_bucket
 from anchoredit_jax.data.images import crop_box
+from anchoredit_jax.data.plan import BatchPlan
 from anchoredit_jax.data.prepared import PreparedSessions, prepare
 from anchoredit_jax.data.session_buckets import BucketConfig, assign_buckets
 from anchoredit_jax.models.codec import PatchCodec
@@ -67,6 +71,23 @@ def benchmark_data(folder: Path, repetitions: int = 5) -> dict[str, Timing]:
     if (loader := _webdataset(raw, folder / "shard.tar", size)) is not None:
         functions["webdataset"] = loader
     return interleave({**functions, "cache": cached}, repetitions)
+
+
+def benchmark_plan(sessions: int = 10**8, buckets: int = 40) -> tuple[float, int]:
+    """Seconds until a plan of so many sessions is ready, and the resident memory that
+    it took beyond the column of their buckets, bytes."""
+    column = np.empty(sessions, np.uint8)
+    rng = np.random.default_rng(0)
+    for start in range(0, sessions, 2**20):
+        part = column[start : start + 2**20]
+        part[:] = rng.integers(0, buckets, len(part))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    plan = BatchPlan(column, buckets, batch=16)
+    plan[0]
+    seconds = time.perf_counter() - began
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2)
+    return seconds, unit * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def _plain(data: bytes, size: tuple[int, int]) -> np.ndarray:

@@ -23,6 +23,7 @@ from anchoredit_jax.checkpoint.assets import Weights
 from anchoredit_jax.checkpoint.lineage import IMPORTED, Lineage, check_parent
 from anchoredit_jax.config import RunConfig, differing_keys
 from anchoredit_jax.data.batches import iterate_batches, make_batches
+from anchoredit_jax.data.placement import place
 from anchoredit_jax.errors import UserError, exit_on_user_error
 from anchoredit_jax.models.codec import make_codec
 from anchoredit_jax.models.text import make_text_encoder
@@ -181,7 +182,7 @@ class _Loop:
             asked = time.monotonic()
             batch = next(batches)
             self.waited += time.monotonic() - asked
-            batch = jax.device_put(batch, manager.default_sharding())
+            batch = place(batch, manager.default_sharding())
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, batch)
             step += 1

@@ -135,6 +135,23 @@ def test_the_batch_of_step_7_is_one_whoever_makes_it(corpus):
     assert not same(batches_of(folder, seed=4)[7], wanted)
 
 
+def test_another_number_of_hosts_goes_on_with_the_same_order(corpus):
+    """Ten steps on four hosts, the rest of the epoch on two: each session once."""
+    folder, *_ = corpus
+    seen = []
+    for count, steps in (
+        (4, range(10)),
+        (2, range(10, plan_of(folder).steps_per_epoch)),
+    ):
+        hosts = [batches_of(folder, Host(i, count)) for i in range(count)]
+        for step in steps:
+            for host in hosts:
+                batch = host[step]
+                real = batch["frame_valid"].any(1)
+                seen += batch["id"][real].tolist()
+    assert sorted(seen) == list(range(200))
+
+
 @pytest.mark.parametrize("workers", [1, 4])
 def test_processes_make_the_same_batches(corpus, workers):
     folder, *_ = corpus

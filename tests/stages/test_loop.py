@@ -29,7 +29,8 @@ def state_of(result, stage="fake_first", arg=""):
 def rows_of(folder):
     """Metrics without the ones that time measures."""
     rows = read_metrics(folder / "metrics.jsonl")
-    return [{k: v for k, v in row.items() if k != "steps_per_second"} for row in rows]
+    timed = ("steps_per_second", "data_wait")
+    return [{k: v for k, v in row.items() if k not in timed} for row in rows]
 
 
 def assert_bit_equal(left, right):
