@@ -41,7 +41,7 @@ MIN_SIDE = 8
 MAX_ASPECT = 20
 WHITE = (255, 255, 255)
 
-_ORIENTATION_TAG = 0x0112
+EXIF_ORIENTATION = 0x0112
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,7 +52,7 @@ _ORIENTATIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 # What Pillow's decoders raise on damaged data (AVIF RuntimeError, TIFF TypeError).
-_DAMAGE = (
+DAMAGE = (
     *(OSError, SyntaxError, ValueError, struct.error, EOFError, LookupError),
     *(RuntimeError, TypeError, ArithmeticError, MemoryError),
 )
@@ -110,7 +110,7 @@ def decode_image(
         with _open(Path(source)) as image:
             return _decode(image, f"image {os.fspath(source)!r}", background)
     if isinstance(source, bytes):
-        with _identify(io.BytesIO(source), len(source), repr(name)) as image:
+        with identify(io.BytesIO(source), len(source), repr(name)) as image:
             return _decode(image, f"image {name!r}", background)
     array = np.asarray(source)
     return _decode(_from_array(array), "the given array", background)
@@ -203,12 +203,21 @@ def _open(path: Path) -> Iterator[Image.Image]:
         raise UserError(f"image {str(path)!r} does not exist")
     if not path.is_file():
         raise UserError(f"image {str(path)!r} is not a file")
-    with _identify(path, path.stat().st_size, repr(str(path))) as image:
+    with identify(path, path.stat().st_size, repr(str(path))) as image:
         yield image
 
 
 @contextmanager
-def _identify(file: Path | io.BytesIO, size: int, name: str) -> Iterator[Image.Image]:
+def identify(file: Path | io.BytesIO, size: int, name: str) -> Iterator[Image.Image]:
+    """The image behind a file's header; no pixel is decoded.
+
+    Args:
+      size: of the file, bytes.
+      name: what errors call it.
+
+    Raises:
+      UserError: not an image that can be read, or far too large.
+    """
     if size == 0:
         raise UserError(f"image {name} is empty (0 bytes)")
     Image.init()
@@ -223,7 +232,7 @@ def _identify(file: Path | io.BytesIO, size: int, name: str) -> Iterator[Image.I
         ) from None
     except Image.DecompressionBombError:
         raise TooLargeError(_too_large(f"image {name}", "far more")) from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise UserError(f"image {name} cannot be read: {_line(error)}") from error
     with image:
         yield image
@@ -241,7 +250,7 @@ def _decode(image: Image.Image, name: str, background) -> np.ndarray:
             image.load()
             turned = _upright(image)
             rgb = _to_rgb(turned, background)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise UserError(f"{name} is damaged: {_line(error)}") from error
     return np.array(rgb, np.uint8)
 
@@ -249,8 +258,8 @@ def _decode(image: Image.Image, name: str, background) -> np.ndarray:
 def _upright(image: Image.Image) -> Image.Image:
     """The image as a viewer shows it; unreadable EXIF data means no orientation."""
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
-    except _DAMAGE:
+        orientation = image.getexif().get(EXIF_ORIENTATION)
+    except DAMAGE:
         orientation = None
     transpose = _ORIENTATIONS.get(orientation)
     return image if transpose is None else image.transpose(transpose)

@@ -205,4 +205,10 @@ def open_session_steps(
         features = FeatureCache(
             config.cache, describe_features(sessions, buckets, turns, codec, text)
         )
+    elif config.workers and (hasattr(codec, "params") or hasattr(text, "params")):
+        raise UserError(
+            "data.sessions.workers: worker processes would each hold the weights of "
+            "codec and text encoder; make a feature cache with launch/prepare_data.py "
+            "--cache, or use 0 workers"
+        )
     return SessionSteps(sessions, buckets, batch, seed, codec, text, features, host)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anchoredit_jax.data.images import decode_image
 from anchoredit_jax.data.sessions import (
     REASONS,
     Dropped,
     RawSession,
-    decode_bytes,
     list_parts,
     read_part,
     tar_shards,
@@ -258,7 +258,7 @@ def test_every_kind_of_image_whatever_its_extension(tmp_path, kind):
     sessions, dropped = read_tar(tmp_path, members("a", data=data))
     assert not dropped
     assert sessions["a"].sizes == (size,) * 3 and sessions["a"].images == (data,) * 3
-    assert decode_bytes(data, "a").shape == (*size, 3)
+    assert decode_image(data, name="a").shape == (*size, 3)
 
 
 def instructions(tmp_path, document, languages=("en",)):

@@ -7,7 +7,6 @@ from anchoredit_jax.data.sessions.raw import (
     Dropped,
     Part,
     RawSession,
-    decode_bytes,
 )
 
 __all__ = [
@@ -16,7 +15,6 @@ __all__ = [
     "Dropped",
     "Part",
     "RawSession",
-    "decode_bytes",
     "list_parts",
     "pack_sessions",
     "read_part",

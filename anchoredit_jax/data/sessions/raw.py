@@ -21,8 +21,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from anchoredit_jax.data.images import (
     MAX_ASPECT,
     MIN_SIDE,
@@ -216,15 +214,6 @@ def parse_document(data: bytes, languages: Sequence[str]) -> dict[str, tuple[str
     return {name: tuple(texts[name] for texts in turns) for name in complete}
 
 
-def decode_bytes(data: bytes, name: str) -> np.ndarray:
-    """An image file's content as uint8 [H, W, 3]; `name` is for refusals.
-
-    Raises:
-      UserError: see `anchoredit_jax.data.images.decode_image`.
-    """
-    return decode_image(data, name=name)
-
-
 def build_session(
     key: str,
     origin: str,
@@ -270,7 +259,7 @@ def _check_count(images, instructions) -> None:
 def _image_size(data: bytes, name: str) -> tuple[int, int]:
     """(height, width) of an image after decoding all of it."""
     try:
-        height, width = decode_bytes(data, name).shape[:2]
+        height, width = decode_image(data, name=name).shape[:2]
     except TooLargeError as error:
         raise RefusedError("too large", error) from error
     except UserError as error:
