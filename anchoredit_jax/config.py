@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from anchoredit_jax.models.codec import CodecConfig
     from anchoredit_jax.models.config import TransformerConfig
     from anchoredit_jax.models.text import TextConfig
+    from anchoredit_jax.parallel import MeshConfig
     from anchoredit_jax.stages.loop import LoopConfig
     from anchoredit_jax.stages.optimizer import OptimizerConfig
 
@@ -52,6 +53,7 @@ class RunConfig:
     options: Any
     sampler: "SamplerConfig"
     loop: "LoopConfig"
+    mesh: "MeshConfig"
 
     @classmethod
     def from_config_dict(cls, config: Mapping[str, Any] | ConfigDict) -> "RunConfig":
@@ -115,6 +117,7 @@ def section_types(stage: str) -> dict[str, type]:
     from anchoredit_jax.models.codec import CodecConfig
     from anchoredit_jax.models.config import TransformerConfig
     from anchoredit_jax.models.text import TextConfig
+    from anchoredit_jax.parallel import MeshConfig
     from anchoredit_jax.stages.loop import LoopConfig
     from anchoredit_jax.stages.optimizer import OptimizerConfig
 
@@ -131,6 +134,7 @@ def section_types(stage: str) -> dict[str, type]:
         "options": stages[stage].Options,
         "sampler": SamplerConfig,
         "loop": LoopConfig,
+        "mesh": MeshConfig,
     }
 
 

@@ -7,6 +7,7 @@ tokens. Backends:
           the oracle that tests compare with.
   xla     the same shape of work, matrix products in the compute dtype, softmax float32.
   prefix  each query frame attends to exactly the frames it may see: no masked work.
+  cudnn   the same on an NVIDIA GPU, by its fused kernels, in bfloat16 or float16.
 
 Letters: B batch, T query frames, P remembered frames, L tokens a frame, N heads,
 H head dim, S text tokens.
@@ -18,6 +19,7 @@ import numpy as np
 from flax import struct
 
 from anchoredit_jax.memory import FrameVisibility
+from anchoredit_jax.models.cudnn import cudnn_attention
 from anchoredit_jax.models.softmax import Group, softmax_attention
 
 
@@ -66,9 +68,10 @@ def frame_attention(
     if backend == "dense":
         everything = Group(0, frames, tuple(range(seen.shape[1])))
         return dense_attention(query, key, value, _mask(seen, shown, everything))
-    groups = _groups(seen if backend == "prefix" else np.ones_like(seen))
+    groups = _groups(np.ones_like(seen) if backend == "xla" else seen)
     masks = tuple(_mask(seen, shown, group) for group in groups)
-    return softmax_attention(query, key, value, masks, groups)
+    attend = cudnn_attention if backend == "cudnn" else softmax_attention
+    return attend(query, key, value, masks, groups)
 
 
 def _groups(seen: np.ndarray) -> tuple[Group, ...]:

@@ -142,6 +142,7 @@ class Block(nn.Module):
           (x, (keys, values) of the T frames, or None unless `collect`).
         """
         config = self.config
+        x = nn.with_logical_constraint(x, ("batch", "frame", "token", "embed"))
         learned = self.param("modulation", modulation_init, (6, config.dim))
         vectors = modulation + learned[None, None].astype(jnp.float32)
         shift1, scale1, gate1, shift2, scale2, gate2 = (

@@ -59,7 +59,7 @@ def _forward(query, key, value, masks, groups):
     parts = []
     for group, mask in zip(groups, masks, strict=True):
         rows = _merged(query[:, :, group.start : group.stop])
-        keys, values = (_merged(_take(x, group.keys, 2)) for x in (key, value))
+        keys, values = (_merged(frames_of(x, group.keys, 2)) for x in (key, value))
         block = functools.partial(_forward_block, keys, values)
         count = _count(rows, keys)
         mask = _of_tokens(mask, rows, group)
@@ -90,7 +90,7 @@ def _backward(groups, kept, gradient):
     for group, mask in zip(groups, masks, strict=True):
         of_rows = slice(group.start * tokens, group.stop * tokens)
         rows = _merged(query[:, :, group.start : group.stop])
-        keys, values = (_merged(_take(x, group.keys, 2)) for x in (key, value))
+        keys, values = (_merged(frames_of(x, group.keys, 2)) for x in (key, value))
         block = functools.partial(_backward_block, keys, values)
         zeros = jnp.zeros(_turned(keys).shape, jnp.float32)
         parts, to_rows = _scan_rows(
@@ -174,7 +174,8 @@ def _index(frames):
     return slice(first, last + 1) if contiguous else np.array(frames)
 
 
-def _take(x, frames, axis):
+def frames_of(x: jax.Array, frames: tuple[int, ...], axis: int) -> jax.Array:
+    """Some frames along an axis; a slice where they follow one another."""
     return x[(slice(None),) * axis + (_index(frames),)]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.checkpoint.assets import Weights
@@ -27,12 +28,14 @@ from anchoredit_jax.data.placement import place
 from anchoredit_jax.errors import UserError, exit_on_user_error
 from anchoredit_jax.models.codec import make_codec
 from anchoredit_jax.models.text import make_text_encoder
+from anchoredit_jax.parallel import batch_sharding, make_mesh, state_shardings
+from anchoredit_jax.parallel.sharded import init_sharded, shard_step
 from anchoredit_jax.stages import STAGES
 from anchoredit_jax.stages.metrics_log import MetricsLog, progress_bar
 from anchoredit_jax.stages.stopping import Stopped, StopRequest, stop_requests
 
 # Sections of a configuration that may change between two runs of the same workdir.
-RESUMABLE = ("loop.",)
+RESUMABLE = ("loop.", "mesh.")
 # Model fields in which a stage may differ from the checkpoint it starts from: they say
 # how to compute, not what; all others belong to the weights.
 COMPUTE_ONLY = tuple(
@@ -125,11 +128,12 @@ def run_stage(
     folder = stage_folder(workdir, run.stage)
     checkpoints = folder / "checkpoints"
     start = manager.latest_step(checkpoints)
-    dataset = make_dataset(run)
+    dataset, mesh = make_dataset(run), make_mesh(run.mesh)
+    check_rows(run, mesh)
     if start is None:
         weights, trees = find_parent(run, workdir, parent)
         lineage = weights.lineage if weights else None
-        state = init_state(run, trees)
+        state = init_state(run, trees, mesh)
         start = 0
     else:
         meta = manager.read_meta(checkpoints / str(start))
@@ -138,7 +142,7 @@ def run_stage(
         check_same_parent(run.stage, lineage, parent)
         if start >= run.loop.steps:
             return StageResult(start, checkpoints / str(start), {}, start)
-        state = restore_state(run, checkpoints / str(start))
+        state = restore_state(run, checkpoints / str(start), mesh)
     folder.mkdir(parents=True, exist_ok=True)
     _write_text(folder / "config.json", run.to_json() + "\n")
     with (
@@ -150,8 +154,11 @@ def run_stage(
             iterate_batches(dataset, start, workers=run.data.sessions.workers)
         ) as batches,
     ):
-        loop = _Loop(run, lineage, saver, log, bar, start)
-        step = loop.train(stage.make_train_step(run), state, batches, stop)
+        loop = _Loop(run, lineage, saver, log, bar, start, batch_place(mesh))
+        train_step = stage.make_train_step(run)
+        if mesh.size > 1:
+            train_step = shard_step(train_step, mesh)
+        step = loop.train(train_step, state, batches, stop)
         saver.wait_until_finished()
     if stop.received is not None:
         raise Stopped(stop.received, run.stage, step)
@@ -168,6 +175,7 @@ class _Loop:
     log: MetricsLog
     bar: Any
     saved: int
+    rows: jax.sharding.Sharding
     pending: list[dict[str, jax.Array]] = dataclasses.field(default_factory=list)
     last_row: dict[str, float] = dataclasses.field(default_factory=dict)
     clock: tuple[float, int] | None = None  # (seconds, step) of the last fetch
@@ -182,7 +190,7 @@ class _Loop:
             asked = time.monotonic()
             batch = next(batches)
             self.waited += time.monotonic() - asked
-            batch = place(batch, manager.default_sharding())
+            batch = place(batch, self.rows)
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, batch)
             step += 1
@@ -328,7 +336,26 @@ def make_dataset(run: RunConfig) -> Any:
     return make_batches(run.data, codec, text, patch=run.model.patch)
 
 
-def init_state(run: RunConfig, parent: dict[str, Any] | None) -> Any:
+def check_rows(run: RunConfig, mesh: Mesh) -> None:
+    """UserError unless every group of devices gets its share of a micro-batch."""
+    groups = mesh.shape["data"] * mesh.shape["fsdp"]
+    rows = run.data.batch // run.optimizer.accumulate
+    if rows % groups:
+        raise UserError(
+            f"{rows} samples of a (micro-)batch do not split over mesh.data x "
+            f"mesh.fsdp = {groups} groups of devices: make data.batch a multiple of "
+            f"{groups * run.optimizer.accumulate}"
+        )
+
+
+def batch_place(mesh: Mesh) -> jax.sharding.Sharding:
+    """Where the rows of a batch go."""
+    return batch_sharding(mesh) if mesh.size > 1 else manager.default_sharding()
+
+
+def init_state(
+    run: RunConfig, parent: dict[str, Any] | None, mesh: Mesh | None = None
+) -> Any:
     """The state of `run.stage` at step 0, made in one compiled program.
 
     No two leaves share a buffer, as the step donates them all; and all are put in
@@ -338,15 +365,25 @@ def init_state(run: RunConfig, parent: dict[str, Any] | None) -> Any:
     def init(trees):
         return jax.tree.map(jnp.copy, STAGES[run.stage].init_state(run, trees))
 
+    if mesh is not None and mesh.size > 1:
+        return init_sharded(init, mesh, parent)
     return jax.jit(init, out_shardings=manager.default_sharding())(parent)
 
 
-def restore_state(run: RunConfig, step_dir: Path) -> Any:
-    """The whole training state saved in `step_dir`."""
+def restore_state(run: RunConfig, step_dir: Path, mesh: Mesh | None = None) -> Any:
+    """The whole training state saved in `step_dir`, from whatever mesh, on this one."""
     stage = STAGES[run.stage]
     # What a stage starts from has the shapes of what it saves.
     shapes = manager.tree_shapes(step_dir) if stage.PARENTS else None
     abstract = jax.eval_shape(lambda trees: stage.init_state(run, trees), shapes)
+    if mesh is not None and mesh.size > 1:
+        abstract = jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=place
+            ),
+            abstract,
+            state_shardings(abstract, mesh),
+        )
     return manager.restore(step_dir, abstract)
 
 
