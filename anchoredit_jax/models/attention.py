@@ -8,6 +8,8 @@ tokens. Backends:
   xla     the same shape of work, matrix products in the compute dtype, softmax float32.
   prefix  each query frame attends to exactly the frames it may see: no masked work.
   cudnn   the same on an NVIDIA GPU, by its fused kernels, in bfloat16 or float16.
+  splash  the same on a TPU, by jax's kernel (one device; rules that differ by sample
+          take the way of `prefix`).
 
 Letters: B batch, T query frames, P remembered frames, L tokens a frame, N heads,
 H head dim, S text tokens.
@@ -21,6 +23,7 @@ from flax import struct
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models.cudnn import cudnn_attention
 from anchoredit_jax.models.softmax import Group, softmax_attention
+from anchoredit_jax.models.splash import splash_frame_attention
 
 
 @struct.dataclass
@@ -68,6 +71,12 @@ def frame_attention(
     if backend == "dense":
         everything = Group(0, frames, tuple(range(seen.shape[1])))
         return dense_attention(query, key, value, _mask(seen, shown, everything))
+    if backend == "splash" and visibility.sample_window is None:
+        valid = None
+        if past is not None:
+            own = jnp.ones((len(past.valid), frames), bool)
+            valid = jnp.concatenate([past.valid, own], 1)
+        return splash_frame_attention(query, key, value, seen, valid)
     groups = _groups(np.ones_like(seen) if backend == "xla" else seen)
     masks = tuple(_mask(seen, shown, group) for group in groups)
     attend = cudnn_attention if backend == "cudnn" else softmax_attention

@@ -7,7 +7,7 @@ from anchoredit_jax.errors import UserError
 CHOICES = {
     "source_prompt": ("first_token", "first_prompt"),
     "text_visibility": ("current", "so_far"),
-    "attention": ("prefix", "xla", "dense", "cudnn"),
+    "attention": ("prefix", "xla", "dense", "cudnn", "splash"),
     "remat": ("none", "block"),
     "init": ("wan", "same_place"),
     "prediction": ("velocity", "x0"),

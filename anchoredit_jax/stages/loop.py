@@ -15,42 +15,32 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.checkpoint.assets import Weights
-from anchoredit_jax.checkpoint.lineage import IMPORTED, Lineage, check_parent
+from anchoredit_jax.checkpoint.lineage import Lineage
 from anchoredit_jax.config import RunConfig, differing_keys
 from anchoredit_jax.data.batches import iterate_batches, make_batches
 from anchoredit_jax.data.placement import place
 from anchoredit_jax.errors import UserError, exit_on_user_error
 from anchoredit_jax.models.codec import make_codec
 from anchoredit_jax.models.text import make_text_encoder
-from anchoredit_jax.parallel import batch_sharding, make_mesh, state_shardings
-from anchoredit_jax.parallel.sharded import init_sharded, shard_step
+from anchoredit_jax.parallel import make_mesh
+from anchoredit_jax.parallel.sharded import shard_step
 from anchoredit_jax.stages import STAGES
 from anchoredit_jax.stages.metrics_log import MetricsLog, progress_bar
+from anchoredit_jax.stages.parents import check_same_parent, find_parent
+from anchoredit_jax.stages.placed_state import (
+    batch_place,
+    check_rows,
+    init_state,
+    restore_state,
+)
 from anchoredit_jax.stages.stopping import Stopped, StopRequest, stop_requests
 
 # Sections of a configuration that may change between two runs of the same workdir.
 RESUMABLE = ("loop.", "mesh.")
-# Model fields in which a stage may differ from the checkpoint it starts from: they say
-# how to compute, not what; all others belong to the weights.
-COMPUTE_ONLY = tuple(
-    f"model.{name}" for name in ("attention", "dtype", "init", "remat", "scan_unroll")
-)
-
-
-# What published weights fix; how they are used is up to the stage that takes them.
-GEOMETRY = tuple(
-    f"model.{name}"
-    for name in (
-        "dim", "ffn_dim", "num_heads", "num_layers", "channels", "text_dim",
-        "freq_dim", "patch", "eps",
-    )
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,55 +245,6 @@ def stage_folder(workdir: str | Path, stage: str) -> Path:
     return folder
 
 
-def find_parent(
-    run: RunConfig, workdir: str | Path, parent: str | Path | Weights | None
-) -> tuple[Weights | None, dict[str, Any] | None]:
-    """What a fresh run of `run.stage` starts from.
-
-    Returns:
-      (the EMA weights with their lineage, the trees by name that `init_state` takes:
-      "params", "ema", and "teacher" where the parent has one); or (None, None).
-
-    Raises:
-      UserError: missing, of a stage that this one cannot follow, or of another model.
-    """
-    allowed = STAGES[run.stage].PARENTS
-    if parent is None:
-        for stage in allowed:
-            if manager.latest_step(Path(workdir) / stage / "checkpoints") is not None:
-                parent = Path(workdir) / stage
-                break
-    weights = parent
-    if parent is not None and not isinstance(parent, Weights):
-        weights = assets.load_weights(parent)
-    check_parent(run.stage, allowed, weights.lineage if weights else None)
-    if weights is None:
-        return None, None
-    imported = weights.lineage.stage == IMPORTED
-    differing = [
-        key
-        for key in differing_keys(run, weights.run)
-        if (key in GEOMETRY if imported else _belongs_to_weights(key))
-    ]
-    if differing:
-        raise UserError(
-            f"stage {run.stage} cannot start from this {weights.lineage.stage} "
-            f"checkpoint, it differs in {', '.join(differing)}"
-        )
-    # Weights may be stored narrower than they are trained.
-    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), weights.params)
-    trees = {"params": params, "ema": params}
-    if not isinstance(parent, Weights) and not assets.is_bundle(parent):
-        step_dir = assets.find_step(parent)
-        names = {"params", "teacher"} & manager.tree_shapes(step_dir).keys()
-        trees |= {name: manager.read_item(step_dir, name) for name in names}
-    return weights, trees
-
-
-def _belongs_to_weights(key: str) -> bool:
-    return key.startswith(("model.", "codec.", "text.")) and key not in COMPUTE_ONLY
-
-
 def check_resumable(run: RunConfig, folder: Path, saved: RunConfig) -> None:
     """Refuse to continue a run under another configuration (loop lengths may change).
 
@@ -334,80 +275,6 @@ def make_dataset(run: RunConfig) -> Any:
         if given != wanted:
             raise UserError(f"config: {what}: {given}, the model takes {wanted}")
     return make_batches(run.data, codec, text, patch=run.model.patch)
-
-
-def check_rows(run: RunConfig, mesh: Mesh) -> None:
-    """UserError unless every group of devices gets its share of a micro-batch."""
-    groups = mesh.shape["data"] * mesh.shape["fsdp"]
-    rows = run.data.batch // run.optimizer.accumulate
-    if rows % groups:
-        raise UserError(
-            f"{rows} samples of a (micro-)batch do not split over mesh.data x "
-            f"mesh.fsdp = {groups} groups of devices: make data.batch a multiple of "
-            f"{groups * run.optimizer.accumulate}"
-        )
-
-
-def batch_place(mesh: Mesh) -> jax.sharding.Sharding:
-    """Where the rows of a batch go."""
-    return batch_sharding(mesh) if mesh.size > 1 else manager.default_sharding()
-
-
-def init_state(
-    run: RunConfig, parent: dict[str, Any] | None, mesh: Mesh | None = None
-) -> Any:
-    """The state of `run.stage` at step 0, made in one compiled program.
-
-    No two leaves share a buffer, as the step donates them all; and all are put in
-    place, as restored ones are, or the second step would compile anew.
-    """
-
-    def init(trees):
-        return jax.tree.map(jnp.copy, STAGES[run.stage].init_state(run, trees))
-
-    if mesh is not None and mesh.size > 1:
-        return init_sharded(init, mesh, parent)
-    return jax.jit(init, out_shardings=manager.default_sharding())(parent)
-
-
-def restore_state(run: RunConfig, step_dir: Path, mesh: Mesh | None = None) -> Any:
-    """The whole training state saved in `step_dir`, from whatever mesh, on this one."""
-    stage = STAGES[run.stage]
-    # What a stage starts from has the shapes of what it saves.
-    shapes = manager.tree_shapes(step_dir) if stage.PARENTS else None
-    abstract = jax.eval_shape(lambda trees: stage.init_state(run, trees), shapes)
-    if mesh is not None and mesh.size > 1:
-        abstract = jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(
-                leaf.shape, leaf.dtype, sharding=place
-            ),
-            abstract,
-            state_shardings(abstract, mesh),
-        )
-    return manager.restore(step_dir, abstract)
-
-
-def check_same_parent(
-    stage: str, recorded: Lineage | None, parent: str | Path | Weights | None
-) -> None:
-    """Refuse to continue a run that began from another parent than the one named.
-
-    Raises:
-      UserError: says which one it began from.
-    """
-    if parent is None:
-        return
-    if isinstance(parent, Weights):
-        named = (parent.lineage.stage, parent.lineage.step)
-    else:
-        named = assets.peek(parent)
-    ours = (recorded.stage, recorded.step) if recorded else None
-    if named != ours:
-        started = f"{ours[0]} at step {ours[1]}" if ours else "scratch"
-        raise UserError(
-            f"this run of {stage} began from {started}, --parent names {named[0]} at "
-            f"step {named[1]}: leave --parent out to go on, or use another --workdir"
-        )
 
 
 @contextlib.contextmanager

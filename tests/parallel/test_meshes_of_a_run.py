@@ -8,7 +8,8 @@ from anchoredit_jax.checkpoint import manager
 from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import make_mesh, state_shardings
-from anchoredit_jax.stages.loop import restore_state, run_stage
+from anchoredit_jax.stages.loop import run_stage
+from anchoredit_jax.stages.placed_state import restore_state
 from anchoredit_jax.testing import tiny_run
 
 MODEL = dict(channels=16)  # of the patch codec

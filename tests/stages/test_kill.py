@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from anchoredit_jax.checkpoint import digest, manager
-from anchoredit_jax.stages import loop
+from anchoredit_jax.stages import placed_state
 from anchoredit_jax.stages.metrics_log import read_metrics
 from tests.stages.fake_stages import make_run
 
@@ -63,7 +63,9 @@ def check_kills(tmp_path, kills):
     states, rows = [], []
     for name in "ab":
         folder = tmp_path / name / "fake_first"
-        states.append(digest(loop.restore_state(run, folder / "checkpoints" / "40")))
+        states.append(
+            digest(placed_state.restore_state(run, folder / "checkpoints" / "40"))
+        )
         rows.append(
             [(r["step"], r["loss"]) for r in read_metrics(folder / "metrics.jsonl")]
         )

@@ -9,7 +9,7 @@ import pytest
 
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.stages import loop
+from anchoredit_jax.stages import loop, placed_state
 from anchoredit_jax.stages.loop import DivergedError, run_stage
 from anchoredit_jax.stages.metrics_log import read_metrics
 from anchoredit_jax.stages.stopping import Stopped
@@ -23,7 +23,7 @@ def train(workdir, stage="fake_first", arg="", **options):
 
 
 def state_of(result, stage="fake_first", arg=""):
-    return loop.restore_state(make_run(stage, arg), result.checkpoint)
+    return placed_state.restore_state(make_run(stage, arg), result.checkpoint)
 
 
 def rows_of(folder):

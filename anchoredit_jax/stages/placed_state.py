@@ -1,0 +1,66 @@
+"""A stage's state on the devices: made there, or restored from whatever mesh."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from anchoredit_jax.checkpoint import manager
+from anchoredit_jax.config import RunConfig
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.parallel import batch_sharding, state_shardings
+from anchoredit_jax.parallel.sharded import init_sharded
+from anchoredit_jax.stages import STAGES
+
+
+def check_rows(run: RunConfig, mesh: Mesh) -> None:
+    """UserError unless every group of devices gets its share of a micro-batch."""
+    groups = mesh.shape["data"] * mesh.shape["fsdp"]
+    rows = run.data.batch // run.optimizer.accumulate
+    if rows % groups:
+        raise UserError(
+            f"{rows} samples of a (micro-)batch do not split over mesh.data x "
+            f"mesh.fsdp = {groups} groups of devices: make data.batch a multiple of "
+            f"{groups * run.optimizer.accumulate}"
+        )
+
+
+def batch_place(mesh: Mesh) -> jax.sharding.Sharding:
+    """Where the rows of a batch go."""
+    return batch_sharding(mesh) if mesh.size > 1 else manager.default_sharding()
+
+
+def init_state(
+    run: RunConfig, parent: dict[str, Any] | None, mesh: Mesh | None = None
+) -> Any:
+    """The state of `run.stage` at step 0, made in one compiled program.
+
+    No two leaves share a buffer, as the step donates them all; and all are put in
+    place, as restored ones are, or the second step would compile anew.
+    """
+
+    def init(trees):
+        return jax.tree.map(jnp.copy, STAGES[run.stage].init_state(run, trees))
+
+    if mesh is not None and mesh.size > 1:
+        return init_sharded(init, mesh, parent)
+    return jax.jit(init, out_shardings=manager.default_sharding())(parent)
+
+
+def restore_state(run: RunConfig, step_dir: Path, mesh: Mesh | None = None) -> Any:
+    """The whole training state saved in `step_dir`, from whatever mesh, on this one."""
+    stage = STAGES[run.stage]
+    # What a stage starts from has the shapes of what it saves.
+    shapes = manager.tree_shapes(step_dir) if stage.PARENTS else None
+    abstract = jax.eval_shape(lambda trees: stage.init_state(run, trees), shapes)
+    if mesh is not None and mesh.size > 1:
+        abstract = jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=place
+            ),
+            abstract,
+            state_shardings(abstract, mesh),
+        )
+    return manager.restore(step_dir, abstract)

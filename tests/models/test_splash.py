@@ -1,0 +1,190 @@
+"""The TPU kernel, run step by step on a CPU, against the dense oracle."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from anchoredit_jax.memory import FrameVisibility
+from anchoredit_jax.models import attention, splash
+from anchoredit_jax.models.attention import dense_attention
+from anchoredit_jax.models.splash import (
+    FrameMask,
+    block_sizes,
+    splash_frame_attention,
+)
+
+B, N = 2, 2
+RULES = {
+    "bidirectional": FrameVisibility("bidirectional").table(3),
+    "causal": FrameVisibility("causal").table(3),
+    "window": FrameVisibility("causal", window=2, sink=1).table(4),
+    "teacher_forcing": FrameVisibility("teacher_forcing").table(4),
+    "beside_a_past": np.array([[1, 0, 1, 0], [1, 0, 1, 1]], bool),  # frame 1: unseen
+}
+
+
+def arrays(seen, tokens, head_dim):
+    rng = np.random.default_rng(0)
+
+    def normal(frames):
+        shape = (B, frames, tokens, N, head_dim)
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    frames, others = seen.shape
+    return normal(frames), normal(others), normal(others), normal(frames)
+
+
+def with_gradients(attend, query, key, value, weights):
+    out, pull = jax.vjp(attend, query, key, value)
+    return out, *pull(weights)
+
+
+def compare(seen, tokens, head_dim, valid=None):
+    inputs = arrays(seen, tokens, head_dim)
+    mask = jnp.asarray(seen)[None]
+    if valid is not None:
+        mask = mask & valid[:, None]
+
+    def attend(query, key, value):
+        return splash_frame_attention(query, key, value, seen, valid, interpret=True)
+
+    def oracle(query, key, value):
+        return dense_attention(query, key, value, mask)
+
+    got = jax.jit(lambda *x: with_gradients(attend, *x))(*inputs)
+    expected = jax.jit(lambda *x: with_gradients(oracle, *x))(*inputs)
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_kernel_and_its_gradients_equal_the_oracle(rule):
+    compare(RULES[rule], tokens=128, head_dim=64)
+
+
+@pytest.mark.parametrize("tokens", [40, 300])
+def test_frames_are_padded_to_blocks(tokens):
+    compare(RULES["causal"], tokens, head_dim=32)
+
+
+def test_frames_a_sample_does_not_have_are_hidden():
+    past = np.ones((2, 2), bool)
+    seen = np.concatenate([past, FrameVisibility("causal").table(2)], 1)
+    valid = jnp.array([[True, False, True, True], [False, False, True, True]])
+    compare(seen, 100, 128, valid)
+
+
+def test_the_dtype_is_that_of_the_values():
+    seen = RULES["causal"]
+    exact = arrays(seen, 128, 64)[:3]
+    query, key, value = (x.astype(jnp.bfloat16) for x in exact)
+    out = splash_frame_attention(
+        query.astype(jnp.float32), key, value, seen, interpret=True
+    )
+    assert out.dtype == jnp.bfloat16
+    expected = dense_attention(*exact, jnp.asarray(seen)[None])
+    np.testing.assert_allclose(out.astype(jnp.float32), expected, atol=0.02)
+
+
+@pytest.mark.parametrize("padded", [5, 8])
+def test_slices_of_the_mask_are_those_of_the_whole(padded):
+    seen, tokens = RULES["teacher_forcing"][:, :3], 5
+    real = np.arange(padded) < tokens
+    whole = np.kron(seen, np.broadcast_to(real, (padded, padded))).astype(bool)
+    mask = FrameMask(seen, tokens, padded)
+    assert mask.shape == whole.shape
+    edges = [0, 1, padded - 2, padded, padded + 1, 3 * padded]
+    for start in edges:
+        for stop in edges:
+            rows, columns = slice(start, stop), slice(stop, start + padded)
+            np.testing.assert_array_equal(mask[rows, :], whole[rows, :])
+            np.testing.assert_array_equal(mask[:, columns], whole[:, columns])
+            np.testing.assert_array_equal(mask[rows, columns], whole[rows, columns])
+
+
+def test_masks_are_equal_by_what_they_say():
+    seen = RULES["causal"]
+    mask = FrameMask(seen, 5, 8)
+    assert mask == FrameMask(seen.copy(), 5, 8)
+    assert hash(mask) == hash(FrameMask(seen.copy(), 5, 8))
+    assert mask != FrameMask(seen.T, 5, 8)
+    assert mask != FrameMask(seen, 6, 8)
+    assert mask != FrameMask(seen, 5, 9)
+
+
+@pytest.mark.parametrize("tokens", [1560, 4096])
+def test_blocks_of_frames_that_are_not_seen_are_left_out(tokens):
+    """At the size of a real clip: its tables are made in seconds, and are small."""
+    seen = FrameVisibility("causal").table(6)
+    padded, sizes = block_sizes(tokens, splash.BLOCKS["v5p"])
+    kernel = splash._kernel(FrameMask(seen, tokens, padded), 8, sizes, True)
+    tables = {
+        "forward": (kernel.fwd_mask_info, sizes.block_q, sizes.block_kv),
+        "dq": (kernel.dq_mask_info, sizes.block_q_dq, sizes.block_kv_dq),
+        "dkv": (kernel.dkv_mask_info, sizes.block_q_dkv, sizes.block_kv_dkv),
+    }
+    for table, of_queries, of_keys in tables.values():
+        dense = (6 * padded // of_queries) * (6 * padded // of_keys)
+        worked = np.count_nonzero(table.block_mask)
+        assert worked == dense * 21 // 36 <= 0.6 * dense
+        partial = table.partial_mask_blocks
+        assert partial is None if padded == tokens else len(partial) == 1
+
+
+@pytest.mark.parametrize("tokens", [1, 60, 128, 300, 1560, 3600, 4096])
+@pytest.mark.parametrize("chip", splash.BLOCKS)
+def test_blocks_are_legal(tokens, chip):
+    most = splash.BLOCKS[chip]
+    padded, sizes = block_sizes(tokens, most)
+    assert tokens <= padded < 1.35 * tokens + 128
+    for block, limit in [
+        (sizes.block_q, most.query),
+        (sizes.block_kv, most.key),
+        (sizes.block_kv_compute, most.compute),
+        (sizes.block_q_dq, most.query),
+        (sizes.block_kv_dq, most.compute),
+    ]:
+        assert block <= limit and block % 128 == 0 and padded % block == 0
+    assert sizes.block_kv % sizes.block_kv_compute == 0
+
+
+def test_a_rule_of_another_shape_is_refused():
+    query, key, value, _ = arrays(RULES["causal"], 4, 4)
+    with pytest.raises(ValueError, match=r"seen must be \[T, F\] = \(3, 3\)"):
+        splash_frame_attention(query, key, value, RULES["window"])
+
+
+def test_a_frame_that_sees_nothing_is_refused():
+    query, key, value, _ = arrays(RULES["causal"], 4, 4)
+    with pytest.raises(ValueError, match=r"query frames \[0\] see no frame"):
+        splash_frame_attention(query, key, value, np.tri(3, k=-1, dtype=bool))
+
+
+def test_the_backend_hands_on_the_rule_and_the_past(monkeypatch):
+    """What `frame_attention` gives to the kernel, and when it does not."""
+    taken = []
+
+    def spy(query, key, value, seen, valid):
+        taken.append((seen, valid))
+        return splash_frame_attention(query, key, value, seen, valid, interpret=True)
+
+    monkeypatch.setattr(attention, "splash_frame_attention", spy)
+    rng = np.random.default_rng(0)
+    query, key, value = (
+        jnp.asarray(rng.normal(size=(1, 2, 8, 1, 8)), jnp.float32) for _ in "qkv"
+    )
+    past = attention.Past(key + 1, value + 1, jnp.array([[True, False]]))
+    rule = FrameVisibility("causal")
+    for given in (None, past):
+        got = attention.frame_attention(query, key, value, rule, given, "splash")
+        want = attention.frame_attention(query, key, value, rule, given, "dense")
+        np.testing.assert_allclose(got, want, atol=2e-5)
+    assert taken[0][1] is None
+    np.testing.assert_array_equal(taken[1][1], [[True, False, True, True]])
+    np.testing.assert_array_equal(taken[1][0], [[1, 1, 1, 0], [1, 1, 1, 1]])
+    by_sample = FrameVisibility(
+        "causal", sample_window=jnp.array([0]), sample_sink=jnp.array([0])
+    )
+    attention.frame_attention(query, key, value, by_sample, None, "splash")
+    assert len(taken) == 2
