@@ -67,10 +67,9 @@ def check(stage, mesh_name):
     for path, leaf in ours.items():
         if not path.startswith(("params/", "ema/", "critic/")):
             continue
-        want = np.asarray(theirs[path])
-        scale = max(np.abs(want).max(), 1e-3)
-        worst = np.abs(np.asarray(leaf) - want).max() / scale
-        assert worst < 1e-5, (path, worst)
+        want = np.asarray(theirs[path], np.float64)
+        difference = np.linalg.norm(np.asarray(leaf, np.float64) - want)
+        assert difference < 1e-5 * np.linalg.norm(want), (path, difference)
 
 
 @pytest.mark.parametrize(
