@@ -17,7 +17,7 @@ import numpy as np
 
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.checkpoint.lineage import Lineage
-from anchoredit_jax.checkpoint.names import leaves_by_name
+from anchoredit_jax.checkpoint.names import leaves_by_name, unflatten
 from anchoredit_jax.checkpoint.safetensors_stream import SafetensorsFile, nbytes
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.convert import umt5_names
@@ -75,6 +75,10 @@ class Source:
         layers = [p.layer for p in self.pieces() if p.ours == name]
         for layer in layers:
             yield self.read_leaf(name, layer)
+
+    def tree(self) -> dict[str, Any]:
+        """All leaves, read and nested."""
+        return unflatten({name: self.read_leaf(name, None) for name in self.leaves})
 
     @property
     def nbytes(self) -> int:

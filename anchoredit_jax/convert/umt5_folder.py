@@ -1,25 +1,17 @@
 """A UMT5 text encoder from a local model folder. Nothing is downloaded."""
 
+import dataclasses
 import os
 from pathlib import Path
 
 import jax
 
-from anchoredit_jax.convert.tensor_files import open_tensors
-from anchoredit_jax.convert.umt5_names import from_published
+from anchoredit_jax.convert.source import open_weights
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.tokenizer import TOKENIZER_FILES, load_tokenizer
 from anchoredit_jax.models.umt5 import Umt5Config
 from anchoredit_jax.models.umt5_text import Umt5TextEncoder
 
-# Where the parts lie, first match counts: diffusers' folders of Wan, Wan's own, and a
-# folder of the encoder alone.
-WEIGHTS = (
-    "text_encoder/model*.safetensors",
-    "models_t5*.safetensors",
-    "models_t5*.pth",
-    "model*.safetensors",
-)
 TOKENIZERS = ("tokenizer", "google/umt5-xxl", ".")
 
 
@@ -30,7 +22,8 @@ def load_umt5(
 
     Args:
       folder: of a Wan 2.1 model, as published by its authors or for diffusers, or one
-        with the encoder's weights beside its tokenizer.
+        with the encoder's weights (published, or a file of launch/convert.py) beside
+        its tokenizer.
       config: sizes and compute dtype. The weights keep the dtype of the file.
       length: S, tokens of a prompt; 512 in Wan.
       batch: prompts encoded at once.
@@ -43,18 +36,15 @@ def load_umt5(
     if not folder.is_dir():
         raise UserError(f"text encoder folder {str(folder)!r} does not exist")
     tokenizer = load_tokenizer(_tokenizer_folder(folder), length)
-    tensors = open_tensors(_weight_files(folder))
-    params = jax.tree.map(jax.numpy.asarray, from_published(tensors, config))
+    source = open_weights(folder, network="umt5")
+    wanted = dataclasses.replace(config, dtype=source.config.dtype)
+    if source.config != wanted:
+        raise UserError(
+            f"{str(source.path)!r} holds a UMT5 encoder of another size: "
+            f"{source.config}, expected {wanted}"
+        )
+    params = jax.tree.map(jax.numpy.asarray, source.tree())
     return Umt5TextEncoder(config, params, tokenizer, batch)
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    for pattern in WEIGHTS:
-        if found := sorted(folder.glob(pattern)):
-            return found
-    raise UserError(
-        f"no UMT5 weights in {str(folder)!r}: looked for {', '.join(WEIGHTS)}"
-    )
 
 
 def _tokenizer_folder(folder: Path) -> Path:

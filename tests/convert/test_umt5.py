@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from anchoredit_jax.convert import umt5_names
+from anchoredit_jax.convert import import_weights, open_weights, umt5_names
 from anchoredit_jax.convert.tensor_files import open_tensors
 from anchoredit_jax.convert.umt5_folder import load_umt5
 from anchoredit_jax.errors import UserError
@@ -194,7 +194,7 @@ def test_wrong_folders_and_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="no tokenizer in .* looked for tokenizer.json"):
         load_umt5(tmp_path, CONFIG)
     write_tokenizer(tmp_path)
-    with pytest.raises(UserError, match="no UMT5 weights in .* text_encoder/model"):
+    with pytest.raises(UserError, match="no weights in .* looked for models_t5"):
         load_umt5(tmp_path, CONFIG)
     (tmp_path / "model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(UserError, match="is no safetensors file"):
@@ -221,3 +221,14 @@ def test_wrong_folders_and_files_are_refused(tmp_path):
 def test_wrong_settings_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         TextConfig(**options)
+
+
+def test_a_converted_encoder_is_read_like_a_published_one(tmp_path):
+    write_folder(tmp_path / "in", "wan", random_tensors(WAN, jnp.bfloat16))
+    source = open_weights(tmp_path / "in", network="umt5")
+    import_weights(source, tmp_path / "out")
+    write_tokenizer(tmp_path / "out")
+    ours, theirs = (load_umt5(tmp_path / name, CONFIG, 6) for name in ("out", "in"))
+    jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
+    with pytest.raises(UserError, match="a UMT5 encoder of another size.*ffn_dim=48"):
+        load_umt5(tmp_path / "out", make_umt5_config("umt5_tiny", ffn_dim=40))

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from anchoredit_jax.checkpoint.names import leaves_by_name
-from anchoredit_jax.convert import load_vae, vae_names
+from anchoredit_jax.convert import import_weights, load_vae, open_weights, vae_names
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import CodecConfig, make_codec
 from anchoredit_jax.models.wan_vae import init_params, make_vae_config
@@ -108,3 +108,14 @@ def test_half_precision_files_become_float32(tmp_path):
     whole = vae_names.from_published(published("wan", jnp.bfloat16), CONFIG)
     expected = vae_names.still_image(whole, CONFIG)
     jax.tree.map(np.testing.assert_array_equal, params, expected)
+
+
+def test_a_converted_vae_is_read_like_a_published_one(tmp_path):
+    save_file(published("diffusers"), tmp_path / "vae.safetensors")
+    import_weights(open_weights(tmp_path / "vae.safetensors"), tmp_path / "ours")
+    ours, theirs = (
+        load_vae(tmp_path / name, CONFIG) for name in ("ours", "vae.safetensors")
+    )
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    with pytest.raises(UserError, match="holds a VAE of dim 8, expected 96"):
+        load_vae(tmp_path / "ours", make_vae_config("wan"))
