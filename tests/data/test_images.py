@@ -1,9 +1,6 @@
 """Decoding of every kind of image file, refusals, crop, and the way back."""
 
-import io
-import struct
 import warnings
-import zlib
 
 import numpy as np
 import pytest
@@ -12,6 +9,8 @@ from PIL import Image, features
 from anchoredit_jax.data import images
 from anchoredit_jax.data.images import decode_image, fit_image, map_back, paste_back
 from anchoredit_jax.errors import UserError
+
+from .raw_files import png_header
 
 
 def gradient(height=12, width=16):
@@ -199,19 +198,6 @@ def test_decompression_bomb_is_refused_before_decoding(tmp_path, side):
         warnings.simplefilter("error")
         message = refusal(path)
     assert "bomb.png' is too large" in message and "80,000,000" in message
-
-
-def png_header(width, height):
-    """A valid PNG start that claims a size; its pixels never come."""
-    out = io.BytesIO(b"\x89PNG\r\n\x1a\n")
-    out.seek(0, io.SEEK_END)
-    for kind, body in (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(b"\0" * 100)),
-    ):
-        out.write(struct.pack(">I", len(body)) + kind + body)
-        out.write(struct.pack(">I", zlib.crc32(kind + body)))
-    return out.getvalue()
 
 
 def test_a_files_content_is_decoded_like_the_file(tmp_path):

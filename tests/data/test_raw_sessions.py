@@ -1,12 +1,7 @@
-"""Raw sessions: every layout, every kind of image, languages, every drop reason."""
+"""Raw sessions that are read: every layout, kind of image and language."""
 
-import io
 import json
-import os
-import pickle
-import struct
 import tarfile
-import zlib
 
 import numpy as np
 import pytest
@@ -14,78 +9,21 @@ from PIL import Image
 
 from anchoredit_jax.data.images import decode_image
 from anchoredit_jax.data.sessions import (
-    REASONS,
-    Dropped,
-    RawSession,
     list_parts,
     read_part,
-    tar_shards,
 )
 from anchoredit_jax.errors import UserError
 
-
-def encode(image=None, form="PNG", **options):
-    out = io.BytesIO()
-    image = Image.new("RGB", (12, 10), (200, 30, 90)) if image is None else image
-    image.save(out, form, **options)
-    return out.getvalue()
-
-
-PNG = encode()
-DOCUMENT = json.dumps({"instructions": [{"en": "redden it"}, {"en": "add a hat"}]})
-
-
-def members(key, images=3, document=DOCUMENT, frames=False, data=PNG):
-    """(name, content) of a session's files."""
-    name = "{}/frame_{}.png" if frames else "{}.{}.png"
-    files = [(name.format(key, n), data) for n in range(images)]
-    if document is not None:
-        files.append((f"{key}.json", document.encode()))
-    return files
-
-
-def write_tar(path, files, form=tarfile.PAX_FORMAT):
-    """A shard; a member may be a TarInfo of its own instead of (name, content)."""
-    with tarfile.open(path, "w", format=form) as tar:
-        for file in files:
-            if isinstance(file, tarfile.TarInfo):
-                tar.addfile(file)
-                continue
-            member = tarfile.TarInfo(file[0])
-            member.size = len(file[1])
-            tar.addfile(member, io.BytesIO(file[1]))
-    return path
-
-
-def write_folder(root, files):
-    for name, data in files:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return root
-
-
-def read(source, languages=("en",), **options):
-    """(sessions by key, what was dropped)."""
-    parts = pickle.loads(pickle.dumps(list_parts(source)))
-    found = [x for part in parts for x in read_part(part, languages, **options)]
-    sessions = [x for x in found if isinstance(x, RawSession)]
-    dropped = [x for x in found if isinstance(x, Dropped)]
-    assert len(sessions) + len(dropped) == len(found)
-    assert len({x.key for x in sessions}) == len(sessions)
-    for x in dropped:
-        assert x.reason in REASONS and x.detail and "\n" not in x.detail and x.origin
-    return {x.key: x for x in sessions}, dropped
-
-
-def read_tar(tmp_path, files, languages=("en",), **options):
-    return read(write_tar(tmp_path / "a.tar", files), languages, **options)
-
-
-def only(dropped):
-    (one,) = dropped
-    return one.key, one.reason
-
+from .raw_files import (
+    DOCUMENT,
+    PNG,
+    encode,
+    members,
+    read,
+    read_tar,
+    write_folder,
+    write_tar,
+)
 
 KEYS = ["a", "a.b.3", "a b", "日本.x", "deep/er/ß 1", "x/frame_2", "line\nbreak", "C:d"]
 
@@ -300,232 +238,3 @@ def test_a_turn_without_a_text_breaks_its_language(tmp_path, absent):
     assert dropped.reason == "no language" and "turn 2 has no 'en'" in dropped.detail
     plain = instructions(tmp_path, {"instructions": ["a", {"en": absent}]})
     assert plain.reason == "no language" and "turn 2 has no 'text'" in plain.detail
-
-
-def png_header(width, height):
-    out = io.BytesIO(b"\x89PNG\r\n\x1a\n")
-    out.seek(0, io.SEEK_END)
-    for kind, body in (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(b"\0" * 100)),
-    ):
-        out.write(struct.pack(">I", len(body)) + kind + body)
-        out.write(struct.pack(">I", zlib.crc32(kind + body)))
-    return out.getvalue()
-
-
-BAD_FILES = {
-    "missing json": members("bad", document=None),
-    "missing image": [members("bad")[i] for i in (0, 2, 3)],
-    "wrong count": members("bad", 4),
-    "bad json": members("bad", document="{"),
-    "no language": members("bad", document='{"instructions": [{"zh": "x"}]}'),
-    "damaged image": [*members("bad")[1:], ("bad.0.png", PNG[:45])],
-    "too large": [*members("bad")[1:], ("bad.0.png", png_header(30_000, 30_000))],
-    "unfit size": members("bad", data=encode(Image.new("RGB", (7, 10)))),
-}
-
-
-@pytest.mark.parametrize("reason", BAD_FILES)
-@pytest.mark.parametrize("shard", [True, False])
-def test_a_bad_session_is_dropped_and_the_others_are_not(tmp_path, reason, shard):
-    files = [*members("a"), *BAD_FILES[reason], *members("z")]
-    if shard:
-        sessions, dropped = read_tar(tmp_path, files)
-    else:
-        named = [(f"{name.partition('.')[0]}/{name}", data) for name, data in files]
-        sessions, dropped = read(write_folder(tmp_path, named))
-    assert list(sessions) == ["a", "z"] and only(dropped) == ("bad", reason)
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        b"\xff\xfe\xfd",
-        b"[1]",
-        b'"x"',
-        b"{}",
-        b'{"instructions": "x"}',
-        b'{"instructions": {"en": ["a", "b"]}}',
-        b'{"edit_prompt": 3}',
-        b"[" * 200_000,
-        b'{"instructions": ' + b"9" * 6000 + b"}",
-    ],
-)
-def test_documents_of_another_shape(tmp_path, document):
-    files = [*members("a", document=None), ("a.json", document)]
-    assert only(read_tar(tmp_path, files)[1]) == ("a", "bad json")
-
-
-def test_counts(tmp_path):
-    files = [
-        *members("none", 0),
-        *members("few", 2),
-        *members("x", 1, '{"edit_prompt": []}'),
-    ]
-    sessions, dropped = read_tar(tmp_path, files)
-    assert not sessions
-    assert {(x.key, x.reason) for x in dropped} == {
-        ("none", "missing image"),
-        ("few", "wrong count"),
-        ("x", "wrong count"),
-    }
-
-
-def test_an_image_too_many_is_noticed_after_the_document(tmp_path):
-    files = [*members("a"), ("a.3.png", PNG), *members("b")]
-    sessions, dropped = read_tar(tmp_path, files)
-    assert list(sessions) == ["b"] and only(dropped) == ("a", "wrong count")
-    late = [*members("a"), ("a.7.png", PNG), *members("b")]
-    assert only(read_tar(tmp_path, late)[1])[0] == "a"
-
-
-def test_the_second_of_two_sessions_is_dropped(tmp_path):
-    for between in ([], members("b")):
-        files = [*members("a"), *between, *members("a", data=encode(form="WEBP"))]
-        sessions, dropped = read_tar(tmp_path, files)
-        assert sessions["a"].images == (PNG,) * 3
-        assert only(dropped) == ("a", "duplicate")
-    files = [members("a")[0], *members("a"), *members("b")]
-    sessions, dropped = read_tar(tmp_path, files)
-    assert list(sessions) == ["b"] and only(dropped) == ("a", "duplicate")
-
-
-def test_duplicates_in_a_folder(tmp_path):
-    write_folder(tmp_path / "a", [*members("a"), ("frame_1.png", PNG)])
-    write_folder(tmp_path / "b", [(f"frame_{n}.png", PNG) for n in range(3)])
-    write_folder(tmp_path / "b", [("x.json", b"{}"), ("y.json", b"{}")])
-    write_folder(tmp_path / "c", [*members("c"), ("meta.json", b"{}")])
-    sessions, dropped = read(tmp_path)
-    assert list(sessions) == ["c"]  # its own document counts, the other is reported
-    assert [(x.key, x.reason) for x in dropped] == [
-        ("a", "duplicate"),
-        ("b", "duplicate"),
-        ("c/meta.json", "unknown file"),
-    ]
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["/a.0.png", "../a.0.png", "a/../../b.0.png", "x\\..\\b.0.png", "C:\\b.0.png"]
-    + ["x/...0.png", "...json", "x" * 2000 + ".0.png", "/", "a\udcff.0.png"],
-)
-def test_unsafe_names(tmp_path, name):
-    sessions, dropped = read_tar(tmp_path, [(name, PNG), *members("a")])
-    assert list(sessions) == ["a"] and only(dropped)[1] == "unsafe name"
-
-
-def test_unknown_files(tmp_path):
-    names = ["read.me", "inner.tar", "frame_0.png", ".0.png", ".json", "._a.0.png"]
-    names += ["a.x.png", "a.٣.png", "b/._c/frame_0.png", "a.0.gif"]
-    files = [(name, PNG) for name in names]
-    pipe = tarfile.TarInfo("p.0.png")
-    pipe.type = tarfile.FIFOTYPE
-    sessions, dropped = read_tar(tmp_path, [*files, pipe, *members("a")])
-    assert list(sessions) == ["a"]
-    assert [x.key for x in dropped] == [*names, "p"]
-    assert {x.reason for x in dropped} == {"unknown file"}
-
-
-def test_links_are_not_followed(tmp_path):
-    files = members("a")
-    for name, kind in (("b.0.png", tarfile.SYMTYPE), ("c.0.png", tarfile.LNKTYPE)):
-        link = tarfile.TarInfo(name)
-        link.type, link.linkname = kind, "a.0.png"
-        files += [link, *members(name[0])[1:]]
-    sessions, dropped = read_tar(tmp_path, files)
-    assert list(sessions) == ["a"]
-    assert [(x.key, x.reason) for x in dropped] == [("b", "link"), ("c", "link")]
-
-
-def test_links_pipes_and_folders_in_folders(tmp_path):
-    root = tmp_path / "root"
-    good = write_folder(root / "a", members("a"))
-    (good / "sub").mkdir()
-    (root / "b").symlink_to(good)
-    write_folder(root / "c", members("c")[1:])
-    (root / "c" / "c.0.png").symlink_to(good / "a.0.png")
-    write_folder(root / "d", members("d")[1:])
-    os.mkfifo(root / "d" / "d.0.png")
-    write_folder(root / "e", [*members("a"), *members("e")])
-    sessions, dropped = read(root)
-    assert list(sessions) == ["a", "e"]
-    assert [(x.key, x.reason) for x in dropped] == [
-        ("a/sub", "unknown file"),
-        ("b", "link"),
-        ("c", "link"),
-        ("d", "unknown file"),
-        *((f"e/a.{n}.png", "unknown file") for n in range(3)),
-        ("e/a.json", "unknown file"),
-    ]
-
-
-def test_a_folder_that_is_gone_is_reported(tmp_path):
-    write_folder(tmp_path / "a", members("a"))
-    (part,) = list_parts(tmp_path)
-    (tmp_path / "a").rename(tmp_path / "b")
-    (dropped,) = read_part(part)
-    assert (dropped.key, dropped.reason) == ("a", "unreadable")
-
-
-def test_large_files_are_not_read(tmp_path):
-    files = [*members("a"), ("b.0.png", PNG + b"\0" * 2000), *members("b")[1:]]
-    sessions, dropped = read_tar(tmp_path, files, max_image_bytes=1000)
-    assert list(sessions) == ["a"] and only(dropped) == ("b", "too large")
-    for name, data in files:
-        write_folder(tmp_path / "root" / name[0], [(name, data)])
-    sessions, dropped = read(tmp_path / "root", max_image_bytes=1000)
-    assert list(sessions) == ["a"] and only(dropped) == ("b", "too large")
-
-
-def test_too_many_open_sessions(tmp_path, monkeypatch):
-    monkeypatch.setattr(tar_shards, "MAX_OPEN", 3)
-    firsts = [(f"{n}.0.png", PNG) for n in range(5)]
-    rests = [file for n in range(5) for file in members(str(n))[1:]]
-    sessions, dropped = read_tar(tmp_path, [*firsts, *rests])
-    assert list(sessions) == ["2", "3", "4"]
-    assert [(x.key, x.reason) for x in dropped] == [
-        ("0", "scattered"),
-        ("1", "scattered"),
-    ]
-    monkeypatch.setattr(tar_shards, "MAX_SESSION_BYTES", 2 * len(PNG))
-    assert only(read_tar(tmp_path, members("a"))[1]) == ("a", "too large")
-
-
-def test_truncated_shards_give_what_was_complete(tmp_path):
-    path = write_tar(tmp_path / "a.tar", [*members("a"), *members("b")])
-    whole = path.read_bytes()
-    end = len(whole.rstrip(b"\0"))
-    for cut in range(512, end + 512, 256):
-        path.write_bytes(whole[:cut])
-        sessions, dropped = read(path)
-        # Four files of a header and a block of content each; the last is half full.
-        assert list(sessions) == ["a", "b"][: (cut + 256) // 4096]
-        assert dropped[0].reason == "truncated shard" and "a.tar" in dropped[0].detail
-        assert {x.key for x in dropped[1:]} <= {"a", "b"}
-
-
-@pytest.mark.parametrize(
-    "data", [b"", b"\0" * 10240, b"garbage" * 999, b"\x1f\x8b\x08" + b"x" * 2000]
-)
-def test_what_is_no_shard_is_reported(tmp_path, data):
-    path = tmp_path / "a.tar"
-    path.write_bytes(data)
-    assert only(read(path)[1]) == ("a.tar", "damaged shard")
-
-
-def test_a_damaged_header_ends_the_shard(tmp_path):
-    path = write_tar(tmp_path / "a.tar", [*members("a"), *members("b")])
-    whole = path.read_bytes()
-    for damage in (b"\xff" * 512, b"\0" * 512):
-        path.write_bytes(whole[:4096] + damage + whole[4608:])
-        sessions, dropped = read(path)
-        assert list(sessions) == ["a"] and only(dropped) == ("a.tar", "damaged shard")
-
-
-def test_reading_a_long_shard_keeps_little(tmp_path):
-    files = [file for n in range(300) for file in members(str(n))]
-    write_tar(tmp_path / "a.tar", files)
-    (part,) = list_parts(tmp_path)
-    first = next(read_part(part))  # before the rest of the shard was read
-    assert first.key == "0"
