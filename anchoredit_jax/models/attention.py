@@ -8,8 +8,10 @@ tokens. Backends:
   xla     the same shape of work, matrix products in the compute dtype, softmax float32.
   prefix  each query frame attends to exactly the frames it may see: no masked work.
   cudnn   the same on an NVIDIA GPU, by its fused kernels, in bfloat16 or float16.
-  splash  the same on a TPU, by jax's kernel (one device; rules that differ by sample
+  splash  the same on a TPU, by jax's kernel; prompts too (rules that differ by sample
           take the way of `prefix`).
+
+All but the oracle are spread over a mesh by `mesh_attention`.
 
 Letters: B batch, T query frames, P remembered frames, L tokens a frame, N heads,
 H head dim, S text tokens.
@@ -22,8 +24,9 @@ from flax import struct
 
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models.cudnn import cudnn_attention
+from anchoredit_jax.models.mesh_attention import attend_on_mesh
 from anchoredit_jax.models.softmax import Group, softmax_attention
-from anchoredit_jax.models.splash import splash_frame_attention
+from anchoredit_jax.models.splash import splash_frame_attention, splash_prompt_attention
 
 
 @struct.dataclass
@@ -76,11 +79,19 @@ def frame_attention(
         if past is not None:
             own = jnp.ones((len(past.valid), frames), bool)
             valid = jnp.concatenate([past.valid, own], 1)
-        return splash_frame_attention(query, key, value, seen, valid)
+
+        def attend(query, key, value, valid):
+            return splash_frame_attention(query, key, value, seen, valid)
+
+        return attend_on_mesh(attend, query, key, value, valid)
     groups = _groups(np.ones_like(seen) if backend == "xla" else seen)
     masks = tuple(_mask(seen, shown, group) for group in groups)
-    attend = cudnn_attention if backend == "cudnn" else softmax_attention
-    return attend(query, key, value, masks, groups)
+    kernel = cudnn_attention if backend == "cudnn" else softmax_attention
+
+    def attend(query, key, value, *masks):
+        return kernel(query, key, value, masks, groups)
+
+    return attend_on_mesh(attend, query, key, value, *masks)
 
 
 def _groups(seen: np.ndarray) -> tuple[Group, ...]:
@@ -127,14 +138,27 @@ def dense_attention(query, key, value, mask):
     return jnp.einsum("bntlfm,bfmnh->btlnh", flat, value)
 
 
-def prompt_attention(query, key, value, mask=None):
+def prompt_attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: np.ndarray | None = None,
+    backend: str = "prefix",
+) -> jax.Array:
     """Attention of each frame to the text tokens it was given.
 
     Args:
       query: [B, T, L, N, H].
       key, value: [B, T, S, N, H].
-      mask: bool [T, S], or None where all tokens are seen.
+      mask: static bool [T, S], or None where all tokens are seen.
+      backend: as in `frame_attention`; all but "splash" are the same here.
     """
+    if backend == "splash":
+
+        def attend(query, key, value):
+            return splash_prompt_attention(query, key, value, mask)
+
+        return attend_on_mesh(attend, query, key, value, same_tokens=False)
     logits = jnp.einsum(
         "btlnh,btsnh->btnls", query, key, preferred_element_type=jnp.float32
     )

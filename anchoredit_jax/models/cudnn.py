@@ -52,7 +52,7 @@ def _tokens(x):
 
 
 def _of_tokens(mask, rows, keys):
-    """bool [B or 1, T or 1, F] -> [B, 1, T * L, F * L]."""
+    """bool [B or 1, T or 1, F] -> [B, 1, T * L, F * M]."""
     batch, frames, tokens = rows.shape[:3]
     mask = jnp.broadcast_to(mask, (batch, frames, keys.shape[1]))
-    return jnp.repeat(jnp.repeat(mask, tokens, 1), tokens, 2)[:, None]
+    return jnp.repeat(jnp.repeat(mask, tokens, 1), keys.shape[2], 2)[:, None]

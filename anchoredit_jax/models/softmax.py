@@ -5,7 +5,9 @@ never whole: queries are taken in blocks, and the backward pass makes a block's 
 again from the logarithm of their sum instead of keeping them. The derivative is
 first-order and reverse-mode only.
 
-Letters: B batch, N heads, H head dim, Q query tokens and K key tokens of some frames.
+Letters: B batch, N heads, H head dim, L and M tokens of a frame of queries and of keys
+(they differ where a device has some queries of a frame), Q query tokens and K key
+tokens of some frames.
 """
 
 import functools
@@ -43,7 +45,7 @@ def softmax_attention(
 
     Args:
       query: [B, T, L, N, H].
-      key, value: [B, F, L, N, H].
+      key, value: [B, F, M, N, H].
       masks: of each group, bool [B or 1, its frames, its keys], or None where all of
         its keys are seen.
       groups: all T frames, in order.
@@ -85,10 +87,11 @@ def _backward(groups, kept, gradient):
         gradient.astype(jnp.float32), out.astype(jnp.float32), log_sum.shape
     )
     batch, heads, frames, tokens, width = key.shape
+    rows_of_frame = query.shape[3]
     sums = [jnp.zeros((batch, heads, width, frames, tokens), jnp.float32)] * 2
     to_query = []
     for group, mask in zip(groups, masks, strict=True):
-        of_rows = slice(group.start * tokens, group.stop * tokens)
+        of_rows = slice(group.start * rows_of_frame, group.stop * rows_of_frame)
         rows = _merged(query[:, :, group.start : group.stop])
         keys, values = (_merged(frames_of(x, group.keys, 2)) for x in (key, value))
         block = functools.partial(_backward_block, keys, values)

@@ -7,10 +7,12 @@ which nothing is seen are neither loaded nor multiplied. Here a block never hold
 of two frames, because each frame is padded to whole blocks. So a frame that is not seen
 is only blocks that are left out, and all blocks with padding share one small mask.
 
-Letters: B batch, T query frames, F key frames, L tokens a frame, N heads, H head dim.
+Letters: B batch, T query frames, F key frames, L and M tokens of a frame of queries and
+of keys, S text tokens, N heads, H head dim.
 """
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -22,6 +24,8 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 from jax.experimental.pallas.ops.tpu.splash_attention import (
     splash_attention_mask as masks,
 )
+
+from anchoredit_jax.parallel.chips import chip_of
 
 LANES = 128  # the kernel takes blocks that are multiples of it
 
@@ -46,17 +50,8 @@ BLOCKS = {
     "v6e": _LARGE,  # 2048 fit, but compile for twice as long and pad frames more
     "tpu7x": _LARGE,  # as v6e
 }
-# What devices call themselves.
-_CHIPS = {
-    "TPU v4": "v4",
-    "TPU v5 lite": "v5e",
-    "TPU v5e": "v5e",
-    "TPU v5": "v5p",
-    "TPU v5p": "v5p",
-    "TPU v6 lite": "v6e",
-    "TPU v6e": "v6e",
-    "TPU7x": "tpu7x",
-}
+# The kernel's results have this name: a policy of `jax.checkpoint` may keep them.
+SAVED = "attention"
 
 
 def splash_frame_attention(
@@ -78,15 +73,15 @@ def splash_frame_attention(
 
     Products are taken in the dtype of `value` and summed in float32; the softmax is
     float32. The derivative is first-order and reverse-mode only. The compiler cannot
-    partition the kernel: on several devices call this inside
-    `jax.shard_map(..., check_vma=False)`, with batch or heads split.
+    partition the kernel: on several devices `mesh_attention` does.
 
     Args:
       query: [B, T, L, N, H].
-      key, value: [B, F, L, N, H].
+      key, value: [B, F, M, N, H].
       seen: static bool [T, F], rows are queries.
-      valid: bool [B, F], the key frames that a sample has, or None for all. Each query
-        frame must see one of them: else its output and gradients mean nothing.
+      valid: bool [B, F], the key frames that a sample has, or [B, F, M], their tokens,
+        or None for all. Each query frame must see one: else its output and gradients
+        mean nothing.
       chip: a key of `BLOCKS`; None looks at the first device (so name it to compile
         for another machine).
       interpret: run the kernel step by step on any device (slow: for tests).
@@ -109,64 +104,95 @@ def splash_frame_attention(
             "softmax over nothing is not defined; let each see at least one"
         )
     wide = value.dtype.itemsize > 2  # a chip's own sizes may not fit
-    padded, sizes = block_sizes(tokens, BLOCKS["default" if wide else chip or _chip()])
-    kernel = _kernel(FrameMask(seen, tokens, padded), heads, sizes, interpret)
+    most = BLOCKS["default" if wide else chip or _chip()]
+    of_query, of_key, sizes = block_sizes(tokens, key.shape[2], most)
+    mask = FrameMask(seen, of_query, key.shape[2], of_key)
+    kernel = _kernel(mask, heads, sizes, interpret)
     # The kernel takes logits as they come, so their scale is in the query.
     query = query.astype(jnp.float32) * jnp.float32(head_dim**-0.5)
-    query, key, value = (
-        _heads_first(x.astype(value.dtype), padded) for x in (query, key, value)
-    )
+    query = _heads_first(query.astype(value.dtype), of_query)
+    key, value = (_heads_first(x.astype(value.dtype), of_key) for x in (key, value))
     segments = None
     if valid is not None:
-        other = jnp.repeat(jnp.where(valid, 0, 1).astype(jnp.int32), padded, 1)
-        same = jnp.zeros((batch, frames * padded), jnp.int32)
+        other = _hidden(valid, of_key)
+        same = jnp.zeros((batch, frames * of_query), jnp.int32)
         segments = kernels.SegmentIds(same, other)
     out = jax.vmap(kernel)(query, key, value, segments)
-    out = out.reshape(batch, heads, frames, padded, head_dim)
+    out = out.reshape(batch, heads, frames, of_query, head_dim)
     return out[:, :, :, :tokens].transpose(0, 2, 3, 1, 4)
+
+
+def splash_prompt_attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: np.ndarray | None = None,
+    **options,
+) -> jax.Array:
+    """Attention of each frame to its own text tokens.
+
+    Args:
+      query: [B, T, L, N, H].
+      key, value: [B, T, S, N, H].
+      mask: static bool [T, S], or None where all tokens are seen.
+      options: `chip` and `interpret` of `splash_frame_attention`.
+
+    Returns:
+      [B, T, L, N, H] in the dtype of `value`.
+    """
+    batch, frames = query.shape[:2]
+    query, key, value = (
+        x.reshape(batch * frames, 1, *x.shape[2:]) for x in (query, key, value)
+    )
+    valid = None
+    if mask is not None:
+        valid = jnp.tile(jnp.asarray(mask)[:, None], (batch, 1, 1))
+    seen = np.ones((1, 1), bool)
+    out = splash_frame_attention(query, key, value, seen, valid, **options)
+    return out.reshape(batch, frames, *out.shape[2:])
 
 
 class FrameMask(masks.Mask):
     """A rule between frames as a mask of tokens, of which only slices are ever made.
 
-    Rows are T frames of `padded` tokens, columns are F such frames. Padding is hidden
-    as a key; as a query it sees what its frame sees, which keeps its softmax finite.
+    Rows are T frames of `rows` tokens, columns are F frames of `padded` ones. Padding
+    is hidden as a key; as a query it sees what its frame sees, which keeps its softmax
+    finite.
 
     Attributes:
       seen: bool [T, F].
-      tokens: of a frame, without padding.
-      padded: of a frame, with padding.
+      rows: of a query frame, with padding.
+      tokens: of a key frame, without padding.
+      padded: of a key frame, with padding.
     """
 
-    def __init__(self, seen: np.ndarray, tokens: int, padded: int | None = None):
-        self.seen, self.tokens = np.array(seen, bool), tokens  # a copy: it is hashed
-        self.padded = tokens if padded is None else padded
+    def __init__(self, seen: np.ndarray, rows: int, tokens: int, padded: int):
+        self.seen = np.array(seen, bool)  # a copy: it is hashed
+        self.rows, self.tokens, self.padded = rows, tokens, padded
 
     @property
     def shape(self) -> tuple[int, int]:
         frames, others = self.seen.shape
-        return frames * self.padded, others * self.padded
+        return frames * self.rows, others * self.padded
 
     def __getitem__(self, index: tuple[slice, slice]) -> np.ndarray:
         rows, columns = (
             range(size)[part] for size, part in zip(self.shape, index, strict=True)
         )
         chunk = np.zeros((len(rows), len(columns)), bool)
-        for frame, of_frame in self._parts(rows, self.padded):
-            for other, of_other in self._parts(columns, self.tokens):
+        for frame, of_frame in _parts(rows, self.rows, self.rows):
+            for other, of_other in _parts(columns, self.padded, self.tokens):
                 chunk[of_frame, of_other] = self.seen[frame, other]
         return chunk
 
-    def _parts(self, places, length):
-        """Each frame that `places` touch, and where its first tokens are in them."""
-        if not places:
-            return
-        for frame in range(places[0] // self.padded, places[-1] // self.padded + 1):
-            first = frame * self.padded - places[0]
-            yield frame, slice(max(first, 0), max(first + length, 0))
-
     def _identity(self):
-        return self.seen.shape, self.seen.tobytes(), self.tokens, self.padded
+        return (
+            self.seen.shape,
+            self.seen.tobytes(),
+            self.rows,
+            self.tokens,
+            self.padded,
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FrameMask):
@@ -177,38 +203,62 @@ class FrameMask(masks.Mask):
         return hash(self._identity())
 
 
-def block_sizes(tokens: int, most: Blocks) -> tuple[int, kernels.BlockSizes]:
-    """The length that a frame is padded to, and blocks that divide it.
+def _parts(places, padded, length):
+    """Frames that `places` touch, and where their first `length` tokens are in them."""
+    if not places:
+        return
+    for frame in range(places[0] // padded, places[-1] // padded + 1):
+        first = frame * padded - places[0]
+        yield frame, slice(max(first, 0), max(first + length, 0))
+
+
+def block_sizes(
+    tokens: int, key_tokens: int, most: Blocks
+) -> tuple[int, int, kernels.BlockSizes]:
+    """The lengths that frames are padded to, and blocks that divide them.
 
     Large blocks want padding, small ones are slow: the choice is the least area of
     blocks, each counted `LANES` longer and wider than it is (an estimate).
 
     Args:
-      tokens: of a frame.
+      tokens: of a frame of queries.
+      key_tokens: of a frame of keys.
       most: the largest blocks allowed, multiples of `LANES`.
+
+    Returns:
+      (length of a frame of queries, of keys, blocks).
     """
-
-    def cost(padded):
-        query, compute = _divisor(padded, most.query), _divisor(padded, most.compute)
-        return padded**2 * (1 + LANES / query) * (1 + LANES / compute)
-
-    least = -(-tokens // LANES) * LANES
-    padded = min(range(least, least + max(most), LANES), key=cost)
-    query, compute = _divisor(padded, most.query), _divisor(padded, most.compute)
-    key = _divisor(padded, most.key, compute)
+    of_query, query = _padding(tokens, most.query, max(most))
+    of_key, compute = _padding(key_tokens, most.compute, max(most))
+    key = _divisor(of_key, most.key, compute)
     # One backward kernel for all gradients would keep a gradient to the queries for
     # each block of keys; two kernels compute the logits once more instead.
-    return padded, kernels.BlockSizes(
-        block_q=query,
-        block_kv=key,
-        block_kv_compute=compute,
-        block_q_dkv=query,
-        block_kv_dkv=key,
-        block_kv_dkv_compute=compute,
-        block_q_dq=query,
-        block_kv_dq=compute,  # this kernel works its keys all at once
-        use_fused_bwd_kernel=False,
+    return (
+        of_query,
+        of_key,
+        kernels.BlockSizes(
+            block_q=query,
+            block_kv=key,
+            block_kv_compute=compute,
+            block_q_dkv=query,
+            block_kv_dkv=key,
+            block_kv_dkv_compute=compute,
+            block_q_dq=query,
+            block_kv_dq=compute,  # this kernel works its keys all at once
+            use_fused_bwd_kernel=False,
+        ),
     )
+
+
+def _padding(tokens, limit, largest):
+    """A frame's length with padding, and the block it divides into."""
+    least = -(-tokens // LANES) * LANES
+
+    def cost(padded):
+        return padded * (1 + LANES / _divisor(padded, limit))
+
+    padded = min(range(least, least + largest, LANES), key=cost)
+    return padded, _divisor(padded, limit)
 
 
 def _divisor(length, limit, step=LANES):
@@ -220,15 +270,37 @@ def _divisor(length, limit, step=LANES):
 @functools.lru_cache(maxsize=64)
 def _kernel(mask, heads, sizes, interpret):
     """The kernel of a mask, its tables on the host: cached, so never traced values."""
-    with jax.ensure_compile_time_eval():
+
+    def make():
         kernel = kernels.make_splash_mha_single_device(
-            masks.MultiHeadMask([mask] * heads), block_sizes=sizes, interpret=interpret
+            masks.MultiHeadMask([mask] * heads),
+            block_sizes=sizes,
+            residual_checkpoint_name=SAVED,
+            interpret=interpret,
         )
         return jax.tree.map(np.asarray, kernel)
 
+    # In a thread of its own no trace is under way and no mesh in force, whose devices
+    # may only be there to compile for.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(make).result()
+
 
 def _chip():
-    return _CHIPS.get(jax.devices()[0].device_kind, "default")
+    """Of the mesh that the program is compiled for, which may be elsewhere."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    name = chip_of(jax.devices()[0] if device is None else device)
+    return name if name in BLOCKS else "default"
+
+
+def _hidden(valid, padded):
+    """int32 [B, F * padded] from [B, F] or [B, F, M]: 0 seen, 1 not."""
+    hidden = jnp.where(valid, 0, 1).astype(jnp.int32)
+    if valid.ndim == 2:
+        return jnp.repeat(hidden, padded, 1)
+    missing = padded - valid.shape[2]
+    hidden = jnp.pad(hidden, ((0, 0), (0, 0), (0, missing)), constant_values=1)
+    return hidden.reshape(len(valid), -1)
 
 
 def _heads_first(x, padded):

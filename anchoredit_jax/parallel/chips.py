@@ -28,11 +28,11 @@ class Chip(NamedTuple):
 # bidirectional bandwidths halved) and NVIDIA's data sheets (dense products). The memory
 # of a TPU is what its compiler lets programs have.
 CHIPS: dict[str, Chip] = {
-    "v4": Chip(275, 31.75, 1228, 300, 6.25),
+    "v4": Chip(275, 30.5, 1228, 300, 6.25),
     "v5e": Chip(197, 15.75, 819, 200, 3.1),
-    "v5p": Chip(459, 95.0, 2765, 600, 6.25),
+    "v5p": Chip(459, 95.74, 2765, 600, 6.25),
     "v6e": Chip(918, 31.25, 1638, 400, 12.5),
-    "tpu7x": Chip(1153.5, 96.0, 3690, 300, 6.25),
+    "tpu7x": Chip(1153.5, 94.75, 3690, 300, 6.25),
     "h100": Chip(989, 80.0, 3350, 450, 50),
     "h200": Chip(989, 141.0, 4800, 450, 50),
     "a100": Chip(312, 80.0, 2039, 300, 25),
@@ -52,7 +52,7 @@ _KINDS = {
 }
 
 
-def chip_of(device: jax.Device) -> str | None:
+def chip_of(device: jax.Device | jax.sharding.AbstractDevice) -> str | None:
     """The key of `CHIPS` for a device; None where it is not in the table (CPUs)."""
     begins = [kind for kind in _KINDS if device.device_kind.startswith(kind)]
     return _KINDS[max(begins, key=len)] if begins else None

@@ -83,12 +83,19 @@ def make_mesh(
     if config.slices > 1 and hasattr(devices[0], "slice_index"):
         within = (sizes[0] // config.slices, *sizes[1:])
         grid = mesh_utils.create_hybrid_device_mesh(
-            within, (config.slices, 1, 1, 1), devices
+            within,
+            (config.slices, 1, 1, 1),
+            devices,
+            allow_split_physical_axes=True,
         )
     elif devices[0].platform == "cpu":
         grid = np.array(devices).reshape(sizes)
     else:
-        grid = mesh_utils.create_device_mesh(sizes, devices)
+        # Split: an axis may take a part of a dimension of the chips' network, 64 x 4
+        # of 16 x 16.
+        grid = mesh_utils.create_device_mesh(
+            sizes, devices, allow_split_physical_axes=True
+        )
     # Auto: shardings of what is computed follow from those of state and batch.
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 

@@ -2,10 +2,14 @@
 
 Two tables. `PARAMETERS` names the axes of every parameter by the end of its path;
 optimizer moments, averages, teacher and critic have the same paths at their ends, so
-they follow. `RULES` gives a logical axis its mesh axis. An axis whose size the mesh
-axis does not divide stays whole.
+they follow. `RULES` gives a logical axis its mesh axes, of which it takes as many, from
+the first, as divide its size.
+
+Devices that share a sequence (`context`) hold different parts of the parameters, like
+those of `fsdp`: a layer's are gathered when it is computed, in any case.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,35 +18,39 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from anchoredit_jax.checkpoint.names import leaves_by_name
 
-RULES: Mapping[str, str | tuple[str, ...] | None] = {
-    "layers": None,  # scanned
-    "embed": "fsdp",
-    "heads": "tensor",
-    "mlp": "tensor",
-    "text": "fsdp",
-    "other": None,
+RULES: Mapping[str, tuple[str, ...]] = {
+    "layers": (),  # scanned
+    "embed": ("fsdp", "context"),
+    "heads": ("tensor",),
+    "mlp": ("tensor",),
+    "heads_in": ("tensor", "fsdp", "context"),
+    "mlp_in": ("tensor", "fsdp", "context"),
+    "text": ("fsdp", "context"),
+    "other": (),
     "batch": ("data", "fsdp"),
-    "token": "context",
 }
 # What a program's activations are laid out by; `flax.linen` looks names up here.
 ACTIVATION_RULES = (
-    ("batch", ("data", "fsdp")),
+    ("layers", None),
+    ("batch", RULES["batch"]),
     ("frame", None),
     ("token", "context"),
+    ("heads", "tensor"),
     ("embed", None),
 )
 
-# End of a path -> logical axes, without the leading axis of stacked layers.
+# End of a path -> logical axes, without the leading axis of stacked layers. A part of a
+# kernel is whole rows of it: parts of rows would be padded to the 128 lanes of a TPU.
 PARAMETERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     *((f"attn/{name}/kernel", ("embed", "heads")) for name in ("q", "k", "v")),
-    ("attn/o/kernel", ("heads", "embed")),
+    ("attn/o/kernel", ("heads_in", None)),
     *((f"attn/{name}/bias", ("heads",)) for name in ("q", "k", "v")),
     ("ffn/fc1/kernel", ("embed", "mlp")),
     ("ffn/fc1/bias", ("mlp",)),
-    ("ffn/fc2/kernel", ("mlp", "embed")),
+    ("ffn/fc2/kernel", ("mlp_in", None)),
     ("text_embedding/fc1/kernel", ("text", "mlp")),
     ("text_embedding/fc1/bias", ("mlp",)),
-    ("text_embedding/fc2/kernel", ("mlp", "embed")),
+    ("text_embedding/fc2/kernel", ("mlp_in", None)),
     ("time_embedding/fc1/kernel", ("other", "embed")),
     ("time_embedding/fc2/kernel", ("other", "embed")),
     ("time_embedding/projection/kernel", ("embed", "mlp")),
@@ -68,8 +76,10 @@ def partition(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     """The mesh axes of an array's axes."""
     spec = []
     for axis, size in zip(logical_axes(path, len(shape)), shape, strict=True):
-        target = RULES[axis] if axis else None
-        spec.append(target if target and size % mesh.shape[target] == 0 else None)
+        taken = RULES[axis] if axis else ()
+        while taken and size % math.prod(mesh.shape[name] for name in taken):
+            taken = taken[:-1]
+        spec.append(taken or None)
     return PartitionSpec(*spec)
 
 

@@ -19,28 +19,39 @@ def init_sharded(init: Callable[[Any], Any], mesh: Mesh, *arguments: Any) -> Any
         return jax.jit(init, out_shardings=shardings)(*arguments)
 
 
-def shard_step(step: Callable, mesh: Mesh) -> Callable:
+class ShardedStep:
     """A training step (state, batch) -> (state, metrics) on a mesh.
 
     The state is donated and comes back in the same places, so that the next step is the
     same program. Metrics are whole on every device.
     """
-    programs: dict[Any, Callable] = {}
 
-    def program(state: Any) -> Callable:
+    def __init__(self, step: Callable, mesh: Mesh):
+        self._step, self._mesh = step, mesh
+        self._programs: dict[Any, Any] = {}
+
+    def __call__(self, state: Any, batch: Any) -> tuple[Any, Any]:
+        with using(self._mesh):
+            return self._program(state)(state, batch)
+
+    def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
+        """The same program for shapes, to be compiled and looked at."""
+        with using(self._mesh):
+            return self._program(state).lower(state, batch)
+
+    def _program(self, state):
         structure = jax.tree.structure(state)
-        if structure not in programs:
-            shardings = state_shardings(state, mesh)
-            programs[structure] = jax.jit(
-                step,
-                in_shardings=(shardings, batch_sharding(mesh)),
+        if structure not in self._programs:
+            shardings = state_shardings(state, self._mesh)
+            self._programs[structure] = jax.jit(
+                self._step,
+                in_shardings=(shardings, batch_sharding(self._mesh)),
                 out_shardings=(shardings, None),
                 donate_argnums=0,
             )
-        return programs[structure]
+        return self._programs[structure]
 
-    def sharded(state: Any, batch: Any) -> tuple[Any, Any]:
-        with using(mesh):
-            return program(state)(state, batch)
 
-    return sharded
+def shard_step(step: Callable, mesh: Mesh) -> ShardedStep:
+    """`step` on a mesh."""
+    return ShardedStep(step, mesh)

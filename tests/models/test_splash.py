@@ -92,7 +92,7 @@ def test_slices_of_the_mask_are_those_of_the_whole(padded):
     seen, tokens = RULES["teacher_forcing"][:, :3], 5
     real = np.arange(padded) < tokens
     whole = np.kron(seen, np.broadcast_to(real, (padded, padded))).astype(bool)
-    mask = FrameMask(seen, tokens, padded)
+    mask = FrameMask(seen, padded, tokens, padded)
     assert mask.shape == whole.shape
     edges = [0, 1, padded - 2, padded, padded + 1, 3 * padded]
     for start in edges:
@@ -105,20 +105,21 @@ def test_slices_of_the_mask_are_those_of_the_whole(padded):
 
 def test_masks_are_equal_by_what_they_say():
     seen = RULES["causal"]
-    mask = FrameMask(seen, 5, 8)
-    assert mask == FrameMask(seen.copy(), 5, 8)
-    assert hash(mask) == hash(FrameMask(seen.copy(), 5, 8))
-    assert mask != FrameMask(seen.T, 5, 8)
-    assert mask != FrameMask(seen, 6, 8)
-    assert mask != FrameMask(seen, 5, 9)
+    mask = FrameMask(seen, 8, 5, 8)
+    assert mask == FrameMask(seen.copy(), 8, 5, 8)
+    assert hash(mask) == hash(FrameMask(seen.copy(), 8, 5, 8))
+    assert mask != FrameMask(seen.T, 8, 5, 8)
+    assert mask != FrameMask(seen, 8, 6, 8)
+    assert mask != FrameMask(seen, 8, 5, 9)
 
 
 @pytest.mark.parametrize("tokens", [1560, 4096])
 def test_blocks_of_frames_that_are_not_seen_are_left_out(tokens):
     """At the size of a real clip: its tables are made in seconds, and are small."""
     seen = FrameVisibility("causal").table(6)
-    padded, sizes = block_sizes(tokens, splash.BLOCKS["v5p"])
-    kernel = splash._kernel(FrameMask(seen, tokens, padded), 8, sizes, True)
+    padded, _, sizes = block_sizes(tokens, tokens, splash.BLOCKS["v5p"])
+    mask = FrameMask(seen, padded, tokens, padded)
+    kernel = splash._kernel(mask, 8, sizes, True)
     tables = {
         "forward": (kernel.fwd_mask_info, sizes.block_q, sizes.block_kv),
         "dq": (kernel.dq_mask_info, sizes.block_q_dq, sizes.block_kv_dq),
@@ -136,7 +137,8 @@ def test_blocks_of_frames_that_are_not_seen_are_left_out(tokens):
 @pytest.mark.parametrize("chip", splash.BLOCKS)
 def test_blocks_are_legal(tokens, chip):
     most = splash.BLOCKS[chip]
-    padded, sizes = block_sizes(tokens, most)
+    padded, of_key, sizes = block_sizes(tokens, tokens, most)
+    assert padded == of_key
     assert tokens <= padded < 1.35 * tokens + 128
     for block, limit in [
         (sizes.block_q, most.query),

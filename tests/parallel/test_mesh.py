@@ -65,7 +65,7 @@ def test_moments_and_averages_lie_where_their_parameters_do():
     )
     shardings = leaves_by_name(state_shardings(state, mesh))
     kernel = "blocks/ffn/fc1/kernel"
-    wanted = PartitionSpec(None, "fsdp", "tensor")
+    wanted = PartitionSpec(None, ("fsdp", "context"), "tensor")
     assert shardings[f"params/{kernel}"].spec == wanted
     found = [path for path in shardings if path.endswith(kernel)]
     assert len(found) == 4  # params, ema and both moments
@@ -80,7 +80,8 @@ def tree_of(model):
 
 
 def test_an_axis_that_does_not_divide_stays_whole():
-    mesh = make_mesh(MeshConfig(data=1, fsdp=8))
+    mesh = make_mesh(MeshConfig(data=1, fsdp=4, context=2))
     path = "blocks/self_attn/q/kernel"
-    assert partition(path, (3, 16, 16), mesh)[1] == "fsdp"
-    assert partition(path, (3, 12, 16), mesh)[1] is None
+    assert partition(path, (3, 16, 16), mesh)[1] == ("fsdp", "context")
+    assert partition(path, (3, 12, 16), mesh)[1] == "fsdp"
+    assert partition(path, (3, 10, 16), mesh)[1] is None

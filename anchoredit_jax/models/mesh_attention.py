@@ -1,0 +1,93 @@
+"""Attention on a mesh: every device attends for heads, or for queries, of its own.
+
+Between layers a device holds some tokens of every frame (axis `token`) and some heads
+(`heads`). So under any rule between frames all devices have the same work. To attend,
+the devices of the token axis
+
+  - trade tokens for heads where the heads divide (all-to-all): each then has the whole
+    sequence, for fewer heads;
+  - else gather keys and values (all-gather), and each attends with its own queries.
+
+Which mesh axes these are say the logical axis rules in force; outside of a mesh, or
+where sizes do not divide, arrays stay whole.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+from flax import linen as nn
+from jax import lax
+from jax.sharding import PartitionSpec
+
+Attend = Callable[..., jax.Array]
+
+
+def attend_on_mesh(
+    attend: Attend,
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *rules: jax.Array | None,
+    same_tokens: bool = True,
+) -> jax.Array:
+    """`attend(query, key, value, *rules)`, by every device for its part.
+
+    Args:
+      query: [B, T, L, N, H].
+      key, value: [B, F, M, N, H].
+      rules: arrays [B or 1, ...] or None, handed on by rows.
+      same_tokens: whether the M tokens of keys lie on the mesh as the L of queries do;
+        else every device has all keys of its heads (prompts).
+
+    Returns:
+      [B, T, L, N, H].
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return attend(query, key, value, *rules)
+    batch, token, heads = nn.logical_to_mesh_axes(("batch", "token", "heads"))
+    batch = _dividing(batch, mesh, query.shape[0])
+    token = _dividing(token, mesh, query.shape[2])
+    heads = _dividing(heads, mesh, query.shape[3])
+    if same_tokens and key.shape[2] != query.shape[2]:
+        raise ValueError(
+            f"keys of {key.shape[2]} tokens a frame beside queries of {query.shape[2]}"
+        )
+    of_queries = PartitionSpec(batch, None, token, heads)
+    of_keys = of_queries if same_tokens else PartitionSpec(batch, None, None, heads)
+    of_rules = tuple(
+        PartitionSpec(batch if x is not None and len(x) == len(query) else None)
+        for x in rules
+    )
+    if same_tokens and token is not None:
+        attend = functools.partial(_across_tokens, attend, token, mesh.shape[token])
+    return jax.shard_map(
+        attend,
+        in_specs=(of_queries, of_keys, of_keys, *of_rules),
+        out_specs=of_queries,
+        check_vma=False,  # kernels do not say on which axes their outputs vary
+    )(query, key, value, *rules)
+
+
+def _across_tokens(attend, axis, devices, query, key, value, *rules):
+    """`attend` on one device of the axis that tokens are split over."""
+    if query.shape[3] % devices:
+        key, value = (lax.all_gather(x, axis, axis=2, tiled=True) for x in (key, value))
+        return attend(query, key, value, *rules)
+
+    def trade(x, split, concat):
+        return lax.all_to_all(x, axis, split, concat, tiled=True)
+
+    query, key, value = (trade(x, 3, 2) for x in (query, key, value))
+    return trade(attend(query, key, value, *rules), 2, 3)
+
+
+def _dividing(axes, mesh, length):
+    """The mesh axes if they cut a length into equal parts, else None."""
+    if axes is None:
+        return None
+    parts = 1
+    for axis in (axes,) if isinstance(axes, str) else axes:
+        parts *= mesh.shape[axis]
+    return axes if parts > 1 and length % parts == 0 else None
