@@ -10,6 +10,7 @@ from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import attention, norms, rope
 from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.initialisation import dense_init, modulation_init
+from anchoredit_jax.models.remat import named_input
 
 
 def dense(features: int, config: TransformerConfig, name: str) -> nn.Dense:
@@ -97,6 +98,7 @@ class CrossAttention(nn.Module):
             _per_frame(key, prompt_of_frame).reshape(*x.shape[:2], -1, *split),
             _per_frame(value, prompt_of_frame).reshape(*x.shape[:2], -1, *split),
             mask,
+            config.attention,
         )
         return dense(config.dim, config, "o")(out.reshape(x.shape))
 
@@ -143,6 +145,7 @@ class Block(nn.Module):
         """
         config = self.config
         x = nn.with_logical_constraint(x, ("batch", "frame", "token", "embed"))
+        x = named_input(x)
         learned = self.param("modulation", modulation_init, (6, config.dim))
         vectors = modulation + learned[None, None].astype(jnp.float32)
         shift1, scale1, gate1, shift2, scale2, gate2 = (

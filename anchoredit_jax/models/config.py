@@ -8,7 +8,7 @@ CHOICES = {
     "source_prompt": ("first_token", "first_prompt"),
     "text_visibility": ("current", "so_far"),
     "attention": ("prefix", "xla", "dense", "cudnn", "splash"),
-    "remat": ("none", "block"),
+    "remat": ("none", "block", "attention", "offload"),
     "init": ("wan", "same_place"),
     "prediction": ("velocity", "x0"),
 }
@@ -37,7 +37,7 @@ class TransformerConfig:
       dtype: compute dtype of matrix products; norms, softmax, RoPE, modulation and
         losses are always float32, parameters too.
       attention: backend name, see `models/attention.py`.
-      remat: "block" recomputes a block's inside in the backward pass.
+      remat: what the forward pass keeps for the backward pass, see `models/remat.py`.
       scan_unroll: layers per iteration of the layer scan (a speed knob).
       init: "wan", or "same_place": half of the self-attention heads start out looking
         at the same place in earlier frames, and the untrained network shows the frame

@@ -18,6 +18,7 @@ from anchoredit_jax.models.initialisation import (
     small_normal_init,
 )
 from anchoredit_jax.models.prompts import prompt_visibility
+from anchoredit_jax.models.remat import rematerialised
 
 
 class Transformer(nn.Module):
@@ -85,11 +86,8 @@ class Transformer(nn.Module):
         if past is not None:
             past_kv = (past.keys, past.values)
             past_rotation, past_valid = rotation_of(past.positions), past.valid
-        block = Block
-        if config.remat == "block":
-            block = nn.remat(Block, prevent_cse=False)
         x, kept = nn.scan(
-            block,
+            rematerialised(Block, config.remat),
             variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True},
             in_axes=(0, *[nn.broadcast] * 7),
@@ -106,7 +104,16 @@ class Transformer(nn.Module):
             visibility,
             prompt_visibility(config, frames, text.shape[1:3], source, visibility),
         )
-        out = Head(config, name="head")(x, embedding)
+        if config.remat == "none":
+            out = Head(config, name="head")(x, embedding)
+        else:
+            _, out = nn.scan(
+                nn.remat(_HeadOfFrame, prevent_cse=False),
+                variable_broadcast="params",
+                split_rngs={"params": False},
+                in_axes=1,
+                out_axes=1,
+            )(config, name="head")((), x, embedding)
         velocity = predicted = einops.rearrange(
             out,
             "b t (h w) (p q c) -> b t (h p) (w q) c",
@@ -151,15 +158,25 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, embedding: jax.Array) -> jax.Array:
-        """x [B, T, L, D], embedding [B, T, D] -> float32 [B, T, L, patch^2 * C]."""
+        """x [B, .., L, D], embedding [B, .., D] -> float32 [B, .., L, patch^2 * C]."""
         config = self.config
         learned = self.param("modulation", modulation_init, (2, config.dim))
-        vectors = embedding[:, :, None] + learned[None, None].astype(jnp.float32)
-        x = norms.modulated_norm(x, vectors[:, :, 1:], vectors[:, :, :1], config.eps)
+        learned = learned.astype(jnp.float32)
+        vectors = embedding[..., None, :] + learned.reshape(*[1] * (x.ndim - 2), 2, -1)
+        x = norms.modulated_norm(
+            x, vectors[..., 1:, :], vectors[..., :1, :], config.eps
+        )
         features = config.patch**2 * config.channels
         return nn.Dense(
             features, dtype=jnp.float32, kernel_init=nn.initializers.zeros, name="out"
         )(x)
+
+
+class _HeadOfFrame(Head):
+    """The head as the body of a scan over frames."""
+
+    def __call__(self, carry: tuple, x: jax.Array, embedding: jax.Array):
+        return carry, super().__call__(x, embedding)
 
 
 def _velocity_of_x0(latents, x0, timesteps):

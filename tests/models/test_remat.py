@@ -1,0 +1,95 @@
+"""Policies of memory change what is kept, never what comes out."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from anchoredit_jax.checkpoint.names import leaves_by_name
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.models import Transformer, attention
+from anchoredit_jax.models.config import CHOICES
+from anchoredit_jax.models.splash import (
+    splash_frame_attention,
+    splash_prompt_attention,
+)
+from anchoredit_jax.testing import equations, tiny_batch, tiny_model, tiny_params
+
+LAYERS = tiny_model().num_layers
+
+
+def gradient_of(model):
+    batch = tiny_batch(1, 3)
+    params = jax.tree.map(jnp.asarray, tiny_params())
+
+    def loss(params):
+        out = Transformer(model).apply(
+            {"params": params}, batch["latents"], jnp.ones((1, 3)), batch["text"]
+        )
+        return jnp.sum(out**2)
+
+    return jax.grad(loss), params
+
+
+@pytest.mark.parametrize("policy", CHOICES["remat"])
+def test_gradients_are_the_same(policy):
+    gradient, params = gradient_of(tiny_model(remat=policy))
+    plain, _ = gradient_of(tiny_model())
+    ours, theirs = (leaves_by_name(jax.jit(f)(params)) for f in (gradient, plain))
+    for path, leaf in ours.items():
+        scale = np.abs(theirs[path]).max()
+        np.testing.assert_allclose(leaf, theirs[path], atol=2e-5 * scale, err_msg=path)
+
+
+def kept_by_scan(policy, **model):
+    """What the forward scan over layers hands to the backward one."""
+    gradient, params = gradient_of(tiny_model(remat=policy, **model))
+    jaxpr = jax.make_jaxpr(gradient)(params).jaxpr
+    scans = [e for e in equations(jaxpr) if e.primitive.name == "scan"]
+    forward = next(e for e in scans if e.params["length"] == LAYERS)
+    carried = forward.params["num_carry"]
+    return [v.aval for v in forward.outvars[carried:]]
+
+
+def rows_kept(policy, **model):
+    """Shapes of those that grow with the tokens, without the layers' axis."""
+    return sorted(a.shape[1:] for a in kept_by_scan(policy, **model) if a.ndim >= 4)
+
+
+def test_blocks_keep_their_inputs_and_nothing_else():
+    inputs = (1, 3, 16, 32)
+    assert rows_kept("block") == rows_kept("offload") == [inputs]
+    assert len(rows_kept("none")) > 10
+    (here,) = [a for a in kept_by_scan("block") if a.shape[1:] == inputs]
+    (away,) = [a for a in kept_by_scan("offload") if a.shape[1:] == inputs]
+    assert "host" in str(away.memory_space).lower()
+    assert "host" not in str(here.memory_space).lower()
+
+
+def test_what_attention_gave_can_be_kept(monkeypatch):
+    for kernel in (splash_frame_attention, splash_prompt_attention):
+        slow = functools.partial(kernel, interpret=True)
+        monkeypatch.setattr(attention, kernel.__name__, slow)
+    of_frames, of_prompts = (1, 2, 3 * 128, 16), (3, 2, 128, 16)  # frames are padded
+    kept = rows_kept("attention", attention="splash")
+    assert of_frames in kept and of_prompts in kept
+    assert rows_kept("block", attention="splash") == [(1, 3, 16, 32)]
+
+
+def test_the_head_goes_frame_by_frame():
+    def lengths_of_scans(policy):
+        gradient, params = gradient_of(tiny_model(remat=policy))
+        jaxpr = jax.make_jaxpr(gradient)(params).jaxpr
+        scans = [e for e in equations(jaxpr) if e.primitive.name == "scan"]
+        return {e.params["length"] for e in scans}
+
+    frames = 3
+    assert frames not in lengths_of_scans("none")
+    assert frames in lengths_of_scans("block")
+
+
+def test_an_unknown_policy_is_refused():
+    with pytest.raises(UserError, match="model.remat must be one of .*'offload'"):
+        tiny_model(remat="everything")
