@@ -9,6 +9,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from anchoredit_jax import memory as memories
 from anchoredit_jax import randomness
@@ -169,7 +170,14 @@ def _commit(model, params, memory, latents, text, null_text, guided, source):
         source=source,
         collect=True,
     )
-    return memories.commit(memory, keys, values)
+    memory = memories.commit(memory, keys, values)
+    return memory.replace(keys=_placed(memory.keys), values=_placed(memory.values))
+
+
+def _placed(kept):
+    """Keys or values of a memory where a mesh's devices compute with them."""
+    axes = ("layers", "batch", "frame", "token", "heads", None)
+    return nn.with_logical_constraint(kept, axes)
 
 
 def _with_null(text, null_text, guided):

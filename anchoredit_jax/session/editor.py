@@ -3,20 +3,22 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
-from anchoredit_jax import turn
 from anchoredit_jax.data.images import Source, decode_image, fit_image
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.models.codec import Codec, make_codec
 from anchoredit_jax.models.text import TextEncoder, make_text_encoder
+from anchoredit_jax.parallel import MeshConfig, make_mesh, state_shardings
+from anchoredit_jax.session.programs import Programs, make_programs
+from anchoredit_jax.stages.stored import check_dtype, stored
 
 if TYPE_CHECKING:
     from anchoredit_jax.checkpoint.lineage import Lineage
@@ -24,24 +26,6 @@ if TYPE_CHECKING:
     from anchoredit_jax.session.edit_session import EditSession
 
 SHIPPED = Path(__file__).parents[1] / "assets"
-
-
-class Programs(NamedTuple):
-    """What is compiled, once for all turns of all sessions of an editor.
-
-    Drawing and committing are two programs, so that a saved session, which holds
-    latents, gets the memory back by the very same commits, equal in every bit.
-
-    Attributes:
-      start: (params, source [B, h, w, C], text [B, S, Dt]) -> memory.
-      draw: (params, memory, text [B, S, Dt], keys [B], shape (h, w, C)) ->
-        latents [B, h, w, C].
-      commit: (params, memory, latents [B, h, w, C], text [B, S, Dt]) -> memory.
-    """
-
-    start: Callable
-    draw: Callable
-    commit: Callable
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,6 +41,7 @@ class Editor:
       checkpoint: path that was loaded, None for the shipped weights.
       weights: which of the checkpoint's weights, "ema" or "params".
       max_turns: longest session; needed, and used, with a full history only.
+      mesh: that the parameters lie on, None for one device.
 
     Raises:
       UserError: parts or settings that do not fit each other.
@@ -72,6 +57,7 @@ class Editor:
     checkpoint: str | None = None
     weights: str = "ema"
     max_turns: int | None = None
+    mesh: Mesh | None = None
 
     def __post_init__(self):
         model = self.run.model
@@ -98,30 +84,14 @@ class Editor:
     @functools.cached_property
     def programs(self) -> Programs:
         """The compiled programs; parameters are arguments, settings are constants."""
-        model, memory, sampler = self.run.model, self.memory, self.sampler
-        null = jnp.asarray(self.text.encode([""])[0])
-        frames = None if self.max_turns is None else self.max_turns + 1
-
-        @jax.jit
-        def start(params, source, text):
-            return turn.start_memory(
-                model, params, source, text, null, memory, sampler, frames
-            )
-
-        @functools.partial(jax.jit, static_argnames="shape")
-        def draw(params, memory, text, keys, shape):
-            # The commit inside is not used, so it is not compiled.
-            return turn.generate_turn(
-                model, params, memory, text, null, keys, shape, sampler
-            )[0]
-
-        @jax.jit
-        def commit(params, memory, latents, text):
-            return turn.commit_frame(
-                model, params, memory, latents, text, null, sampler
-            )
-
-        return Programs(start, draw, commit)
+        return make_programs(
+            self.run.model,
+            self.memory,
+            self.sampler,
+            jnp.asarray(self.text.encode([""])[0]),
+            None if self.max_turns is None else self.max_turns + 1,
+            self.mesh,
+        )
 
     def start(self, image: Source, seed: int = 0) -> "EditSession":
         """A new session on `image`, see `data.images` for what is accepted.
@@ -166,6 +136,8 @@ def load_editor(
     memory: MemoryConfig | None = None,
     sampler: SamplerConfig | None = None,
     max_turns: int | None = None,
+    mesh: MeshConfig | None = None,
+    params_dtype: str | None = None,
 ) -> Editor:
     """An editor from trained weights.
 
@@ -175,17 +147,33 @@ def load_editor(
       weights: "ema" or "params".
       memory, sampler: settings; None: those that the weights were trained for.
       max_turns: longest session, for a full history (`memory.window` None) only.
+      mesh: spreads the parameters, and with them all work, over several devices.
+      params_dtype: that the parameters are kept in, "bfloat16" for large models whose
+        products are bfloat16 anyway; None: as they were stored.
 
     Raises:
       UserError: nothing to load at `path`, or settings that do not fit.
     """
     from anchoredit_jax.checkpoint.assets import load_weights
 
-    loaded = load_weights(SHIPPED if path is None else path, weights)
+    devices = None if mesh is None else make_mesh(mesh)
+
+    def places(tree):
+        return state_shardings(tree, devices)
+
+    loaded = load_weights(
+        SHIPPED if path is None else path, weights, devices and places
+    )
+    params = loaded.params
+    if params_dtype is not None:
+        check_dtype("params_dtype", params_dtype)
+        params = stored(params, params_dtype)
+    if devices is not None:
+        params = jax.device_put(params, places(params))
     run = loaded.run
     memory = run.memory if memory is None else memory
     return Editor(
-        params=loaded.params,
+        params=params,
         run=run,
         codec=make_codec(run.codec),
         text=make_text_encoder(run.text),
@@ -195,4 +183,5 @@ def load_editor(
         checkpoint=None if path is None else os.path.abspath(path),
         weights=weights,
         max_turns=max_turns if memory.window is None else None,
+        mesh=devices,
     )

@@ -1,0 +1,84 @@
+"""What editing compiles, once for all turns of all sessions of an editor."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from anchoredit_jax import turn
+from anchoredit_jax.diffusion.samplers import SamplerConfig
+from anchoredit_jax.memory import MemoryConfig
+from anchoredit_jax.models.config import TransformerConfig
+from anchoredit_jax.parallel import using
+
+
+class Programs(NamedTuple):
+    """Drawing and committing are two programs, so that a saved session, which holds
+    latents, gets the memory back by the very same commits, equal in every bit.
+
+    Attributes:
+      start: (params, source [B, h, w, C], text [B, S, Dt]) -> memory.
+      draw: (params, memory, text [B, S, Dt], keys [B], shape (h, w, C)) ->
+        latents [B, h, w, C].
+      commit: (params, memory, latents [B, h, w, C], text [B, S, Dt]) -> memory.
+    """
+
+    start: Callable
+    draw: Callable
+    commit: Callable
+
+
+def make_programs(
+    model: TransformerConfig,
+    memory: MemoryConfig,
+    sampler: SamplerConfig,
+    null: jax.Array,
+    max_frames: int | None = None,
+    mesh: Mesh | None = None,
+) -> Programs:
+    """The programs of some settings; parameters are arguments, settings constants.
+
+    Args:
+      null: the null instruction [S, Dt].
+      max_frames: size of a full history (memory.window None).
+      mesh: that the parameters lie on, None for one device.
+    """
+
+    def start(params, source, text):
+        return turn.start_memory(
+            model, params, source, text, null, memory, sampler, max_frames
+        )
+
+    def draw(params, past, text, keys, shape):
+        # The commit inside is not used, so it is not compiled.
+        return turn.generate_turn(
+            model, params, past, text, null, keys, shape, sampler
+        )[0]
+
+    def commit(params, past, latents, text):
+        return turn.commit_frame(model, params, past, latents, text, null, sampler)
+
+    programs = Programs(
+        jax.jit(start), jax.jit(draw, static_argnames="shape"), jax.jit(commit)
+    )
+    if mesh is None:
+        return programs
+    return Programs(*(_OnMesh(program, mesh) for program in programs))
+
+
+class _OnMesh:
+    """A jitted function that is always called, and lowered, with a mesh in force."""
+
+    def __init__(self, program: Any, mesh: Mesh):
+        self._program, self._mesh = program, mesh
+        functools.update_wrapper(self, program)
+
+    def __call__(self, *arguments):
+        with using(self._mesh):
+            return self._program(*arguments)
+
+    def lower(self, *arguments) -> jax.stages.Lowered:
+        with using(self._mesh):
+            return self._program.lower(*arguments)
