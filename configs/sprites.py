@@ -128,6 +128,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             ),
             options=OPTIONS[stage](),
             sampler=SAMPLERS[stage],
+            mesh=dict(data=1),
             loop=dict(
                 steps=steps,
                 log_every=max(1, min(20, steps // 4)),

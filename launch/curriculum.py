@@ -4,7 +4,7 @@
     python launch/curriculum.py --config configs/sprites.py:preset=quick --workdir W
 
 Interrupted anywhere, the same command goes on at the last committed step of the right
-stage; finished stages are skipped. Exit codes as of launch/train.py.
+stage; finished stages are skipped. Several hosts and exit codes as of launch/train.py.
 """
 
 import sys
@@ -16,6 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from anchoredit_jax.checkpoint import load_weights, save_bundle  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.config import load_config, with_argument  # noqa: E402
+from anchoredit_jax.parallel.host_flags import (  # noqa: E402
+    add_host_arguments,
+    host_flags,
+)
+from anchoredit_jax.parallel.hosts import Hosts, barrier, is_lead  # noqa: E402
 from anchoredit_jax.stages import STAGES  # noqa: E402
 from anchoredit_jax.stages.curriculum import run_curriculum  # noqa: E402
 from anchoredit_jax.stages.loop import exit_codes  # noqa: E402
@@ -34,16 +39,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--export", help="write the result to this folder or *.safetensors file"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    with exit_codes():
+    add_host_arguments(parser)
+    with Hosts() as hosts, exit_codes():
         args = parser.parse_args(argv)
         runs = [
             load_config(with_argument(args.config, "stage", stage)) for stage in STAGES
         ]
+        hosts.start(host_flags(args))
         results = run_curriculum(runs, args.workdir, args.until, quiet=args.quiet)
-        final = load_weights(Path(args.workdir) / list(results)[-1])
-        print("lineage: " + final.lineage.describe())
-        if args.export:
-            print(f"weights: {save_bundle(Path(args.export), *final)}")
+        if is_lead():
+            final = load_weights(Path(args.workdir) / list(results)[-1])
+            print("lineage: " + final.lineage.describe())
+            if args.export:
+                print(f"weights: {save_bundle(Path(args.export), *final)}")
+        barrier("the weights are written")
 
 
 if __name__ == "__main__":

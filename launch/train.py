@@ -5,8 +5,17 @@
 
 A stage that builds on another finds it in the same workdir; --parent names any other
 checkpoint. single_turn and causal_forcing also go on from one of their own, under
-another schedule or with other data. Exit codes: 0 done, 1 diverged, 2 wrong input, 75
-stopped by SIGTERM and 130 by Ctrl-C (both saved; the same command goes on).
+another schedule or with other data.
+
+On several hosts the same command runs on each, in one shared workdir. On a TPU pod, GKE
+or SLURM add `--hosts auto` (launch/pods/ has whole scripts); anywhere else
+
+    ... --coordinator HOST:PORT --processes 2 --process 0      (and 1 on the other)
+
+Exit codes: 0 done, 1 diverged, 2 wrong input, 75 stopped by SIGTERM and 130 by Ctrl-C
+(both saved, on all hosts at the same step; the same command goes on). Of several hosts,
+3: one failed or lost the others (as by a broken network); JAX itself ends processes by
+SIGABRT where another one is gone.
 """
 
 import sys
@@ -17,7 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.config import load_config  # noqa: E402
+from anchoredit_jax.parallel.host_flags import (  # noqa: E402
+    add_host_arguments,
+    host_flags,
+)
+from anchoredit_jax.parallel.hosts import Hosts, is_lead  # noqa: E402
 from anchoredit_jax.stages.loop import exit_codes, run_stage  # noqa: E402
+from anchoredit_jax.stages.profiling import ProfileWindow  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,13 +43,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--workdir", required=True, help="folder of all stages")
     parser.add_argument("--parent", help="checkpoint or bundle of the stage before")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    with exit_codes():
+    parser.add_argument(
+        "--profile",
+        metavar="FIRST:LAST",
+        help="write a profiler trace of the steps after FIRST up to LAST to "
+        "WORKDIR/STAGE/profile",
+    )
+    add_host_arguments(parser)
+    with Hosts() as hosts, exit_codes():
         args = parser.parse_args(argv)
+        window = ProfileWindow.parse(args.profile) if args.profile else None
         run = load_config(args.config)
-        result = run_stage(run, args.workdir, args.parent, quiet=args.quiet)
+        hosts.start(host_flags(args))
+        result = run_stage(
+            run, args.workdir, args.parent, quiet=args.quiet, profile=window
+        )
         loss = result.metrics.get("loss")
         outcome = "was finished already" if loss is None else f"loss {loss:.4f}"
-        print(f"{run.stage}: step {result.step}, {outcome}; {result.checkpoint}")
+        if is_lead():
+            print(f"{run.stage}: step {result.step}, {outcome}; {result.checkpoint}")
 
 
 if __name__ == "__main__":

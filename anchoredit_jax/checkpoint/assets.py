@@ -1,6 +1,7 @@
 """Weights as one safetensors file with config and lineage, and loading by any path."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,12 +82,18 @@ def load_bundle(path: Path) -> Weights:
     return Weights(params, RunConfig.from_json(metadata["config"]), lineage)
 
 
-def load_weights(path: str | Path, weights: str = "ema") -> Weights:
+def load_weights(
+    path: str | Path,
+    weights: str = "ema",
+    places: Callable[[Any], Any] | None = None,
+) -> Weights:
     """Weights from a bundle (file or folder), a stage's folder, a workdir of several
     stages (the furthest one counts), a `checkpoints` folder, or one step's folder.
 
     Args:
       weights: "ema" or "params"; a bundle holds only the one it was written from.
+      places: where a checkpoint's arrays go, see `manager.read_item`; those of a bundle
+        go to the default device.
 
     Raises:
       UserError: nothing is there that can be read, naming what was looked for.
@@ -106,7 +113,7 @@ def load_weights(path: str | Path, weights: str = "ema") -> Weights:
         return bundle
     step_dir = find_step(path)
     meta = manager.read_meta(step_dir)
-    params = manager.read_item(step_dir, weights)
+    params = manager.read_item(step_dir, weights, places)
     return Weights(
         params,
         RunConfig.from_json(meta["config"]),

@@ -9,13 +9,14 @@ import contextlib
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.errors import UserError
@@ -30,13 +31,17 @@ def open_manager(directory: Path, keep: int | None) -> ocp.CheckpointManager:
     """A manager that writes into `directory`; close it with `.close()`.
 
     Folders of saves that never finished are put out of the way first, so that they
-    neither count as steps nor block a new save of the same step.
+    neither count as steps nor block a new save of the same step. Of several processes
+    all have to call this, on one file system.
     """
     directory = Path(directory).absolute()
-    directory.mkdir(parents=True, exist_ok=True)
-    for path in _step_folders(directory):
-        if path.name.isdecimal() and not is_committed(path):
-            path.rename(_free_name(path))
+    if jax.process_index() == 0:
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in _step_folders(directory):
+            if path.name.isdecimal() and not is_committed(path):
+                path.rename(_free_name(path))
+    if jax.process_count() > 1:  # Orbax lists the folder next
+        multihost_utils.sync_global_devices("unfinished saves are out of the way")
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep,
         enable_async_checkpointing=True,
@@ -161,13 +166,20 @@ def restore(step_dir: Path, abstract: Any) -> Any:
     return dataclasses.replace(abstract, **fields)
 
 
-def read_item(step_dir: Path, name: str) -> Any:
-    """One item as a tree of dicts, on the first device; e.g. name = "ema"."""
+def read_item(
+    step_dir: Path, name: str, places: Callable[[Any], Any] | None = None
+) -> Any:
+    """One item as a tree of dicts, e.g. name = "ema".
+
+    Args:
+      places: gives the sharding of every array, from their shapes; None is the first
+        device.
+    """
     step_dir = Path(step_dir).absolute()
     if not (step_dir / name).is_dir():
         raise UserError(f"{step_dir} holds no '{name}'")
     with _reader() as reader:
-        target = _placed(_shapes(reader, step_dir / name))
+        target = _placed(_shapes(reader, step_dir / name), places)
         return reader.restore(step_dir / name, args=ocp.args.StandardRestore(target))
 
 
@@ -192,8 +204,16 @@ def default_sharding() -> jax.sharding.Sharding:
     return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
 
-def _placed(abstract: Any) -> Any:
-    """Shapes with the shardings they have, else the default one."""
+def _placed(abstract: Any, places: Callable[[Any], Any] | None = None) -> Any:
+    """Shapes with the shardings of `places` or those they have, else the default."""
+    if places is not None:
+        abstract = jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=place
+            ),
+            abstract,
+            places(abstract),
+        )
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
             leaf.shape,

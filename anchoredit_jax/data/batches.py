@@ -149,6 +149,7 @@ def make_batches(
     *,
     patch: int = 1,
     host: Host = ALL_ROWS,
+    quiet: bool = False,
 ) -> grain.MapDataset:
     """A dataset whose element s is the batch of step s, as `collate` makes it.
 
@@ -156,8 +157,8 @@ def make_batches(
       source: sessions to take instead of those that `config` names.
       patch: side in latents of a token; the sides of "sessions" are whole tokens.
       host: whose rows of the batches to make.
-
-    Of "sessions" a report is printed to stderr: which buckets never fill a batch.
+      quiet: leave out what is printed to stderr of "sessions": which buckets never
+        fill a batch.
 
     Raises:
       UserError: the images do not fit the codec, or the records not the config.
@@ -174,7 +175,8 @@ def make_batches(
             patch=patch,
             host=host,
         )
-        print(steps.coverage(), file=sys.stderr)
+        if not quiet:
+            print(steps.coverage(), file=sys.stderr)
         return grain.MapDataset.source(steps)
     if source is None:
         source = make_source(config)
@@ -291,7 +293,7 @@ class _StepSource:
     def __init__(
         self,
         sessions: SessionSource,
-        rows: slice,
+        rows: np.ndarray,
         batch: int,
         codec: Codec,
         text: TextEncoder,
@@ -308,8 +310,7 @@ class _StepSource:
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         first = int(step) * self._batch
         size = len(self._sessions)
-        numbers = range(first, first + self._batch)[self._rows]
-        indices = [number % size for number in numbers]
+        indices = [(first + row) % size for row in self._rows.tolist()]
         return collate(self._sessions.records(indices), self._codec, self._text)
 
 

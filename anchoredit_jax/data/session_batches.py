@@ -54,18 +54,28 @@ class SessionsConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """Which rows of every batch this host makes: number `index` of `count` slices."""
+    """Which rows of every batch this host makes.
 
-    index: int = 0
+    Attributes:
+      parts: numbers of the parts it makes, ascending. Hosts that hold one sequence
+        together make the same ones, and those of a host need not be neighbours.
+      count: equal parts of a batch.
+    """
+
+    parts: tuple[int, ...] = (0,)
     count: int = 1
 
-    def rows(self, batch: int) -> slice:
+    def rows(self, batch: int) -> np.ndarray:
+        """Their numbers in a batch.
+
+        Raises:
+          UserError: the batch does not split into the parts.
+        """
         if batch % self.count:
             raise UserError(
-                f"data.batch {batch} does not split over {self.count} hosts"
+                f"data.batch {batch} does not split into {self.count} equal parts"
             )
-        size = batch // self.count
-        return slice(self.index * size, (self.index + 1) * size)
+        return np.arange(batch).reshape(self.count, -1)[list(self.parts)].ravel()
 
 
 ALL_ROWS = Host()

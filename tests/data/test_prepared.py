@@ -129,7 +129,7 @@ def test_the_batch_of_step_7_is_one_whoever_makes_it(corpus):
     for threads in (0, 4):
         assert same(through(0, threads=threads), wanted)
     for count in (1, 2, 4):
-        slices = [batches_of(folder, Host(i, count))[7] for i in range(count)]
+        slices = [batches_of(folder, Host((i,), count))[7] for i in range(count)]
         joined = {key: np.concatenate([s[key] for s in slices]) for key in wanted}
         assert same(joined, wanted)
     assert not same(batches_of(folder, seed=4)[7], wanted)
@@ -143,7 +143,7 @@ def test_another_number_of_hosts_goes_on_with_the_same_order(corpus):
         (4, range(10)),
         (2, range(10, plan_of(folder).steps_per_epoch)),
     ):
-        hosts = [batches_of(folder, Host(i, count)) for i in range(count)]
+        hosts = [batches_of(folder, Host((i,), count)) for i in range(count)]
         for step in steps:
             for host in hosts:
                 batch = host[step]
@@ -268,7 +268,7 @@ def test_wrong_folders_are_refused(tmp_path, corpus):
         prepare(tmp_path / "raw", tmp_path / "none", languages=("fr",))
     with pytest.raises(UserError, match="data.sessions.path names prepared sessions"):
         DataConfig(name="sessions")
-    with pytest.raises(UserError, match="does not split over 3 hosts"):
-        batches_of(folder, Host(0, 3))
+    with pytest.raises(UserError, match="does not split into 3 equal parts"):
+        batches_of(folder, Host((0,), 3))
     with pytest.raises(UserError, match="multiples of 4"):
         batches_of(folder, size=26)

@@ -44,6 +44,17 @@ def test_trains_a_stage_and_the_next(config, tmp_path, capsys):
     assert "was finished already" in capsys.readouterr().out
 
 
+def test_profiles_a_window_of_steps(config, tmp_path, capsys):
+    arguments = ["--config", str(config), "--workdir", str(tmp_path / "w"), "--quiet"]
+    said = fails(capsys, train.main, *arguments, "--profile", "4")
+    assert "FIRST:LAST" in said
+    said = fails(capsys, train.main, *arguments, "--profile", "4:11")
+    assert "this run does those after 0 up to 10" in said
+    assert not (tmp_path / "w").exists()
+    train.main([*arguments, "--profile", "4:6"])
+    assert list((tmp_path / "w" / "fake_first" / "profile").rglob("*.xplane.pb"))
+
+
 def test_trains_all_stages_and_exports(config, tmp_path, capsys, monkeypatch):
     names = ("fake_first", "fake_second")
     stages = {name: curriculum.STAGES[name] for name in names}

@@ -1,0 +1,11 @@
+"""launch/curriculum.py with the fake stages as all there are; by test_hosts.py."""
+
+import sys
+
+from anchoredit_jax.stages import STAGES
+from launch import curriculum
+from tests.stages.fake_stages import add_fake_stages
+
+STAGES.clear()
+add_fake_stages(STAGES)
+curriculum.main(sys.argv[1:])
