@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 # Lint and test: bash launch/test.sh [pytest arguments]
-# Slow tests are left out; to run them too: bash launch/test.sh -m ""
+# Slow tests are left out; to run them: bash launch/test.sh -m slow; those that compile
+# 14B for TPU pods (an hour): bash launch/test.sh -m pod
 set -euo pipefail
 # The peers that results are compared with. A torch of this version that is already
 # there, such as a CPU build, is kept.
 PACKAGES=("torch==2.13.0" "diffusers>=0.33,<1" "transformers>=4.49,<6" "accelerate>=1,<2")
+# The TPU's compiler, for plans; it needs no TPU and exists for this platform only.
+if [ "$(uname -s) $(uname -m)" = "Linux x86_64" ]; then
+  PACKAGES+=("jax[tpu]>=0.10,<0.12")
+fi
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 python -m ruff check .
 # A file's tests share compiled programs, so a file stays with one process.
-exec python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow" "$@"
+exec python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not pod" "$@"

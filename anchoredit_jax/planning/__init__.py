@@ -1,0 +1,36 @@
+"""Plans: the product's own programs, compiled for pods that are not here, and counted.
+
+`hlo`, `flow`, `collectives`, `products`, `traffic` and `program` read what the compiler
+made; the rest says what is compiled, and makes tables of it.
+"""
+
+from anchoredit_jax.planning.jobs import Job, jobs_of, run_job, takes_pods
+from anchoredit_jax.planning.plan import PlanRow, plan_step, plan_turn
+from anchoredit_jax.planning.report import (
+    details,
+    markdown,
+    read_rows,
+    table,
+    write_rows,
+)
+from anchoredit_jax.planning.search import candidates, search
+from anchoredit_jax.planning.topology import describe_versions, devices_of
+
+__all__ = [
+    "Job",
+    "PlanRow",
+    "candidates",
+    "describe_versions",
+    "details",
+    "devices_of",
+    "jobs_of",
+    "markdown",
+    "plan_step",
+    "plan_turn",
+    "read_rows",
+    "run_job",
+    "search",
+    "table",
+    "takes_pods",
+    "write_rows",
+]

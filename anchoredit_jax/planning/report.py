@@ -1,0 +1,188 @@
+"""Plans as tables: Markdown to read, JSON to compare; lines are known by subject."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.planning.plan import PlanRow
+
+HEADER = (
+    "program", "chips", "mesh", "batch", "keeps", "GiB a chip", "of", "PFLOP",
+    "compiled / formula", "attention", "predicted s", "bound", "MFU at most",
+)  # fmt: skip
+EXPLAINED = """\
+Predictions, not measurements: every line is the product's own program, compiled for
+that topology by libtpu on a machine without a TPU. *GiB a chip*: arguments, temporaries
+and program, of the memory that the compiler grants. *PFLOP*: of the model, by formula,
+in the step that does most (forward, and twice as much backward where differentiated;
+rematerialisation is not in it). *compiled / formula*: operations counted in the
+compiled program, over the formula with what is computed twice. *attention*: blocks that
+the compiled attention kernels work, of those that dense attention would. *predicted s*:
+a lower bound, the largest of operations / peak, HBM bytes / bandwidth and bytes sent /
+links; *bound* is the one. *keeps*: `model.remat`."""
+
+
+def key_of(row: dict[str, Any]) -> tuple[str, str, str]:
+    """What a line is of: a newer one of the same replaces it."""
+    return row["size"], row["program"], row["topology"]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSON report; none if there is no file.
+
+    Raises:
+      UserError: not such a file.
+    """
+    if not path.exists():
+        return []
+    try:
+        rows = json.loads(path.read_text())["rows"]
+        for row in rows:
+            key_of(row)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a report of launch/plan.py: {error}") from error
+    return rows
+
+
+def write_rows(path: Path, rows: Iterable[PlanRow], versions: str) -> None:
+    """Put lines into the JSON report at `path` and the Markdown beside it."""
+    merged = {key_of(row): row for row in read_rows(path)}
+    merged |= {key_of(row): row for row in (_plain(row.to_dict()) for row in rows)}
+    report = {"versions": versions, "rows": list(merged.values())}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for target, text in (
+        (path, json.dumps(report, indent=1) + "\n"),
+        (path.with_suffix(".md"), markdown(report)),
+    ):
+        partial = target.with_name(target.name + ".partial")
+        partial.write_text(text)
+        partial.replace(target)
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The whole report as text."""
+    rows = report["rows"]
+    notes = [
+        f"- {row['program']} on {row['topology']}: {row['note']}"
+        for row in rows
+        if row["note"]
+    ]
+    parts = [
+        f"# What {', '.join(sorted({row['size'] for row in rows}))} needs",
+        EXPLAINED,
+        f"Compiled with {report['versions']}.",
+        table(rows),
+        *(["\n".join(notes)] if notes else []),
+        "## Memory of a chip, GiB",
+        _memory(rows),
+        "## Work of a chip in one step",
+        _work(rows),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def details(row: PlanRow) -> list[str]:
+    """What a table has no room for, as lines."""
+    name = f"{row.program} on {row.topology}"
+    parts = ", ".join(f"{what} {size:.2f}" for what, size in row.memory.items())
+    lines = [f"{name}: GiB a chip: {parts}"]
+    if row.missing:
+        lines.append(f"{name}: {row.missing:.2f} GiB a chip are missing")
+    if row.seconds:
+        times = ", ".join(f"{what} {t:.3g}" for what, t in row.seconds.items())
+        lines += [
+            f"{name}: model {row.model_flops:.4g} operations (attention "
+            f"{row.attention_share:.2f} of dense), computed twice "
+            f"{row.repeated_flops:.4g}; compiled {row.compiled_flops:.4g}",
+            f"{name}: predicted lower bounds, s: {times}",
+        ]
+    if row.note:
+        lines.append(f"{name}: {row.note}")
+    return lines
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """One line a program."""
+    return _table(HEADER, [_line(row) for row in rows])
+
+
+def _line(row):
+    mesh = " x ".join(f"{axis} {size}" for axis, size in row["mesh"].items())
+    start = (
+        row["program"], f"{row['topology']} ({row['chips']})", mesh or "1",
+        row["batch"], row["remat"],
+    )  # fmt: skip
+    if not row["seconds"]:
+        lacks = f"does not fit: {row['missing']:.1f} missing"
+        return (*start, lacks, f"{row['hbm']:.1f}", *["-"] * 6)
+    return (
+        *start,
+        f"{row['peak']:.1f}" + ("" if row["fits"] else " (does not fit)"),
+        f"{row['hbm']:.1f}",
+        f"{row['model_flops'] / 1e15:.3g}",
+        f"{row['agreement']:.2f}",
+        _share(row["compiled_attention_share"]),
+        f"{row['predicted_seconds']:.2g}",
+        row["bound"],
+        f"{row['predicted_mfu']:.2f}",
+    )
+
+
+def _memory(rows):
+    names = list(dict.fromkeys(name for row in rows for name in row["memory"]))
+    lines = [
+        (
+            f"{row['program']}, {row['topology']}",
+            *(
+                f"{row['memory'][name]:.2f}" if name in row["memory"] else ""
+                for name in names
+            ),
+        )
+        for row in rows
+    ]
+    return _table(("program", *names), lines)
+
+
+def _work(rows):
+    lines = [
+        (
+            f"{row['program']}, {row['topology']}",
+            f"{row['compiled_flops'] / row['chips'] / 1e12:.0f}",
+            f"{row['repeated_flops'] / row['model_flops']:.2f}",
+            f"{row['hbm_bytes'] / 1e9:.0f}",
+            f"{row['host_bytes'] / 1e9:.0f}",
+            f"{sum(row['collective_bytes'].values()) / 1e9:.1f}",
+            *(f"{row['seconds'][name]:.2g}" for name in ("compute", "memory", "links")),
+            f"{row['compile_seconds']:.0f}",
+        )
+        for row in rows
+        if row["seconds"]
+    ]
+    header = (
+        "program", "TFLOP", "again / model", "HBM GB", "host GB", "sent GB",
+        "s by compute", "by HBM", "by links", "compile s",
+    )  # fmt: skip
+    return _table(header, lines)
+
+
+def _table(header, lines):
+    texts = [[str(cell) for cell in line] for line in (header, *lines)]
+    rule = ["---"] * len(header)
+    return "\n".join(
+        "| " + " | ".join(line) + " |" for line in (texts[0], rule, *texts[1:])
+    )
+
+
+def _share(value):
+    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
+
+
+def _plain(row):
+    """NaN is no JSON."""
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in row.items()
+    }

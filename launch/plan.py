@@ -1,0 +1,126 @@
+"""Compile training or editing for a TPU pod, without one, and say what it needs.
+
+    python launch/plan.py --config configs/wan_14b.py:stage=causal_forcing \\
+        --topology v5p:4x4x4 --mesh fsdp=16,context=4
+    python launch/plan.py --config configs/wan_14b.py --topology v6e:2x4 --turn \\
+        --mesh tensor=8
+    python launch/plan.py --all --sizes 14b            # every line of docs/plan_14b.md
+
+The very train step, or the programs of an editing turn, go through the TPU's compiler
+(libtpu, extra [tpu]; Linux, x86-64). Printed are memory of a chip, operations against
+the formula, bytes moved, and from these a predicted lower bound of the time. Exit
+codes: 0 everything fits, 1 something does not, 2 wrong input.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+# Nothing runs here: programs are only compiled.
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+from anchoredit_jax import planning  # noqa: E402
+from anchoredit_jax.command_line import Parser  # noqa: E402
+from anchoredit_jax.config import (  # noqa: E402
+    RunConfig,
+    load_config,
+    split_spec,
+    with_argument,
+)
+from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
+from anchoredit_jax.parallel import MeshConfig  # noqa: E402
+from anchoredit_jax.strict import build_dataclass  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def make_parser() -> Parser:
+    parser = Parser(__doc__)
+    parser.add_argument("--config", help="file.py or file.py:key=value,key=value")
+    parser.add_argument("--topology", help="chip and grid, v5p:4x4x4 or v6e:16x16")
+    parser.add_argument("--mesh", help="fsdp=16,context=4; else the configuration's")
+    parser.add_argument(
+        "--turn", action="store_true", help="an editing turn instead of a training step"
+    )
+    parser.add_argument("--image", type=int, help="side of the images, pixels")
+    parser.add_argument(
+        "--search", action="store_true", help="try meshes and memory policies"
+    )
+    parser.add_argument("--tries", type=int, default=4, help="of --search, at most")
+    parser.add_argument("--all", action="store_true", help="every line of the tables")
+    parser.add_argument("--sizes", default="14b", help="of --all: 14b,1_3b")
+    parser.add_argument("--only", default="", help="of --all: part of a line's name")
+    parser.add_argument("--out", help="JSON report to put the lines into")
+    return parser
+
+
+def read_run(spec: str, topology: str, mesh: str | None) -> RunConfig:
+    """The run of a configuration; one with a table of pods is told the topology."""
+    path, arguments = split_spec(spec)
+    named = "pod=" in (arguments or "") or mesh is not None
+    if planning.takes_pods(path) and not named:
+        spec = with_argument(spec, "pod", topology)
+    run = load_config(spec)
+    if mesh is None:
+        return run
+    values = {}
+    for pair in mesh.split(","):
+        axis, _, size = pair.partition("=")
+        if not size.isdecimal():
+            raise UserError(f"--mesh {mesh!r}: expected axis=number, given {pair!r}")
+        values[axis.strip()] = int(size)
+    return run.replace(mesh=build_dataclass(MeshConfig, values, where="mesh"))
+
+
+def plan_one(args) -> list[planning.PlanRow]:
+    if not args.config or not args.topology:
+        raise UserError("give --config and --topology, or --all")
+    run = read_run(args.config, args.topology, args.mesh)
+    plan = planning.plan_turn if args.turn else planning.plan_step
+
+    def compiled(run: RunConfig) -> planning.PlanRow:
+        row = plan(run, args.topology, Path(args.config).stem.split(":")[0], args.image)
+        print(planning.table([row.to_dict()]), flush=True)
+        return row
+
+    if not args.search:
+        return [compiled(run)]
+    if args.turn:
+        raise UserError("--search tries training steps; name --mesh for a turn")
+    chips = len(planning.devices_of(args.topology))
+    side = (args.image or run.data.size) // (run.codec.stride * run.model.patch)
+    best, _ = planning.search(run, chips, side**2, compiled, args.tries)
+    return [best]
+
+
+def plan_all(args) -> list[planning.PlanRow]:
+    rows = []
+    for size in args.sizes.split(","):
+        out = Path(args.out) if args.out else ROOT / "docs" / f"plan_{size}.json"
+        for job in planning.jobs_of(size, ROOT / "configs"):
+            if args.only not in f"{job.program} {job.topology}":
+                continue
+            rows.append(planning.run_job(job))
+            print(planning.table([rows[-1].to_dict()]), flush=True)
+            planning.write_rows(out, rows[-1:], planning.describe_versions())
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    with exit_on_user_error():
+        args = make_parser().parse_args(argv)
+        rows = plan_all(args) if args.all else plan_one(args)
+        if args.out and not args.all:
+            versions = planning.describe_versions()
+            planning.write_rows(Path(args.out), rows, versions)
+        for row in rows:
+            for text in planning.details(row):
+                print(text)
+    if not all(row.fits for row in rows):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

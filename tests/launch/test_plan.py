@@ -1,0 +1,159 @@
+"""Plans through the TPU's compiler, on a machine without a TPU; skipped without libtpu.
+
+The 14B lines take an hour: `bash launch/test.sh -m pod`.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from anchoredit_jax.planning import jobs_of, read_rows, table
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None,
+    reason="libtpu is not installed: pip install 'anchoredit_jax[tpu]'",
+)
+# Heads of 128 channels, as the kernel wants them; 256 tokens a frame.
+TINY = (
+    "configs/wan_1_3b.py:pod=v5e:4x4,model.num_layers=2,model.dim=256,"
+    "model.num_heads=2,model.ffn_dim=512,text.length=128,data.size=256,"
+)
+
+
+def plan(*arguments):
+    # A second libtpu of this machine (a run on its TPU, another test) is no hindrance.
+    environment = {**os.environ, "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+    environment.pop("XLA_FLAGS", None)
+    return subprocess.run(
+        [sys.executable, "launch/plan.py", *arguments],
+        cwd=ROOT, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def one_row(tmp_path, *arguments):
+    out = tmp_path / "plan.json"
+    done = plan(*arguments, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    (row,) = read_rows(out)
+    return row
+
+
+@needs_libtpu
+@pytest.mark.tpu
+@pytest.mark.parametrize("stage", ["causal_forcing", "distribution_matching"])
+def test_a_small_step_fits_and_agrees_with_the_formula(tmp_path, stage):
+    """Row 55 of the user reports, its good half: memory and work before the pod."""
+    row = one_row(
+        tmp_path,
+        *("--config", TINY + f"stage={stage},data.batch=2"),
+        *("--topology", "v5e:2x2", "--mesh", "fsdp=2,context=2"),
+    )
+    assert row["fits"] and row["peak"] < 1 and row["chips"] == 4
+    assert row["memory"]["parameters"] > 0
+    assert 0.9 < row["agreement"] < 1.1
+    assert row["attention_share"] < 0.6 or stage != "causal_forcing"
+    assert row["collective_bytes"]["all-to-all"] > 0
+    assert row["predicted_seconds"] == max(row["seconds"].values()) > 0
+
+
+@needs_libtpu
+@pytest.mark.tpu
+def test_a_small_turn_fits_and_agrees_with_the_formula(tmp_path):
+    row = one_row(
+        tmp_path,
+        *("--config", TINY + "stage=causal_forcing", "--turn"),
+        *("--topology", "v5e:2x2", "--mesh", "tensor=2,data=2"),
+    )
+    assert row["program"] == "turn" and row["fits"]
+    assert 0.9 < row["agreement"] < 1.1
+
+
+@needs_libtpu
+@pytest.mark.tpu
+def test_what_does_not_fit_is_told_with_what_is_missing(tmp_path):
+    """Row 55 of the user reports: out of memory is found here, not on the pod."""
+    out = tmp_path / "plan.json"
+    done = plan(
+        *("--config", TINY + "stage=single_turn,data.batch=1,model.ffn_dim=2097152"),
+        *("--topology", "v5e:2x2", "--mesh", "tensor=2,data=1", "--out", str(out)),
+    )
+    assert done.returncode == 2 and "leaves 2 of v5e:2x2 without work" in done.stderr
+    done = plan(
+        *("--config", TINY + "stage=single_turn,data.batch=4,model.ffn_dim=4194304"),
+        *("--topology", "v5e:2x2", "--mesh", "fsdp=4", "--out", str(out)),
+    )
+    assert done.returncode == 1, done.stderr
+    (row,) = read_rows(out)
+    assert not row["fits"] and row["missing"] > 0
+    assert "does not fit" in done.stdout and "GiB a chip are missing" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --config and --topology, or --all"),
+        (["--config", TINY, "--topology", "v5p"], "expected a chip and its grid"),
+        (["--config", TINY, "--topology", "v9:2x2"], "unknown chip; known: v5e"),
+        (
+            ["--config", TINY, "--topology", "v5e:2x2", "--mesh", "fsdp"],
+            "expected axis=number, given 'fsdp'",
+        ),
+        (
+            ["--config", TINY, "--topology", "v5e:2x2", "--mesh", "fdsp=2"],
+            "did you mean 'fsdp'",
+        ),
+        (["--all", "--sizes", "15b"], "size '15b' is not one of 14b, 1_3b"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments, message):
+    done = plan(*arguments)
+    assert done.returncode == 2 and message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@needs_libtpu
+@pytest.mark.tpu
+@pytest.mark.slow
+def test_the_1_3b_step_fits_one_topology(tmp_path):
+    row = one_row(
+        tmp_path,
+        *("--config", "configs/wan_1_3b.py:stage=causal_forcing"),
+        *("--topology", "v5e:4x4"),
+    )
+    assert row["fits"] and 0.9 < row["agreement"] < 1.1
+    assert row["compiled_attention_share"] <= 0.6
+
+
+@needs_libtpu
+@pytest.mark.tpu
+@pytest.mark.pod
+@pytest.mark.parametrize(
+    "job", jobs_of("14b", ROOT / "configs"), ids=lambda j: f"{j.program}-{j.topology}"
+)
+def test_14b_fits(tmp_path, job):
+    out = tmp_path / "plan.json"
+    done = plan(
+        *("--all", "--sizes", "14b", "--only", f"{job.program} {job.topology}"),
+        *("--out", str(out)),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = read_rows(out)
+    assert row["fits"] and 0.9 < row["agreement"] < 1.1
+
+
+def test_the_readme_shows_the_recorded_plan():
+    rows = read_rows(ROOT / "docs" / "plan_14b.json")
+    jobs = {(j.size, j.program, j.topology) for j in jobs_of("14b", ROOT / "configs")}
+    assert {(r["size"], r["program"], r["topology"]) for r in rows} == jobs
+    shown = (ROOT / "README.md").read_text()
+    for line in table(rows).splitlines()[2:]:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert " | ".join(cells[:3]) in shown, cells
+        assert f"{cells[5]} of {cells[6]}" in shown, cells
+    assert json.loads((ROOT / "docs" / "plan_14b.json").read_text())["versions"]
