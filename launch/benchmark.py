@@ -4,6 +4,7 @@
     python launch/benchmark.py step --peer diffusers   # a training step against torch
     python launch/benchmark.py convert                 # memory and time at 1.3B
     python launch/benchmark.py data                    # sessions a second and core
+    python launch/benchmark.py compile                 # 40 layers against 4
 
 What is compared takes turns on the same cores; ratios are of neighbouring times.
 """
@@ -18,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from anchoredit_jax.benchmark import (  # noqa: E402
     SESSIONS,
     benchmark_attention,
+    benchmark_compile,
     benchmark_convert,
     benchmark_data,
     benchmark_plan,
@@ -96,9 +98,22 @@ def data(repetitions: int) -> None:
         )
 
 
+def compiling() -> None:
+    """How much longer ten times the layers take to compile."""
+    times = benchmark_compile()
+    few, many = min(times), max(times)
+    print(
+        f"compiling a causal training step of tiny width: {few} layers "
+        f"{times[few].median:.2f} s, {many} layers {times[many].median:.2f} s, ratio "
+        f"{times[many].ratio_to(times[few]):.2f}"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(__doc__)
-    parser.add_argument("what", choices=("attention", "step", "convert", "data"))
+    parser.add_argument(
+        "what", choices=("attention", "step", "convert", "data", "compile")
+    )
     parser.add_argument("--peer", help="of step: diffusers")
     parser.add_argument(
         "--tokens", type=int, nargs="+", default=[64, 256, 1024], help="of attention"
@@ -112,6 +127,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             convert()
         elif args.what == "data":
             data(args.repetitions)
+        elif args.what == "compile":
+            compiling()
         else:
             step(args.peer, args.repetitions)
 

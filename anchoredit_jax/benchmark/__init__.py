@@ -1,6 +1,7 @@
 """Speed, as ratios of two things measured in one run on one machine."""
 
 from anchoredit_jax.benchmark.attention import benchmark_attention, benchmark_turns
+from anchoredit_jax.benchmark.compiling import benchmark_compile
 from anchoredit_jax.benchmark.convert import Conversion, benchmark_convert
 from anchoredit_jax.benchmark.data import SESSIONS, benchmark_data, benchmark_plan
 from anchoredit_jax.benchmark.step import benchmark_products, benchmark_step
@@ -11,6 +12,7 @@ __all__ = [
     "Conversion",
     "Timing",
     "benchmark_attention",
+    "benchmark_compile",
     "benchmark_convert",
     "benchmark_data",
     "benchmark_plan",

@@ -13,6 +13,7 @@ from anchoredit_jax.benchmark import (
     benchmark_turns,
     interleave,
 )
+from anchoredit_jax.benchmark.compiling import lowered_step
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models import TransformerConfig
 
@@ -77,3 +78,10 @@ def test_the_script_refuses_what_it_does_not_know(capsys, flags, said):
         runpy.run_path(str(SCRIPT))["main"](flags)
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_depth_does_not_lengthen_the_program():
+    """A program of 40 layers is that of 4 with other numbers in it."""
+    few, many = (lowered_step(depth).as_text() for depth in (4, 40))
+    assert len(few.splitlines()) == len(many.splitlines())
+    assert few != many

@@ -1,0 +1,46 @@
+"""Compile time against depth: scanned layers are compiled once, however many."""
+
+import functools
+
+import jax
+
+from anchoredit_jax.benchmark.timing import Timing, interleave
+from anchoredit_jax.data.shapes import batch_shapes
+from anchoredit_jax.stages import STAGES
+from anchoredit_jax.testing import tiny_run
+
+DEPTHS = (4, 40)
+SIDE = 16  # pixels of the images
+
+
+def benchmark_compile(
+    depths: tuple[int, ...] = DEPTHS, repetitions: int = 3
+) -> dict[int, Timing]:
+    """Tracing, lowering and compiling a causal training step of a tiny width.
+
+    Returns:
+      times by number of layers.
+    """
+    functions = {depth: functools.partial(_compile, depth) for depth in depths}
+    return interleave(functions, repetitions)
+
+
+def lowered_step(layers: int) -> jax.stages.Lowered:
+    """The step of a model of this depth, lowered anew."""
+    run = tiny_run(
+        "causal_forcing",
+        model=dict(num_layers=layers, remat="block", channels=4),
+        data=dict(turns=2, batch=2, size=SIDE),
+    )
+    stage = STAGES[run.stage]
+    params = jax.eval_shape(
+        lambda: STAGES["single_turn"].init_state(
+            tiny_run("single_turn", model=dict(num_layers=layers, channels=4))
+        )
+    ).params
+    state = jax.eval_shape(lambda tree: stage.init_state(run, {"ema": tree}), params)
+    return stage.make_train_step(run).lower(state, batch_shapes(run, SIDE, SIDE))
+
+
+def _compile(layers):
+    lowered_step(layers).compile()
