@@ -10,7 +10,8 @@ Arguments stand behind the colon, separated by commas:
     steps    optimizer steps
     seed     root of every draw, of the model's and of the data's
     path     folder of launch/prepare_data.py
-    cache    its feature cache: latents and prompts, so that no chip holds VAE and UMT5
+    cache    its feature cache, latents and prompts. Plans count on one: without it the
+             first chip of every host holds VAE and UMT5 as well
     vae      weights of the Wan VAE, the original file or that of diffusers
     text     folder of UMT5
 

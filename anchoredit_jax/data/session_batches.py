@@ -111,7 +111,9 @@ class SessionSteps:
         self._sessions = sessions
         self._batch, self._rows = batch, host.rows(batch)
         self._seed = seed
-        self._codec, self._text, self._features = codec, text, features
+        self._features = features
+        # With features nothing is encoded: weights need not stay in memory.
+        self._codec, self._text = (codec, text) if features is None else (None, None)
 
     def coverage(self) -> str:
         """Which buckets there are, and which of them never fill a batch."""

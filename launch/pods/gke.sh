@@ -3,7 +3,7 @@
 #
 #   export RUN=first BUCKET=my-runs IMAGE=us-docker.pkg.dev/PROJECT/REPO/anchoredit_jax
 #   export ACCELERATOR=tpu-v5p-slice TOPOLOGY=2x2x4 CHIP=v5p HOSTS=4 CHIPS_PER_HOST=4
-#   bash launch/pods/gke.sh --config configs/sprites.py
+#   bash launch/pods/gke.sh --config configs/sprites.py:mesh.data=none
 #
 # The image is this repository with `pip install -e '.[tpu]'`, its root the working
 # folder. HOSTS are those of one slice: the chips of TOPOLOGY / CHIPS_PER_HOST. More
@@ -19,7 +19,7 @@
 #
 #   xpk workload create --cluster NAME --workload first --tpu-type v5p-32 \
 #     --docker-image "$IMAGE" --command \
-#     'python launch/curriculum.py --hosts auto --workdir /runs/first --config configs/sprites.py'
+#     'python launch/curriculum.py --hosts auto --workdir /runs/first --config configs/sprites.py:mesh.data=none'
 set -euo pipefail
 
 : "${RUN:?export RUN, a name of your choice, the folder in the bucket}"

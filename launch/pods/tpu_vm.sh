@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Train on a Cloud TPU pod, from your own machine:
 #
-#   export PROJECT=... ZONE=us-east5-a TPU_TYPE=v5p-64 TPU_NAME=anchoredit
+#   export PROJECT=... ZONE=us-east5-a TPU_TYPE=v5p-128 TPU_NAME=anchoredit
 #   export WORKDIR=gs://BUCKET/runs/first     (or a file system that all hosts mount)
 #   bash launch/pods/tpu_vm.sh create          ask for the TPU and wait until it is there
 #   bash launch/pods/tpu_vm.sh install         copy this clone to every host, install it
-#   bash launch/pods/tpu_vm.sh train --config configs/sprites.py
+#   bash launch/pods/tpu_vm.sh train --config configs/wan_14b.py:pod=v5p:4x4x4,path=/mnt/bucket/prepared
 #   bash launch/pods/tpu_vm.sh delete          stop paying
 #
 # `train` runs launch/curriculum.py with the arguments behind it on every host (SCRIPT

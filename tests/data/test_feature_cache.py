@@ -1,6 +1,8 @@
 """The feature cache: the same batches without codec and text encoder, or refused."""
 
+import gc
 import pickle
+import weakref
 
 import jax.numpy as jnp
 import numpy as np
@@ -68,6 +70,20 @@ def test_nothing_is_encoded_beside_a_cache(prepared, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(PatchCodec, "encode", None)
     monkeypatch.setattr(NgramTextEncoder, "encode", None)
+    assert steps[0]["latents"].dtype == np.float32
+
+
+def test_codec_and_text_encoder_are_let_go_beside_a_cache(prepared, tmp_path):
+    """At real sizes they would take 24 GB of a chip's memory."""
+    cache = build_cache(tmp_path / "features", *tools(prepared))
+    codec, text = PatchCodec(stride=2), NgramTextEncoder(length=8, dim=16)
+    gone = [weakref.ref(codec), weakref.ref(text)]
+    steps = open_session_steps(
+        SessionsConfig(str(prepared), str(cache)), codec=codec, text=text, **SETTINGS
+    )
+    del codec, text
+    gc.collect()
+    assert [reference() for reference in gone] == [None, None]
     assert steps[0]["latents"].dtype == np.float32
 
 
