@@ -12,6 +12,7 @@ def forward_flops(
     prompts: int,
     text_tokens: int,
     visibility: FrameVisibility,
+    past: int = 0,
 ) -> dict[str, int]:
     """Multiplications and additions of one sample's forward pass, by part.
 
@@ -24,13 +25,14 @@ def forward_flops(
       tokens: L, of a frame.
       prompts: N, each of `text_tokens` tokens.
       visibility: the static rule; what varies by sample is not counted off.
+      past: P, remembered frames beside them that all T see.
 
     Returns:
       "linear" (of image tokens), "attention", "prompts" (their embedding, keys, values
       and attention to them) and "rest" (patches, head, time embedding).
     """
     dim, all_tokens = config.dim, frames * tokens
-    pairs = int(visibility.table(frames).sum()) * tokens**2
+    pairs = (int(visibility.table(frames).sum()) + frames * past) * tokens**2
     seen = text_tokens * (prompts if config.text_visibility == "so_far" else 1)
     # Self-attention has four matrices over the image, cross-attention two.
     linear = 2 * all_tokens * dim * (6 * dim + 2 * config.ffn_dim)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from anchoredit_jax.parallel.mesh import using
 from anchoredit_jax.parallel.rules import batch_sharding, state_shardings
@@ -46,7 +46,7 @@ class ShardedStep:
             self._programs[structure] = jax.jit(
                 self._step,
                 in_shardings=(shardings, batch_sharding(self._mesh)),
-                out_shardings=(shardings, None),
+                out_shardings=(shardings, NamedSharding(self._mesh, PartitionSpec())),
                 donate_argnums=0,
             )
         return self._programs[structure]

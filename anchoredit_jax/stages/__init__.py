@@ -1,7 +1,8 @@
 """The curriculum: one module a stage, all of the same shape.
 
 A stage module has `Options` (a frozen dataclass), `PARENTS` (stages it may start from),
-`init_state(run, parent)`, a loss, and `make_train_step(run)`.
+`init_state(run, parent)`, a loss, `make_train_step(run)`, and `passes(run, frames)`:
+the passes of the network that a step makes.
 """
 
 from anchoredit_jax.stages import (

@@ -19,6 +19,7 @@ from anchoredit_jax.diffusion.degradation import DegradeConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.diffusion.timesteps import TimestepConfig
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models.transformer import Transformer
 from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import single_turn
@@ -30,6 +31,7 @@ from anchoredit_jax.stages.context import (
     swap_in,
     worsen,
 )
+from anchoredit_jax.stages.passes import CAUSAL, Pass, rollout_passes
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
 
@@ -205,6 +207,24 @@ def one_pass_x0(velocity, latents, timesteps, noise, sigmas=None):
     sigmas = timesteps / schedule.TIMESTEPS if sigmas is None else sigmas
     noised = schedule.add_noise(latents, noise, sigmas)
     return schedule.velocity_to_x0(noised, velocity(noised, timesteps), sigmas)
+
+
+def passes(run, frames: int) -> tuple[Pass, ...]:
+    """Of one step, per sample: the sequence, and what its rollout adds."""
+    config, rule, length = run.options.rollout, CAUSAL, frames
+    if run.options.history == "beside":
+        rule, length = FrameVisibility("history_and_targets"), 2 * (frames - 1)
+    target = Pass("target", length, frames - 1, rule, gradient=True)
+    rate = config.fraction
+    if config.kind == "one_pass":
+        return (target, Pass("rollout", length, frames - 1, rule, mean=rate))
+    if config.kind == "sequential":  # 1..T-2 turns, all alike often
+        mean, most = max((frames - 1) / 2, 1.0), max(frames - 2, 1)
+        rolled = rollout_passes(
+            "rollout", frames, config.sampler_steps, mean=mean, most=most, rate=rate
+        )
+        return (target, *rolled)
+    return (target,)
 
 
 def make_train_step(run):

@@ -17,6 +17,8 @@ from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import distill
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.context import draw_positions, draw_visibility
+from anchoredit_jax.stages.passes import Pass
+from anchoredit_jax.stages.stored import check_dtype, stored
 
 PARENTS = ("causal_forcing",)
 
@@ -32,6 +34,8 @@ class Options:
       anchor_weight: of `distill.anchor_errors` (ours; 0 replays the reference).
       snap_shift: see `schedule.sigma_at`; the reference turns velocities into x_0 with
         sigmas of the 1000-point grid.
+      teacher_dtype: in which the frozen teacher is kept: "float32", or "bfloat16"
+        for half the memory.
       memory_policies, position_gap, gap_probability: as in causal forcing.
     """
 
@@ -42,14 +46,18 @@ class Options:
     edit_threshold: float = 0.05
     anchor_weight: float = 0.0
     snap_shift: float | None = None
+    teacher_dtype: str = "float32"
     memory_policies: tuple[tuple[int, int], ...] = ()
     position_gap: int = 0
     gap_probability: float = 0.5
 
+    def __post_init__(self):
+        check_dtype("teacher_dtype", self.teacher_dtype)
+
 
 def init_state(run, parent) -> steps.TrainState:
     """Student, EMA and teacher all start as the parent's averaged parameters."""
-    teacher = jax.tree.map(jnp.copy, parent["ema"])
+    teacher = stored(parent["ema"], run.options.teacher_dtype)
     return steps.init_train_state(parent["ema"], run.optimizer, teacher=teacher)
 
 
@@ -144,6 +152,20 @@ def consistency_pair(run, params, ema, teacher, batch, history, point, noise):
     goal = x0(velocity_of(ema, prompt), stepped, following)
     predicted = x0(velocity_of(params, prompt), noised, sigma)
     return predicted, jax.lax.stop_gradient(goal)
+
+
+def passes(run, frames: int) -> tuple[Pass, ...]:
+    """Of one step, per sample: three histories, and a frame beside each."""
+    guided = run.options.guidance != 1.0
+    return (
+        *(
+            Pass(f"{whose} history", frames, frames - 1)
+            for whose in ("teacher", "average", "student")
+        ),
+        Pass("teacher", 1, 1, past=frames, batch=2 if guided else 1),
+        Pass("average", 1, 1, past=frames),
+        Pass("target", 1, 1, past=frames, gradient=True),
+    )
 
 
 def make_train_step(run):

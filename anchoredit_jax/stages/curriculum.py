@@ -6,6 +6,7 @@ from pathlib import Path
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.parallel.hosts import is_lead
 from anchoredit_jax.stages.loop import StageResult, run_stage, stage_folder
 from anchoredit_jax.stages.metrics_log import read_metrics
 from anchoredit_jax.strict import unknown_name
@@ -41,7 +42,8 @@ def run_curriculum(
             _check_not_stale(folder, parent, run.stage)
         result = run_stage(run, workdir, parent, quiet=quiet)
         results[run.stage] = result
-        print(_summary(run.stage, folder, result), flush=True)
+        if is_lead():
+            print(_summary(run.stage, folder, result), flush=True)
         parent = result.checkpoint
     return results
 

@@ -12,6 +12,8 @@ from anchoredit_jax.diffusion import losses, samplers, schedule
 from anchoredit_jax.memory import MemoryView
 from anchoredit_jax.models.transformer import Transformer
 
+STEPS_SCOPE = "few_steps"  # names the loop in compiled programs, for plans
+
 
 @dataclasses.dataclass(frozen=True)
 class History:
@@ -72,7 +74,8 @@ def few_step(sampler, velocity, noise, last_step):
             x0, noise[index + 1], jnp.full(x.shape[:1], sigmas[index + 1])
         )
 
-    return jax.lax.fori_loop(0, last_step, step, noise[0])
+    with jax.named_scope(STEPS_SCOPE):
+        return jax.lax.fori_loop(0, last_step, step, noise[0])
 
 
 def sequence_x0(run, params, noised, timesteps, batch, target, guidance=1.0):

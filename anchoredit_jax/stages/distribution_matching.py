@@ -20,11 +20,15 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import distill
 from anchoredit_jax.stages import step as steps
+from anchoredit_jax.stages.divergence import FINITE
 from anchoredit_jax.stages.optimizer import OptimizerConfig
+from anchoredit_jax.stages.passes import Pass, rollout_passes
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.sequence import check_weighting
+from anchoredit_jax.stages.stored import check_dtype, stored
 
 PARENTS = ("consistency",)
+GENERATOR_SCOPE = "generator"  # its rollout, one turn shorter than the critic's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Options:
       snap_shift: see `schedule.sigma_at`; for parity.
       score_minimum, score_maximum, score_shift: range of the timesteps at which the
         scores are compared.
+      teacher_dtype: in which the frozen real score is kept: "float32", or "bfloat16"
+        for half the memory.
     """
 
     sampler_steps: int = 4
@@ -58,8 +64,10 @@ class Options:
     score_maximum: float = 980.0
     score_shift: float = 1.0
     snap_shift: float | None = None
+    teacher_dtype: str = "float32"
 
     def __post_init__(self):
+        check_dtype("teacher_dtype", self.teacher_dtype)
         check_weighting(self.critic_weighting)
 
 
@@ -71,8 +79,8 @@ def init_state(run, parent) -> steps.TrainState:
             "only its training checkpoint holds: name that with --parent, not a file "
             "of weights"
         )
-    teacher = jax.tree.map(jnp.copy, parent["teacher"])
-    critic = jax.tree.map(jnp.copy, parent["teacher"])
+    teacher = stored(parent["teacher"], run.options.teacher_dtype)
+    critic = stored(parent["teacher"], "float32")  # is trained
     optimizer = steps.make_optimizer(critic_optimizer(run))
     return steps.init_train_state(
         parent["ema"],
@@ -167,7 +175,10 @@ def last_step_x0(run, params, batch, target, step, noise):
     """
     frozen = jax.lax.stop_gradient(params)
     sampler = generator_sampler(run)
-    sequence, memory = generate_history(run, frozen, batch, sampler, target - 1, noise)
+    with jax.named_scope(GENERATOR_SCOPE):
+        sequence, memory = generate_history(
+            run, frozen, batch, sampler, target - 1, noise
+        )
     view = memories.view(memory)
     prompt = jnp.take(batch["text"], target - 1, axis=1)
     grad_free = turn.beside_memory(run.model, frozen, view, prompt)
@@ -240,6 +251,33 @@ def denoising_loss(run, critic, batch, generated, target, level, noise):
     return jnp.mean(jnp.square(velocity - (noise - x0)), axis=(1, 2, 3))
 
 
+def passes(run, frames: int) -> tuple[Pass, ...]:
+    """Of one step, per sample: the critic's, and its share of the generator's."""
+    options, turns = run.options, frames - 1
+    draws = generator_sampler(run).draws
+    rate = 1 / options.critic_ratio
+    # The target k is 1..N: the critic has k turns made, the generator k - 1 and a part.
+    return (
+        *rollout_passes(
+            "critic rollout", frames, draws, mean=(turns + 1) / 2, most=turns
+        ),
+        Pass("critic", frames, turns, gradient=True),
+        *rollout_passes(
+            "rollout", frames, draws, mean=(turns - 1) / 2, most=turns - 1, rate=rate
+        ),
+        Pass(
+            "last draws", 1, 1, past=frames,
+            mean=rate * (draws - 1) / 2, most=draws - 1,
+        ),
+        Pass("target", 1, 1, past=frames, mean=rate, gradient=True),
+        Pass(
+            "real score", frames, turns,
+            mean=rate, batch=1 if options.guidance == 1.0 else 2,
+        ),
+        Pass("fake score", frames, turns, mean=rate),
+    )  # fmt: skip
+
+
 def make_train_step(run):
     """(state, batch) -> (state, metrics): generator when due, then critic."""
     optimizer, accumulate = run.optimizer, run.optimizer.accumulate
@@ -253,33 +291,41 @@ def make_train_step(run):
             batch,
             accumulate,
         )
-        params, opt_state, norms = steps.update(
-            optimizer, grads, state.opt_state, state.params
+        params, opt_state, norms, finite = steps.update(
+            optimizer, loss, grads, state.opt_state, state.params
         )
         updates = state.step // run.options.critic_ratio
         ema = steps.update_ema(state.ema, params, updates, optimizer.ema)
         state = state.replace(params=params, opt_state=opt_state, ema=ema)
-        return state, {"loss": loss, **metrics, **norms}
+        return state, {"loss": loss, **metrics, **norms}, finite
 
     def step(state: steps.TrainState, batch: dict):
-        shapes = jax.eval_shape(update_generator, state, batch)[1]
+        _, shapes, all_flags = jax.eval_shape(update_generator, state, batch)
+
+        def no_update():
+            # Nothing was measured: NaN, not 0; and nothing is wrong.
+            unknown = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan), shapes)
+            return state, unknown, jnp.ones(all_flags.shape, bool)
+
         due = state.step % run.options.critic_ratio == 0
-        state, metrics = jax.lax.cond(
-            due,
-            lambda: update_generator(state, batch),
-            lambda: (state, jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan), shapes)),
+        state, metrics, finite = jax.lax.cond(
+            due, lambda: update_generator(state, batch), no_update
         )
         critic_loss_value, _, grads = steps.gradients(
             functools.partial(critic_loss, run), state.critic, state, batch, accumulate
         )
-        critic, critic_opt_state, _ = steps.update(
-            critic_config, grads, state.critic_opt_state, state.critic
+        critic, critic_opt_state, _, critic_finite = steps.update(
+            critic_config,
+            critic_loss_value,
+            grads,
+            state.critic_opt_state,
+            state.critic,
         )
         state = state.replace(
             step=state.step + 1, critic=critic, critic_opt_state=critic_opt_state
         )
-        # Steps without a generator update have no generator metrics: NaN, not 0.
         generator = {f"generator_{name}": value for name, value in metrics.items()}
-        return state, {"loss": critic_loss_value, **generator}
+        flags = {"params": finite, "critic": critic_finite}
+        return state, {"loss": critic_loss_value, **generator, FINITE: flags}
 
     return jax.jit(step, donate_argnums=0)

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,17 @@ from anchoredit_jax.checkpoint.assets import Weights
 from anchoredit_jax.checkpoint.lineage import Lineage
 from anchoredit_jax.config import RunConfig, differing_keys
 from anchoredit_jax.data.batches import iterate_batches, make_batches
-from anchoredit_jax.data.placement import place
+from anchoredit_jax.data.placement import host_of, place
+from anchoredit_jax.data.session_batches import ALL_ROWS, Host
 from anchoredit_jax.errors import UserError, exit_on_user_error
 from anchoredit_jax.models.codec import make_codec
 from anchoredit_jax.models.text import make_text_encoder
-from anchoredit_jax.parallel import make_mesh
+from anchoredit_jax.parallel import hosts, make_mesh
 from anchoredit_jax.parallel.sharded import shard_step
 from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages.divergence import DivergedError, Watch
 from anchoredit_jax.stages.metrics_log import MetricsLog, progress_bar
+from anchoredit_jax.stages.observer import Observer
 from anchoredit_jax.stages.parents import check_same_parent, find_parent
 from anchoredit_jax.stages.placed_state import (
     batch_place,
@@ -37,7 +41,9 @@ from anchoredit_jax.stages.placed_state import (
     init_state,
     restore_state,
 )
+from anchoredit_jax.stages.profiling import Profiler, ProfileWindow
 from anchoredit_jax.stages.stopping import Stopped, StopRequest, stop_requests
+from anchoredit_jax.stages.throughput import Throughput
 
 # Sections of a configuration that may change between two runs of the same workdir.
 RESUMABLE = ("loop.", "mesh.")
@@ -68,10 +74,6 @@ class LoopConfig:
             raise UserError("loop.keep must be 1 or more, or none for all")
 
 
-class DivergedError(RuntimeError):
-    """A loss is no longer finite; the last checkpoint is from before that."""
-
-
 @dataclasses.dataclass(frozen=True)
 class StageResult:
     """What `run_stage` leaves behind.
@@ -95,6 +97,8 @@ def run_stage(
     parent: str | Path | Weights | None = None,
     *,
     quiet: bool = False,
+    profile: ProfileWindow | None = None,
+    observer: Observer | None = None,
 ) -> StageResult:
     """Train `run.stage` in `workdir/<stage>` up to `run.loop.steps`.
 
@@ -106,22 +110,29 @@ def run_stage(
         parent stages in `workdir`. When the run is resumed its weights are not read,
         it only has to be the one that the run began from.
       quiet: no progress bar.
+      profile: steps of which a profiler trace is written to `workdir/<stage>/profile`.
+      observer: is told of every step.
 
     Raises:
       UserError: nothing is written: unknown or unfit parent, data that does not fit
-        the model, a workdir that holds a run of another configuration, or a file in
-        the workdir's place.
-      DivergedError: a loss became NaN or infinite.
+        the model, a workdir that holds a run of another configuration, a file in the
+        workdir's place, or steps to profile that are not run.
+      DivergedError: a loss or gradient became NaN or infinite.
       Stopped: a signal asked for it.
     """
     stage = STAGES[run.stage]
     folder = stage_folder(workdir, run.stage)
     checkpoints = folder / "checkpoints"
     start = manager.latest_step(checkpoints)
-    dataset, mesh = make_dataset(run), make_mesh(run.mesh)
+    if profile is not None:
+        profile.check(start or 0, run.loop.steps)
+    _check_processes(run, checkpoints, start)
+    mesh = make_mesh(run.mesh)
+    hosts.check_mesh(mesh)
     check_rows(run, mesh)
+    dataset = make_dataset(run, host_of(mesh))
     if start is None:
-        weights, trees = find_parent(run, workdir, parent)
+        weights, trees = find_parent(run, workdir, parent, mesh)
         lineage = weights.lineage if weights else None
         state = init_state(run, trees, mesh)
         start = 0
@@ -133,25 +144,33 @@ def run_stage(
         if start >= run.loop.steps:
             return StageResult(start, checkpoints / str(start), {}, start)
         state = restore_state(run, checkpoints / str(start), mesh)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_text(folder / "config.json", run.to_json() + "\n")
+    lead = hosts.is_lead()
+    if lead:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_text(folder / "config.json", run.to_json() + "\n")
+    if observer is not None:
+        observer.begin(run, folder, start, mesh, lineage)
     with (
         stop_requests() as stop,
         contextlib.closing(manager.open_manager(checkpoints, run.loop.keep)) as saver,
-        MetricsLog(folder, start) as log,
-        progress_bar(run.stage, start, run.loop.steps, quiet) as bar,
+        MetricsLog(folder if lead else None, start) as log,
+        progress_bar(run.stage, start, run.loop.steps, quiet or not lead) as bar,
+        Profiler(profile, folder / "profile", start) as profiler,
         contextlib.closing(
             iterate_batches(dataset, start, workers=run.data.sessions.workers)
         ) as batches,
     ):
-        loop = _Loop(run, lineage, saver, log, bar, start, batch_place(mesh))
+        loop = _Loop(
+            run, lineage, saver, log, bar, profiler, start, batch_place(mesh),
+            Throughput(run, mesh.size), Watch(run.stage), observer,
+        )  # fmt: skip
         train_step = stage.make_train_step(run)
         if mesh.size > 1:
             train_step = shard_step(train_step, mesh)
         step = loop.train(train_step, state, batches, stop)
         saver.wait_until_finished()
-    if stop.received is not None:
-        raise Stopped(stop.received, run.stage, step)
+    if stop.honoured is not None:
+        raise Stopped(stop.honoured, run.stage, step)
     return StageResult(step, checkpoints / str(step), loop.last_row, start)
 
 
@@ -164,73 +183,77 @@ class _Loop:
     saver: Any
     log: MetricsLog
     bar: Any
+    profiler: Profiler
     saved: int
     rows: jax.sharding.Sharding
+    speed: Throughput
+    watch: Watch
+    observer: Observer | None
     pending: list[dict[str, jax.Array]] = dataclasses.field(default_factory=list)
     last_row: dict[str, float] = dataclasses.field(default_factory=dict)
-    clock: tuple[float, int] | None = None  # (seconds, step) of the last fetch
-    waited: float = 0.0  # seconds for batches since then
 
     def train(
         self, train_step: Any, state: Any, batches: Iterator[Any], stop: StopRequest
     ) -> int:
         """Step until the end or a stop request; returns the last committed step."""
         lengths, step = self.run.loop, self.saved
-        while step < lengths.steps and stop.received is None:
+        while step < lengths.steps and not stop.due():
             asked = time.monotonic()
-            batch = next(batches)
-            self.waited += time.monotonic() - asked
-            batch = place(batch, self.rows)
+            of_host = next(batches)
+            waited = time.monotonic() - asked
+            batch = place(of_host, self.rows)
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, batch)
             step += 1
-            self.pending.append(metrics)
+            if self.observer is not None:
+                self.observer.batch(step, of_host)
+            self.pending.append(
+                self.watch.follow(step, metrics, of_host, state, self.saved)
+            )
             self.bar.update()
-            if self.clock is None:  # the first step compiles: no measure of speed
+            self.speed.count(batch["latents"], waited)
+            if not self.speed.running:  # the first step compiles: no measure of speed
                 jax.block_until_ready(metrics)
-                self.clock, self.waited = (time.monotonic(), step), 0.0
+                self.speed.begin()
+            self.profiler.after(step, metrics)
             if step % lengths.checkpoint_every == 0 or step == lengths.steps:
                 self.save(step, state)
             elif step % lengths.log_every == 0:
-                self.report(step)
+                self.report(step, state)
+        stop.settle()
         if step > self.saved:
             self.save(step, state)
         return step
 
-    def report(self, step: int) -> None:
-        """Fetch the metrics since the last row, check them, write their mean.
+    def report(self, step: int, state: Any) -> None:
+        """Check the last step, fetch the metrics since the last row, write their mean.
 
         A metric that is NaN at some steps (one that does not apply to them) is
-        averaged over the others; the loss has to be finite at every step.
+        averaged over the others.
         """
+        self.watch.settle(state, self.saved)
         fetched = jax.device_get(self.pending)
-        first = step - len(fetched) + 1
-        for at, metrics in enumerate(fetched, first):
-            if not np.isfinite(metrics["loss"]):
-                raise DivergedError(
-                    f"stage {self.run.stage}: the loss is {metrics['loss']} at step "
-                    f"{at}; last checkpoint: step {self.saved}. Lower the learning "
-                    "rate, or look at the data of that step"
-                )
+        if self.observer is not None:
+            self.observer.metrics(step, fetched)
         row = {}
         for name in sorted({name for metrics in fetched for name in metrics}):
             values = np.array([metrics.get(name, np.nan) for metrics in fetched])
             if np.isfinite(values).any():
                 row[name] = float(values[np.isfinite(values)].mean(dtype=np.float64))
-        now = time.monotonic()
-        if self.clock is not None and step > self.clock[1]:
-            speed = (step - self.clock[1]) / max(now - self.clock[0], 1e-9)
-            row["steps_per_second"] = speed
-            # Share of the time in which the step had to wait for its batch.
-            row["data_wait"] = min(self.waited / max(now - self.clock[0], 1e-9), 1.0)
+        row |= self.speed.row()
         self.log.write(step, row)
-        self.bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
-        self.pending, self.last_row, self.clock = [], row, (now, step)
-        self.waited = 0.0
+        shown = {"loss": f"{row['loss']:.4f}"}
+        if "tflops" in row:
+            shown["TFLOP/s"] = f"{row['tflops']:.3g}"
+        self.bar.set_postfix(shown, refresh=False)
+        self.pending, self.last_row = [], row
 
     def save(self, step: int, state: Any) -> None:
         """Report, so that nothing diverged is ever saved, then start saving."""
-        self.report(step)
+        if self.pending:  # a signal may come right after a row
+            self.report(step, state)
+        if self.observer is not None:
+            self.observer.saving(step, state)
         meta = assets.make_meta(self.run.stage, step, self.run, self.lineage)
         manager.save(self.saver, step, state, meta)
         self.saved = step
@@ -259,13 +282,28 @@ def check_resumable(run: RunConfig, folder: Path, saved: RunConfig) -> None:
         )
 
 
-def make_dataset(run: RunConfig) -> Any:
-    """The run's batches by step, made for its model.
+def _check_processes(run: RunConfig, checkpoints: Path, start: int | None) -> None:
+    """UserError unless all processes are about to do the same."""
+    hosts.check_same(
+        "the configuration",
+        zlib.crc32(run.to_json().encode()),
+        "start the same command, of the same version, on every host",
+    )
+    hosts.check_same(
+        f"the last step in {checkpoints}",
+        start or 0,
+        "--workdir must be one folder that all hosts share",
+    )
+
+
+def make_dataset(run: RunConfig, host: Host = ALL_ROWS) -> Any:
+    """The run's batches by step, made for its model; the rows of `host` of them.
 
     Raises:
       UserError: latents or text that the model cannot take, naming both numbers.
     """
-    codec, text = make_codec(run.codec), make_text_encoder(run.text)
+    with _beside_the_run(run):
+        codec, text = make_codec(run.codec), make_text_encoder(run.text)
     side = codec.stride * run.model.patch
     for what, given, wanted in (
         ("channels of the codec", codec.channels, run.model.channels),
@@ -274,7 +312,22 @@ def make_dataset(run: RunConfig) -> Any:
     ):
         if given != wanted:
             raise UserError(f"config: {what}: {given}, the model takes {wanted}")
-    return make_batches(run.data, codec, text, patch=run.model.patch)
+    return make_batches(
+        run.data,
+        codec,
+        text,
+        patch=run.model.patch,
+        host=host,
+        quiet=not hosts.is_lead(),
+    )
+
+
+def _beside_the_run(run: RunConfig) -> contextlib.AbstractContextManager:
+    """Where codec and text encoder are loaded: with a feature cache in the memory of
+    the host. They only tell then whose features these are, and are let go."""
+    if run.data.sessions.cache is None:
+        return contextlib.nullcontext()
+    return jax.default_device(jax.local_devices(backend="cpu")[0])
 
 
 @contextlib.contextmanager

@@ -13,10 +13,14 @@ class MetricsLog:
     """Writes rows to `<folder>/metrics.jsonl` and `<folder>/tensorboard`.
 
     Rows past `start` (of steps that a resumed run does again) and a row that was cut
-    off in the middle are dropped first, so that every step stands there once.
+    off in the middle are dropped first, so that every step stands there once. Without
+    a folder (processes beside the first) rows go nowhere.
     """
 
-    def __init__(self, folder: Path, start: int):
+    def __init__(self, folder: Path | None, start: int):
+        self._file = self._board = None
+        if folder is None:
+            return
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "metrics.jsonl"
         _truncate(path, start)
@@ -27,14 +31,17 @@ class MetricsLog:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """One row; on disk when this returns."""
+        if self._file is None:
+            return
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self._file.close()
-        self._board.close()
+        if self._file is not None:
+            self._file.close()
+            self._board.close()
 
     def __enter__(self) -> "MetricsLog":
         return self

@@ -5,6 +5,7 @@ import dataclasses
 import optax
 
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.stages.stored import check_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,9 @@ class OptimizerConfig:
       warmup: updates of linear warm-up.
       clip: global gradient norm is clipped to this; 0 is off.
       ema: decay of the moving average of the parameters.
+      mu_dtype: in which the first moment is kept, "float32" or "bfloat16" (half its
+        memory). The second stays float32: what a step adds to it, a share of 1 - b2,
+        would be rounded off.
       accumulate: micro-batches a batch is split into; they equal one big batch.
     """
 
@@ -32,6 +36,7 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     clip: float = 1.0
     ema: float = 0.995
+    mu_dtype: str = "float32"
     accumulate: int = 1
 
     def __post_init__(self):
@@ -39,6 +44,7 @@ class OptimizerConfig:
             raise UserError(
                 f"optimizer schedule must be cosine or constant, got {self.schedule!r}"
             )
+        check_dtype("optimizer.mu_dtype", self.mu_dtype)
 
 
 def make_schedule(config: OptimizerConfig) -> optax.Schedule:
@@ -60,6 +66,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
         b2=config.b2,
         eps=config.eps,
         weight_decay=config.weight_decay,
+        mu_dtype=config.mu_dtype,
     )
     if config.clip == 0:
         return adam

@@ -1,16 +1,20 @@
 """What a stage starts from: its parent's weights, found, checked and widened."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.checkpoint.assets import Weights
 from anchoredit_jax.checkpoint.lineage import IMPORTED, Lineage, check_parent
 from anchoredit_jax.config import RunConfig, differing_keys
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.parallel import state_shardings
 from anchoredit_jax.stages import STAGES
 
 # Model fields in which a stage may differ from the checkpoint it starts from: they say
@@ -31,9 +35,15 @@ GEOMETRY = tuple(
 
 
 def find_parent(
-    run: RunConfig, workdir: str | Path, parent: str | Path | Weights | None
+    run: RunConfig,
+    workdir: str | Path,
+    parent: str | Path | Weights | None,
+    mesh: Mesh | None = None,
 ) -> tuple[Weights | None, dict[str, Any] | None]:
     """What a fresh run of `run.stage` starts from.
+
+    Args:
+      mesh: where it goes, each part read by the processes that hold it.
 
     Returns:
       (the EMA weights with their lineage, the trees by name that `init_state` takes:
@@ -48,9 +58,12 @@ def find_parent(
             if manager.latest_step(Path(workdir) / stage / "checkpoints") is not None:
                 parent = Path(workdir) / stage
                 break
+    places = None
+    if mesh is not None and mesh.size > 1:
+        places = functools.partial(state_shardings, mesh=mesh)
     weights = parent
     if parent is not None and not isinstance(parent, Weights):
-        weights = assets.load_weights(parent)
+        weights = assets.load_weights(parent, places=places)
     check_parent(run.stage, allowed, weights.lineage if weights else None)
     if weights is None:
         return None, None
@@ -67,12 +80,22 @@ def find_parent(
         )
     # Weights may be stored narrower than they are trained.
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), weights.params)
+    if places is not None:
+        params = jax.tree.map(_put, params, places(params))
     trees = {"params": params, "ema": params}
     if not isinstance(parent, Weights) and not assets.is_bundle(parent):
         step_dir = assets.find_step(parent)
         names = {"params", "teacher"} & manager.tree_shapes(step_dir).keys()
-        trees |= {name: manager.read_item(step_dir, name) for name in names}
+        trees |= {name: manager.read_item(step_dir, name, places) for name in names}
     return weights, trees
+
+
+def _put(leaf: Any, place: jax.sharding.Sharding) -> jax.Array:
+    """The same array elsewhere; one of this process is the same on all others."""
+    if not leaf.is_fully_addressable or place.is_fully_addressable:
+        return jax.device_put(leaf, place)
+    local = np.asarray(leaf)
+    return jax.make_array_from_callback(leaf.shape, place, lambda part: local[part])
 
 
 def _belongs_to_weights(key: str) -> bool:

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from anchoredit_jax import randomness, turn
 from anchoredit_jax.memory import MemoryConfig
 
+TURNS_SCOPE = "rollout_turns"  # names the loop in compiled programs, for plans
+
 
 def generate_history(run, params, batch, sampler, turns, noise):
     """Frames 1..turns generated through a memory, the rest zeros, and that memory.
@@ -49,7 +51,10 @@ def generate_history(run, params, batch, sampler, turns, noise):
         return index + 1, memory, sequence.at[:, index].set(drawn)
 
     carry = (jnp.int32(1), memory, sequence)
-    _, memory, sequence = jax.lax.while_loop(lambda c: c[0] <= turns, one_turn, carry)
+    with jax.named_scope(TURNS_SCOPE):
+        _, memory, sequence = jax.lax.while_loop(
+            lambda c: c[0] <= turns, one_turn, carry
+        )
     return sequence, memory
 
 

@@ -20,9 +20,12 @@ from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models.transformer import Transformer
 from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import step as steps
+from anchoredit_jax.stages.passes import Pass
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
 
 PARENTS = ("single_turn", IMPORTED)  # or none: see `check_parent`
+# The source and itself: for T = 2 plain causal, for a star T - 1 samples.
+VISIBILITY = FrameVisibility("causal", window=2, sink=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +68,7 @@ def loss_fn(run, params, state, batch):
         Transformer(run.model).apply,
         {"params": params},
         text=batch["text"],
-        # The source and itself: for T = 2 plain causal, for a star T - 1 samples.
-        visibility=FrameVisibility("causal", window=2, sink=1),
+        visibility=VISIBILITY,
         positions=jnp.minimum(jnp.arange(frames, dtype=jnp.float32), 1.0)[None],
     )
     errors, kept, metrics, _ = sequence_loss(
@@ -88,6 +90,11 @@ def draw_timesteps(keys, frames: int, config: TimestepConfig):
     """Timesteps [B, T] from keys [B]."""
     draws = randomness.uniforms(keys, (frames + 2,))
     return frame_timesteps(draws[:, 0], draws[:, 1], draws[:, 2:], config)
+
+
+def passes(run, frames: int) -> tuple[Pass, ...]:
+    """Of one step, per sample: the sequence."""
+    return (Pass("target", frames, frames - 1, VISIBILITY, gradient=True),)
 
 
 def make_train_step(run):

@@ -23,6 +23,7 @@ from anchoredit_jax.models.initialisation import (
     start_as_copier,
 )
 from anchoredit_jax.models.transformer import Transformer
+from anchoredit_jax.stages.divergence import FINITE
 from anchoredit_jax.stages.optimizer import OptimizerConfig, make_optimizer
 
 
@@ -100,15 +101,28 @@ def gradients(loss_fn: Callable, params, state, batch: dict, accumulate: int):
     return loss / weight, metrics, grads
 
 
-def update(optimizer: OptimizerConfig, grads, opt_state, params):
-    """One optimiser update: (params, opt_state, metrics)."""
+def update(optimizer: OptimizerConfig, loss, grads, opt_state, params):
+    """One optimiser update, not applied unless the loss and all gradients are finite.
+
+    Returns:
+      (params, opt_state, metrics, bool [leaves]: which gradients are finite; none is
+      where the loss is not).
+    """
     with jax.numpy_dtype_promotion("standard"):  # Optax multiplies floats by counts
-        updates, opt_state = make_optimizer(optimizer).update(grads, opt_state, params)
+        updates, moved = make_optimizer(optimizer).update(grads, opt_state, params)
     metrics = {
         "grad_norm": optax.tree.norm(grads),
         "update_norm": optax.tree.norm(updates),
     }
-    return optax.apply_updates(params, updates), opt_state, metrics
+    # A norm is finite if its gradient is; the clipping needs them all anyway.
+    norms = jnp.stack([optax.tree.norm(leaf) for leaf in jax.tree.leaves(grads)])
+    finite = jnp.isfinite(norms) & jnp.isfinite(loss)
+    params, opt_state = jax.tree.map(
+        lambda new, old: jnp.where(finite.all(), new, old),
+        (optax.apply_updates(params, updates), moved),
+        (params, opt_state),
+    )
+    return params, opt_state, metrics, finite
 
 
 def update_ema(ema, params, step: jax.Array, decay: float):
@@ -128,8 +142,8 @@ def make_simple_step(loss_fn: Callable, optimizer: OptimizerConfig) -> Callable:
         loss, metrics, grads = gradients(
             loss_fn, state.params, state, batch, optimizer.accumulate
         )
-        params, opt_state, norms = update(
-            optimizer, grads, state.opt_state, state.params
+        params, opt_state, norms, finite = update(
+            optimizer, loss, grads, state.opt_state, state.params
         )
         state = state.replace(
             step=state.step + 1,
@@ -137,6 +151,6 @@ def make_simple_step(loss_fn: Callable, optimizer: OptimizerConfig) -> Callable:
             opt_state=opt_state,
             ema=update_ema(state.ema, params, state.step, optimizer.ema),
         )
-        return state, {"loss": loss, **metrics, **norms}
+        return state, {"loss": loss, **metrics, **norms, FINITE: {"params": finite}}
 
     return jax.jit(step, donate_argnums=0)

@@ -1,19 +1,48 @@
-"""Ctrl-C and SIGTERM as a request that the loop honours between two steps."""
+"""Ctrl-C and SIGTERM as a request that the loop honours between two steps.
+
+Of several processes any one may get the signal; all of them stop, at the same step.
+"""
 
 import contextlib
 import dataclasses
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+import jax
+
+from anchoredit_jax.parallel.hosts import Agreement
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}  # 75: "try again later"
 
 
 @dataclasses.dataclass
 class StopRequest:
-    """`received` is the first signal that came, or None."""
+    """Whether to stop.
+
+    Attributes:
+      received: the first signal that this process got, or None.
+      honoured: the one that all processes stop for, or None.
+      agree: of several processes, see `hosts.Agreement`.
+    """
 
     received: signal.Signals | None = None
+    honoured: signal.Signals | None = None
+    agree: Callable[[int], int] | None = None
+
+    def due(self) -> bool:
+        """Whether to stop before the next step; every process asks before each."""
+        if self.agree is None:
+            self.honoured = self.received
+        elif self.honoured is None:
+            number = self.agree(int(self.received or 0))
+            self.honoured = signal.Signals(number) if number else None
+        return self.honoured is not None
+
+    def settle(self) -> None:
+        """After the last step: ask until every signal so far was heard by all."""
+        if not self.due():
+            self.due()
 
 
 class Stopped(Exception):
@@ -35,7 +64,7 @@ def stop_requests() -> Iterator[StopRequest]:
 
     Outside the main thread, where Python cannot set handlers, nothing is caught.
     """
-    request = StopRequest()
+    request = StopRequest(agree=Agreement() if jax.process_count() > 1 else None)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return

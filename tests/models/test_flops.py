@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from anchoredit_jax.memory import FrameVisibility
+from anchoredit_jax.memory import FrameVisibility, MemoryView
 from anchoredit_jax.models import Transformer, TransformerConfig
 from anchoredit_jax.models.flops import forward_flops
-from anchoredit_jax.testing import equations
+from anchoredit_jax.testing import matrix_products
 
 CONFIG = TransformerConfig(
     dim=32, ffn_dim=48, num_heads=2, num_layers=3, text_dim=24, freq_dim=16
@@ -18,7 +18,7 @@ T, SIDE, S = 4, 6, 7
 
 
 def traced(config, visibility) -> int:
-    """Two times the multiplications of every product in the jaxpr, scans unrolled."""
+    """Operations of every product in the jaxpr."""
     shapes = (
         jnp.zeros((1, T, SIDE, SIDE, config.channels)),
         jnp.zeros((1, T)),
@@ -27,20 +27,7 @@ def traced(config, visibility) -> int:
     model = Transformer(config)
     params = jax.eval_shape(model.init, jax.random.key(0), *shapes)
     jaxpr = jax.make_jaxpr(lambda p: model.apply(p, *shapes, visibility=visibility))
-    return _products(jaxpr(params).jaxpr)
-
-
-def _products(jaxpr) -> int:
-    total = 0
-    for equation in equations(jaxpr):
-        if equation.primitive.name != "dot_general":
-            continue
-        (contracted, _), _ = equation.params["dimension_numbers"]
-        size = equation.outvars[0].aval.size
-        for axis in contracted:
-            size *= equation.invars[0].aval.shape[axis]
-        total += 2 * size
-    return total
+    return matrix_products(jaxpr(params).jaxpr)
 
 
 @pytest.mark.parametrize(
@@ -53,13 +40,38 @@ def _products(jaxpr) -> int:
 )
 @pytest.mark.parametrize("text_visibility", ["current", "so_far"])
 def test_counts_what_is_traced(visibility, text_visibility):
-    # One layer: the body of the scan over layers stands once in the jaxpr.
-    config = dataclasses.replace(CONFIG, num_layers=1, text_visibility=text_visibility)
+    config = dataclasses.replace(CONFIG, text_visibility=text_visibility)
     counted = forward_flops(
         config, frames=T, tokens=(SIDE // 2) ** 2, prompts=T - 1, text_tokens=S,
         visibility=visibility,
     )  # fmt: skip
     assert sum(counted.values()) == traced(config, visibility)
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_counts_frames_beside_a_memory(frames):
+    slots, tokens = 5, (SIDE // 2) ** 2
+    shape = (CONFIG.num_layers, 1, slots, tokens, CONFIG.num_heads, CONFIG.head_dim)
+    past = MemoryView(
+        keys=jnp.zeros(shape),
+        values=jnp.zeros(shape),
+        valid=jnp.ones((1, slots), bool),
+        positions=jnp.arange(slots)[None],
+        next_position=jnp.array([slots]),
+    )
+    inputs = (
+        jnp.zeros((1, frames, SIDE, SIDE, CONFIG.channels)),
+        jnp.zeros((1, frames)),
+        jnp.zeros((1, frames, S, CONFIG.text_dim)),
+    )
+    model = Transformer(CONFIG)
+    params = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    jaxpr = jax.make_jaxpr(lambda p: model.apply(p, *inputs, past=past, source=False))
+    counted = forward_flops(
+        CONFIG, frames=frames, tokens=tokens, prompts=frames, text_tokens=S,
+        visibility=FrameVisibility("causal"), past=slots,
+    )  # fmt: skip
+    assert sum(counted.values()) == matrix_products(jaxpr(params).jaxpr)
 
 
 def test_layers_multiply_all_but_the_ends():

@@ -95,4 +95,4 @@ def test_everything_lies_where_the_rules_say_after_steps():
         assert leaf.sharding.is_equivalent_to(wanted[path], leaf.ndim), path
     kernel = state.params["blocks"]["ffn"]["fc1"]["kernel"]
     shard = kernel.addressable_shards[0].data
-    assert shard.size * 4 == kernel.size and not kernel.is_fully_replicated
+    assert shard.size * 8 == kernel.size and not kernel.is_fully_replicated

@@ -21,6 +21,7 @@ from anchoredit_jax.config import RunConfig, override, parse_arg
 from anchoredit_jax.models.codec import CodecConfig, make_codec
 from anchoredit_jax.stages import STAGES
 from anchoredit_jax.stages.loop import exit_codes, run_stage
+from anchoredit_jax.stages.passes import Pass
 from anchoredit_jax.stages.step import TrainState
 
 WIDTH = make_codec(CodecConfig()).channels
@@ -92,6 +93,7 @@ def make_stage(parents=(), delay=0.0):
         PARENTS=parents,
         init_state=init_state,
         make_train_step=slow_train_step,
+        passes=lambda run, frames: (Pass("target", frames, frames - 1),),
     )
 
 

@@ -13,6 +13,7 @@ from anchoredit_jax.stages import loop, placed_state
 from anchoredit_jax.stages.loop import DivergedError, run_stage
 from anchoredit_jax.stages.metrics_log import read_metrics
 from anchoredit_jax.stages.stopping import Stopped
+from anchoredit_jax.stages.throughput import MEASURES
 from tests.stages.fake_stages import make_run
 
 pytestmark = pytest.mark.usefixtures("fake_stages")
@@ -29,8 +30,7 @@ def state_of(result, stage="fake_first", arg=""):
 def rows_of(folder):
     """Metrics without the ones that time measures."""
     rows = read_metrics(folder / "metrics.jsonl")
-    timed = ("steps_per_second", "data_wait")
-    return [{k: v for k, v in row.items() if k not in timed} for row in rows]
+    return [{k: v for k, v in row.items() if k not in MEASURES} for row in rows]
 
 
 def assert_bit_equal(left, right):
@@ -42,7 +42,8 @@ def assert_bit_equal(left, right):
 
 @pytest.mark.parametrize("cut", [4, 7])
 def test_a_resumed_run_equals_a_straight_one_bit_for_bit(tmp_path, cut):
-    # User reports 1, 2, 4, 21 and 53: moments, EMA, draws, data, counters.
+    """Rows 1, 2, 4, 21 and 53 of the user reports: moments, average, draws, data and
+    counters. Of the real stages: `test_resume.py`."""
     straight = train(tmp_path / "a")
     first = train(tmp_path / "b", arg=f"loop.steps={cut}")
     resumed = train(tmp_path / "b")
@@ -84,12 +85,13 @@ def test_the_step_compiles_once_also_after_a_restore(tmp_path, fake_stages):
     assert [step._cache_size() for step in made] == [1, 1]
 
 
-def test_losses_are_fetched_only_to_be_logged(tmp_path, monkeypatch):
+def test_metrics_are_fetched_only_to_be_logged(tmp_path, monkeypatch):
     fetched = []
     device_get = jax.device_get
 
     def counting(tree):
-        fetched.append(len(tree))
+        if isinstance(tree, list):  # the rest is one step's loss and flags
+            fetched.append(len(tree))
         return device_get(tree)
 
     monkeypatch.setattr(loop.jax, "device_get", counting)
@@ -118,7 +120,7 @@ def test_metrics_of_steps_that_are_done_again_stand_there_once(tmp_path):
 
 
 def test_a_torn_checkpoint_is_not_resumed_from(tmp_path, caplog):
-    # User report 11: an interrupted save lies beside a good one.
+    """Row 11 of the user reports: an interrupted save lies beside a good one."""
     straight = train(tmp_path / "a")
     train(tmp_path / "b", arg="loop.steps=8")
     torn = tmp_path / "b" / "fake_first" / "checkpoints" / "8"
@@ -136,10 +138,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path):
     assert [row["step"] for row in rows_of(folder)] == [2, 4, 6]
 
 
+@pytest.mark.parametrize("at", [2, 3])  # right after a row of metrics, and between two
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)]
 )
-def test_a_signal_saves_the_current_step(tmp_path, fake_stages, number, code):
+def test_a_signal_saves_the_current_step(tmp_path, fake_stages, number, code, at):
     straight = train(tmp_path / "a")
     make_train_step = fake_stages["fake_first"].make_train_step
     calls = []
@@ -149,7 +152,7 @@ def test_a_signal_saves_the_current_step(tmp_path, fake_stages, number, code):
 
         def call(*args):
             calls.append(1)
-            if len(calls) == 3:
+            if len(calls) == at:
                 os.kill(os.getpid(), number)
             return step(*args)
 
@@ -157,12 +160,12 @@ def test_a_signal_saves_the_current_step(tmp_path, fake_stages, number, code):
 
     fake_stages["fake_first"].make_train_step = signalling
     before = signal.getsignal(number)
-    with pytest.raises(Stopped, match="step 3 of fake_first") as stopped:
+    with pytest.raises(Stopped, match=f"step {at} of fake_first") as stopped:
         train(tmp_path / "b")
     assert stopped.value.exit_code == code
     assert signal.getsignal(number) is before
     resumed = train(tmp_path / "b")
-    assert resumed.resumed == 3
+    assert resumed.resumed == at
     assert_bit_equal(state_of(resumed), state_of(straight))
 
 

@@ -23,6 +23,13 @@ def test_appending_keeps_what_came_before_and_drops_what_comes_again(tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with MetricsLog(None, 0) as log:
+        log.write(1, {"loss": 1.0})
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_bar_goes_to_stderr_and_can_be_silent(capsys):
     with progress_bar("a_stage", 2, 4) as bar:
         bar.update(2)

@@ -99,6 +99,8 @@ def test_generator_and_critic_keep_their_ratio():
         for opt in (state.opt_state, state.critic_opt_state)
     ]
     assert counts == [{3}, {6}]
+    for metrics in history:  # steps without a generator update are no divergence
+        assert metrics["finite"]["params"].all() and metrics["finite"]["critic"].all()
 
 
 def test_mixed_turn_counts_equal_separate_runs():
