@@ -10,8 +10,8 @@ from configs import wan
 
 # Topology -> stage ("all": those without settings of their own) -> how it is spread
 # over the chips, samples of a step, and what the forward pass keeps for the backward
-# pass (models/remat.py). The distillation stages remember the frames of a whole sequence for
-# three networks: they share a sequence among more chips.
+# pass (models/remat.py). The distillation stages remember the frames of a sequence for
+# three networks: they share one among more chips.
 PODS = {
     "v5p:4x4x4": dict(
         all=dict(mesh=dict(fsdp=64), batch=64, remat="block"),

@@ -10,6 +10,7 @@ from anchoredit_jax.planning.report import (
     details,
     markdown,
     read_rows,
+    short_table,
     table,
     write_rows,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "read_rows",
     "run_job",
     "search",
+    "short_table",
     "table",
     "takes_pods",
     "write_rows",

@@ -155,12 +155,12 @@ def plan_turn(
 
 
 def mesh_on(config: MeshConfig, topology: str) -> Mesh:
-    """A mesh of all devices of a topology.
+    """A mesh of all devices of a topology, or of as many such slices as it has.
 
     Raises:
       UserError: there is no such topology, or the mesh leaves devices out.
     """
-    devices = devices_of(topology)
+    devices = devices_of(topology, config.slices)
     mesh = make_mesh(config, devices)
     if mesh.size != len(devices):
         raise UserError(

@@ -109,6 +109,35 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return _table(HEADER, [_line(row) for row in rows])
 
 
+def short_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The table of a README: less of each program."""
+    lines = []
+    for row in rows:
+        (
+            program,
+            chips,
+            mesh,
+            batch,
+            keeps,
+            peak,
+            hbm,
+            _,
+            agrees,
+            _,
+            seconds,
+            bound,
+            _,
+        ) = _line(row)
+        memory = f"{peak} of {hbm}"
+        cells = (program, chips, mesh, batch, keeps, memory, agrees)
+        lines.append((*cells, f"{seconds} ({bound})"))
+    header = (
+        "program", "chips", "mesh", "batch", "keeps", "GiB a chip",
+        "compiled / formula", "predicted s (bound)",
+    )  # fmt: skip
+    return _table(header, lines)
+
+
 def _line(row):
     mesh = " x ".join(f"{axis} {size}" for axis, size in row["mesh"].items())
     start = (

@@ -20,8 +20,11 @@ _ENVIRONMENT = {
 }
 
 
-def devices_of(name: str) -> list[jax.Device]:
+def devices_of(name: str, slices: int = 1) -> list[jax.Device]:
     """The devices of a topology such as "v5p:4x4x4", to compile for and nothing else.
+
+    Args:
+      slices: of this topology each, joined by the data-centre network.
 
     Raises:
       UserError: no such topology, or libtpu is not installed.
@@ -42,7 +45,10 @@ def devices_of(name: str) -> list[jax.Device]:
     if chip not in KNOWN:
         raise UserError(f"topology {name!r}: unknown chip; known: {', '.join(KNOWN)}")
     try:
-        devices = list(topologies.get_topology_desc(name, platform="tpu").devices)
+        described = topologies.get_topology_desc(
+            name, platform="tpu", num_slices=slices
+        )
+        devices = list(described.devices)
     except (ValueError, RuntimeError) as error:  # jax's runtime error is one of these
         reason = str(error).splitlines()[0]
         raise UserError(f"topology {name!r} is refused by libtpu: {reason}") from error

@@ -38,7 +38,7 @@ def kernel_of(rule, phase, table=None):
     if table is not None:
         constants[1] = table
     rows = parse_shape(f"bf16[{HEADS},{FRAMES * padded},{WIDTH}]")
-    operands = [parse_shape("s8[%s]" % ",".join(map(str, t.shape))) for t in tables]
+    operands = [parse_shape(f"s8[{','.join(map(str, t.shape))}]") for t in tables]
     inside = json.dumps(blocks).replace('"', '\\"')
     return Kernel(
         name=f"splash_mha_{phase}_no_residuals.3",
