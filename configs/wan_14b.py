@@ -28,7 +28,7 @@ PODS = {
     ),
 }
 # Stages that a topology has the memory for, where not all.
-STAGES = {"v5e:16x16": ("single_turn", "causal_forcing")}
+STAGES = {"v5e:16x16": ("causal_forcing",)}
 # Topology -> mesh of an editor: all chips share every product of one session's turn.
 EDITING = {"v6e:2x4": dict(tensor=8), "v5p:2x2x2": dict(tensor=8)}
 

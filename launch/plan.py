@@ -81,7 +81,7 @@ def plan_one(args) -> list[planning.PlanRow]:
     plan = planning.plan_turn if args.turn else planning.plan_step
 
     def compiled(run: RunConfig) -> planning.PlanRow:
-        row = plan(run, args.topology, Path(args.config).stem.split(":")[0], args.image)
+        row = plan(run, args.topology, split_spec(args.config)[0].stem, args.image)
         print(planning.table([row.to_dict()]), flush=True)
         return row
 
@@ -96,15 +96,20 @@ def plan_one(args) -> list[planning.PlanRow]:
 
 
 def plan_all(args) -> list[planning.PlanRow]:
+    jobs = [
+        job
+        for size in args.sizes.split(",")
+        for job in planning.jobs_of(size, ROOT / "configs")
+        if args.only in f"{job.program} {job.topology}"
+    ]
+    if not jobs:
+        raise UserError(f"--only {args.only!r} is part of no line's name")
     rows = []
-    for size in args.sizes.split(","):
-        out = Path(args.out) if args.out else ROOT / "docs" / f"plan_{size}.json"
-        for job in planning.jobs_of(size, ROOT / "configs"):
-            if args.only not in f"{job.program} {job.topology}":
-                continue
-            rows.append(planning.run_job(job))
-            print(planning.table([rows[-1].to_dict()]), flush=True)
-            planning.write_rows(out, rows[-1:], planning.describe_versions())
+    for job in jobs:
+        out = Path(args.out) if args.out else ROOT / "docs" / f"plan_{job.size}.json"
+        rows.append(planning.run_job(job))
+        print(planning.table([rows[-1].to_dict()]), flush=True)
+        planning.write_rows(out, rows[-1:], planning.describe_versions())
     return rows
 
 
