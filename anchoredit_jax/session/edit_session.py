@@ -1,8 +1,9 @@
 """A session: one source image and the turns made from it.
 
 A turn is a value that holds its latent frame and the memory after it, so going back is
-exact at any depth, branches share every buffer, and nothing is encoded after the start
-(design 3.4, 3.6).
+exact at any depth, also where the window has rolled, and nothing is encoded after the
+start (design 3.4, 3.6). Turns and branches share the frames of their memories: a turn
+costs one frame, not a window of them.
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ from anchoredit_jax.memory import CausalMemory
 from anchoredit_jax.models.codec import from_uint8, to_uint8
 from anchoredit_jax.session import session_file
 from anchoredit_jax.session.editor import Editor
+from anchoredit_jax.session.shared_memory import SharedMemory
 from anchoredit_jax.turn import session_key
 
 MAX_SEED = 2**31 - 1
@@ -37,8 +39,9 @@ class Turn:
       pixels: uint8 [H, W, 3] at the model's size.
       crop: where the model's image lies in the source.
       latent: [1, h, w, C].
-      memory: after this frame was committed. None for the source: what it commits
-        depends on the first instruction, so that is done by the first edit.
+      remembered: the memory after this frame was committed, in pieces that turns
+        share. None for the source: what it commits depends on the first instruction,
+        so that is done by the first edit.
     """
 
     number: int
@@ -47,7 +50,12 @@ class Turn:
     pixels: np.ndarray
     crop: Crop
     latent: jax.Array
-    memory: CausalMemory | None
+    remembered: SharedMemory | None
+
+    @property
+    def memory(self) -> CausalMemory | None:
+        """After this frame was committed, put together anew; None for the source."""
+        return None if self.remembered is None else self.remembered.join()
 
     @property
     def image(self) -> Image.Image:
@@ -75,7 +83,7 @@ class EditSession:
                 "load_editor max_turns, the longest session"
             )
         self.editor = editor
-        self.seed = _check_seed(seed)
+        self.seed = check_seed(seed)
         self._turns = tuple(turns)
         self._current = len(self._turns) - 1
 
@@ -92,6 +100,11 @@ class EditSession:
     def history(self) -> tuple[Turn, ...]:
         """The source and all turns up to the current one."""
         return self._turns[: self._current + 1]
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The source and all turns, those that were undone and not replaced yet too."""
+        return self._turns
 
     @property
     def turn(self) -> int:
@@ -127,7 +140,7 @@ class EditSession:
         """
         before = self._turns[self._current]
         number = before.number + 1
-        seed = self.seed if seed is None else _check_seed(seed)
+        seed = self.seed if seed is None else check_seed(seed)
         limit = self.editor.max_turns
         if limit is not None and number > limit:
             raise UserError(
@@ -136,14 +149,16 @@ class EditSession:
             )
         text = _embed(self.editor, instruction)
         params, programs = self.editor.params, self.editor.programs
-        memory = before.memory
-        if memory is None:
-            memory = programs.start(params, before.latent, text)
+        past = before.remembered
+        if past is None:
+            past = SharedMemory.split(programs.start(params, before.latent, text))
+        memory = past.join()
         keys = session_key(seed, 0, number)[None]
         latent = programs.draw(params, memory, text, keys, before.latent.shape[1:])
         memory = programs.commit(params, memory, latent, text)
+        remembered = SharedMemory.split(memory, past)
         pixels = _decode(self.editor, latent)
-        made = Turn(number, instruction, seed, pixels, before.crop, latent, memory)
+        made = Turn(number, instruction, seed, pixels, before.crop, latent, remembered)
         self._turns = (*self.history, made)
         self._current = number
         return made.image
@@ -222,15 +237,16 @@ class EditSession:
         latents = jnp.asarray(saved.latents)[:, None]
         turns = [Turn(0, None, None, saved.source, saved.crop, latents[0], None)]
         params, programs = editor.params, editor.programs
-        memory = None
+        memory = remembered = None
         for number, (instruction, seed) in enumerate(saved.turns, start=1):
             text, latent = _embed(editor, instruction), latents[number]
             if memory is None:
                 memory = programs.start(params, latents[0], text)
             memory = programs.commit(params, memory, latent, text)
+            remembered = SharedMemory.split(memory, remembered)
             pixels = _decode(editor, latent)
             turns.append(
-                Turn(number, instruction, seed, pixels, saved.crop, latent, memory)
+                Turn(number, instruction, seed, pixels, saved.crop, latent, remembered)
             )
         return cls(editor, turns, saved.seed)
 
@@ -250,7 +266,12 @@ def _decode(editor: Editor, latent: jax.Array) -> np.ndarray:
     return np.asarray(to_uint8(editor.codec.decode(jax.device_get(latent))))[0]
 
 
-def _check_seed(seed: int) -> int:
+def check_seed(seed: int) -> int:
+    """`seed` as an int.
+
+    Raises:
+      UserError: not a whole number from 0 to `MAX_SEED`.
+    """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise UserError(f"a seed must be a whole number, given {seed!r}")
     if not 0 <= seed <= MAX_SEED:

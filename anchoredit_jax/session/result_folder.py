@@ -20,7 +20,7 @@ import jax
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.session.contact_sheet import draw_contact_sheet
-from anchoredit_jax.session.edit_session import EditSession
+from anchoredit_jax.session.edit_session import EditSession, Turn
 
 _OURS = re.compile(r"turn_\d+\.png|contact_sheet\.png|session\.json|model_size")
 
@@ -42,14 +42,33 @@ def check_target(out: str | os.PathLike) -> Path:
                 f"folder {str(out)!r} holds other files ({others[0]!r}): choose a new "
                 "folder for the result"
             )
-    elif out.exists() or out.is_symlink():
+    _check_place(out)
+    return out
+
+
+def check_branches_target(out: str | os.PathLike) -> Path:
+    """Refuse a folder that cannot take a folder per branch as they are made; what is
+    there already is left alone.
+
+    Raises:
+      UserError: `out` is a file, is not empty, or cannot be made.
+    """
+    out = Path(out)
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"folder {str(out)!r} is not empty: choose a new folder")
+    _check_place(out)
+    return out
+
+
+def _check_place(out: Path) -> None:
+    """Refuse a file, or a folder that cannot be made."""
+    if not out.is_dir() and (out.exists() or out.is_symlink()):
         raise UserError(f"{str(out)!r} exists and is not a folder")
     ancestor = out.absolute().parent
     while not ancestor.exists():
         ancestor = ancestor.parent
     if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
         raise UserError(f"folder {str(out)!r} cannot be made in {str(ancestor)!r}")
-    return out
 
 
 def write_result(
@@ -70,7 +89,7 @@ def write_result(
             prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True
         ) as scratch:
             made = Path(scratch) / "new"
-            _fill(made, session, extra)
+            fill_folder(made, session, extra)
             _swap(made, out, Path(scratch) / "old")
     except OSError as error:
         raise UserError(f"folder {str(out)!r} cannot be written: {error}") from error
@@ -96,17 +115,26 @@ def _swap(new: Path, place: Path, old: Path) -> None:
         raise
 
 
-def _fill(folder: Path, session: EditSession, extra: Mapping[str, Any]) -> None:
+def turn_name(number: int, last: int = 0) -> str:
+    """A turn's file name; names sort up to the turn `last`."""
+    return f"turn_{number:0{max(2, len(str(last)))}d}.png"
+
+
+def caption(turn: Turn) -> str:
+    """A turn in a few words."""
+    instruction = (turn.instruction or "").strip() or "(no instruction)"
+    return f"{turn.number}. {instruction}" if turn.number else "source"
+
+
+def fill_folder(folder: Path, session: EditSession, extra: Mapping[str, Any]) -> None:
+    """Write all files of a result into a folder that does not exist yet."""
     (folder / "model_size").mkdir(parents=True)
-    captions = []
-    digits = max(2, len(str(session.turn)))
     for turn in session.history:
-        name = f"turn_{turn.number:0{digits}d}.png"
+        name = turn_name(turn.number, session.turn)
         turn.image.save(folder / name)
         turn.model_image.save(folder / "model_size" / name)
-        instruction = (turn.instruction or "").strip() or "(no instruction)"
-        captions.append(f"{turn.number}. {instruction}" if turn.number else "source")
     frames = [turn.pixels for turn in session.history]
+    captions = [caption(turn) for turn in session.history]
     draw_contact_sheet(frames, captions).save(folder / "contact_sheet.png")
     record = {**session.record(), **extra, "jax": jax.__version__}
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"

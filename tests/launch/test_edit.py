@@ -1,5 +1,6 @@
 """The editing script: a folder of results, or one line of error and nothing."""
 
+import io
 import json
 import os
 import runpy
@@ -16,7 +17,7 @@ from anchoredit_jax.checkpoint import Lineage, digest, save_bundle
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.transformer import Transformer
-from anchoredit_jax.session import load_editor
+from anchoredit_jax.session import EditSession, load_editor
 from anchoredit_jax.session.result_folder import write_result
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "edit.py"
@@ -225,3 +226,113 @@ def test_the_script_runs_from_anywhere(monkeypatch, tmp_path, capsys):
         runpy.run_path(str(SCRIPT), run_name="__main__")
     assert caught.value.code == 0
     assert "--instruction TEXT" in capsys.readouterr().out
+
+
+def test_every_image_of_a_folder_has_a_folder_of_its_own(
+    checkpoint, photo, tmp_path, capsys
+):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in ("a.png", "b.png", "b.PNM.ppm", "notes.txt", ".hidden.png"):
+        (photos / name).write_bytes(photo.read_bytes())
+    Image.open(photo).rotate(90).save(photos / "b.jpg")
+    flags = ["--checkpoint", checkpoint, "--instruction", "make it blue", "--seed", 5]
+    edit(*flags, "--image", photos, "--out", out)
+    folders = {path.name for path in out.iterdir()}
+    assert folders == {"a", "b.png", "b.jpg", "b.PNM"}
+    assert "4 of 4 images, 1 turn each" in capsys.readouterr().out
+    edit(*flags, "--image", photo, "--out", tmp_path / "alone")
+    for name in ("turn_01.png", "model_size/turn_01.png", "contact_sheet.png"):
+        assert (out / "a" / name).read_bytes() == (
+            tmp_path / "alone" / name
+        ).read_bytes()
+    record = json.loads((out / "b.jpg" / "session.json").read_text())
+    assert record["image"]["path"] == str(photos / "b.jpg")
+
+
+def test_a_bad_image_of_a_folder_is_named_and_the_others_done(
+    checkpoint, photo, tmp_path, capsys
+):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    (photos / "a.png").write_text("not an image")
+    (photos / "c.png").write_bytes(photo.read_bytes())
+    (photos / "d.png").write_bytes(photo.read_bytes())
+    (out / "d").mkdir(parents=True)
+    (out / "d" / "mine.txt").touch()
+    flags = ["--checkpoint", checkpoint, "--image", photos, "--instruction", "x"]
+    with pytest.raises(SystemExit) as caught:
+        edit(*flags, "--out", out)
+    assert caught.value.code == 1
+    said = capsys.readouterr()
+    assert "1 of 3 images" in said.out and "2 not done: a.png, d.png" in said.err
+    assert "a.png: " in said.err and "is not an image" in said.err
+    assert "d.png: " in said.err and "holds other files ('mine.txt')" in said.err
+    assert (out / "c" / "turn_01.png").exists() and not (out / "a").exists()
+
+
+def test_wrong_folders_and_settings_of_a_folder_are_refused(
+    checkpoint, photo, tmp_path, capsys
+):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    flags = ["--checkpoint", checkpoint, "--image", photos, "--instruction", "x"]
+    assert "holds no image" in refused(capsys, *flags, "--out", out)
+    (photos / "a.png").write_bytes(photo.read_bytes())
+    assert "is not a folder" in refused(capsys, *flags, "--out", photo)
+    # One line, not one for each image.
+    seed = refused(capsys, *flags, "--out", out, "--seed", -1)
+    assert "a seed must be" in seed
+    assert "no words" in refused(capsys, *flags, "--out", out, "--instruction", "!?")
+    assert not out.exists()
+
+
+def interact(monkeypatch, lines, *flags):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines)))
+    edit("--interactive", *flags)
+
+
+def test_instructions_from_a_pipe(checkpoint, photo, tmp_path, monkeypatch, capsys):
+    out, saved = tmp_path / "out", tmp_path / "s.safetensors"
+    flags = ["--checkpoint", checkpoint, "--image", photo, "--out", out, "--seed", 5]
+    lines = ["make it blue", "add a hat", "undo", "branch night", "edit goto bed"]
+    lines += [f"save {saved}", "switch main", "quit", "never reached"]
+    interact(monkeypatch, lines, *flags)
+    said = capsys.readouterr().out
+    assert "main, turn 2: 'add a hat'" in said and "main, night in" in said
+    told = {
+        name: json.loads((out / name / "session.json").read_text())
+        for name in ("main", "night")
+    }
+    # The result is the history: the turn that was undone is not in it.
+    texts = {n: [turn["instruction"] for turn in t["turns"]] for n, t in told.items()}
+    assert texts == {"main": ["make it blue"], "night": ["make it blue", "goto bed"]}
+    assert not (out / "main" / "turn_02.png").exists()
+    assert (out / "night" / "contact_sheet.png").exists()
+    assert told["main"]["image"]["path"] == str(photo)
+    loaded = EditSession.load(saved)
+    made = pixels(out / "night" / "model_size" / "turn_02.png")
+    np.testing.assert_array_equal(made, loaded.history[2].pixels)
+
+
+def test_refused_lines_of_a_pipe_are_an_exit_code(
+    checkpoint, photo, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "out"
+    flags = ["--checkpoint", checkpoint, "--image", photo, "--window", "full"]
+    with pytest.raises(SystemExit) as caught:
+        interact(monkeypatch, ["undo", "make it blue"], *flags, "--out", out)
+    assert caught.value.code == 1
+    assert "error: cannot undo 1 turn" in capsys.readouterr().out
+    record = json.loads((out / "main" / "session.json").read_text())
+    assert len(record["turns"]) == 1 and record["memory"]["window"] is None
+
+
+def test_wrong_starts_of_an_interactive_session_are_refused(
+    checkpoint, photo, tmp_path, capsys
+):
+    flags = ["--checkpoint", checkpoint, "--interactive", "--out", tmp_path]
+    both = refused(capsys, *flags, "--image", photo, "--instruction", "x")
+    assert "takes its instructions from stdin" in both
+    assert "given a folder" in refused(capsys, *flags, "--image", tmp_path)
+    assert "is not empty" in refused(capsys, *flags, "--image", photo)

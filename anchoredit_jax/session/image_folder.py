@@ -1,0 +1,74 @@
+"""The same instructions for every image of a folder, one result folder each."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from anchoredit_jax.data.images import fit_image
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.session.edit_session import EditSession
+from anchoredit_jax.session.editor import Editor
+from anchoredit_jax.session.result_folder import (
+    check_target,
+    describe_image,
+    write_result,
+)
+
+SUFFIXES = tuple(
+    ".png .jpg .jpeg .jpe .mpo .webp .avif .gif .bmp .tif .tiff .ppm .pgm .pbm .jp2 "
+    ".j2k".split()
+)
+
+
+def find_images(folder: str | os.PathLike) -> dict[str, Path]:
+    """Name of the result -> image: the file's name without its ending, or the whole
+    name where two files would share it. Files with other endings are not images.
+
+    Raises:
+      UserError: there is none.
+    """
+    paths = sorted(
+        path
+        for path in Path(folder).iterdir()
+        if path.suffix.lower() in SUFFIXES and path.is_file() and path.name[0] != "."
+    )
+    if not paths:
+        raise UserError(
+            f"folder {str(folder)!r} holds no image; a name must end in one of "
+            + ", ".join(SUFFIXES)
+        )
+    stems = [path.stem.lower() for path in paths]  # as folders' names may be compared
+    return {
+        path.name if stems.count(path.stem.lower()) > 1 else path.stem: path
+        for path in paths
+    }
+
+
+def edit_image(
+    editor: Editor,
+    path: str | os.PathLike,
+    image: np.ndarray,
+    instructions: Sequence[str],
+    seed: int,
+    out: str | os.PathLike,
+    shown: Callable[[Sequence[str]], Iterable[str]] = iter,
+) -> Path:
+    """Edit one image and write its result folder; see `result_folder`.
+
+    Args:
+      path, image: the file, and what is in it, uint8 [H, W, 3].
+      shown: goes through the instructions and shows how far it has come.
+
+    Raises:
+      UserError: the image, an instruction, or the folder is refused; nothing is
+        written then.
+    """
+    pixels, crop = fit_image(image, editor.size)
+    origin = {"image": describe_image(path)}
+    target = check_target(out)
+    session = EditSession.from_pixels(editor, pixels, crop, seed)
+    for instruction in shown(instructions):
+        session.edit(instruction)
+    return write_result(target, session, origin)

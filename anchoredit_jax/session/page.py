@@ -1,0 +1,171 @@
+"""What the page shows of someone's branches, as pictures, texts and files.
+
+Nothing here knows of the page's library or keeps anything: all is computed from the
+branches that are given.
+"""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from anchoredit_jax.data.images import Source, map_back
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.session.branches import Branches
+from anchoredit_jax.session.contact_sheet import to_sheet_size
+from anchoredit_jax.session.edit_session import EditSession, Turn
+from anchoredit_jax.session.editor import Editor
+from anchoredit_jax.session.result_folder import caption, fill_folder
+
+KEPT = 3600  # seconds that what a page made is kept for a user who does nothing
+HOTTEST = 128  # mean difference, of 255, that has the heat map's brightest colour
+_COLOURS = "inferno"
+
+
+class View(NamedTuple):
+    """Everything on the page.
+
+    Attributes:
+      strip: every turn, undone ones too, small, with its caption.
+      selected: number of the current turn.
+      source, result: uint8 [H, W, 3], the source and the current turn.
+      difference: uint8 [H, W, 3], where they differ.
+      drift: the difference from the source over the turns.
+      status: a line on where one is.
+      names, current: all branches, and which one this is.
+    """
+
+    strip: list[tuple[np.ndarray, str]]
+    selected: int
+    source: np.ndarray
+    result: np.ndarray
+    difference: np.ndarray
+    drift: Figure
+    status: str
+    names: tuple[str, ...]
+    current: str
+
+
+def open_image(editor: Editor, image: Source | None, seed: float = 0) -> Branches:
+    """Branches of a new session.
+
+    Args:
+      seed: whole; a page's number fields give floats.
+
+    Raises:
+      UserError: no image, one that cannot be edited, or a wrong seed.
+    """
+    if image is None:
+        raise UserError("choose an image first")
+    if seed != int(seed or 0):
+        raise UserError(f"a seed must be a whole number, given {seed!r}")
+    return Branches(editor.start(image, int(seed)))
+
+
+def view(branches: Branches) -> View:
+    """All that the page shows."""
+    session = branches.session
+    source, current = session.history[0], session.history[-1]
+    return View(
+        strip=strip(session),
+        selected=session.turn,
+        source=np.asarray(source.image),
+        result=np.asarray(current.image),
+        difference=map_back(heat_map(source.pixels, current.pixels), session.crop),
+        drift=plot_drift(session),
+        status=describe(branches),
+        names=branches.names,
+        current=branches.current,
+    )
+
+
+def strip(session: EditSession) -> list[tuple[np.ndarray, str]]:
+    """(uint8 [h, w, 3], caption) of every turn, those that were undone too."""
+    return [
+        (
+            to_sheet_size(turn.pixels),
+            caption(turn) + (" (undone)" if turn.number > session.turn else ""),
+        )
+        for turn in session.turns
+    ]
+
+
+def heat_map(source: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Where two images uint8 [H, W, 3] differ, in colours of a fixed scale: black is
+    equal, the brightest is a mean difference of `HOTTEST` and more."""
+    apart = np.abs(source.astype(np.float32) - image).mean(-1) / HOTTEST
+    colours = matplotlib.colormaps[_COLOURS](np.minimum(apart, 1.0))
+    colours[apart == 0, :3] = 0.0
+    return np.round(255 * colours[..., :3]).astype(np.uint8)
+
+
+def drift(turns: tuple[Turn, ...]) -> list[float]:
+    """Mean absolute difference from the source, of 255, turn by turn; the source's own
+    0 comes first."""
+    source = turns[0].pixels.astype(np.float32)
+    return [float(np.abs(turn.pixels - source).mean()) for turn in turns]
+
+
+def plot_drift(session: EditSession) -> Figure:
+    """`drift` of the history as a curve."""
+    values = drift(session.history)
+    figure = Figure(figsize=(5, 2.6), layout="constrained")
+    axis = figure.subplots()
+    axis.plot(range(len(values)), values, marker="o", color="#0072b2")
+    axis.set_xlabel("turn")
+    axis.set_ylabel("difference (0-255)")
+    axis.set_ylim(0, max(1.0, 1.1 * max(values)))
+    axis.set_xticks(range(0, len(values), 1 + len(values) // 12))
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def describe(branches: Branches) -> str:
+    """Which branch and turn is worked on, and where the image lies in the source."""
+    session = branches.session
+    crop, turn = session.crop, session.history[-1]
+    undone = len(session.turns) - len(session.history)
+    left, top, right, bottom = crop.box
+    parts = [
+        f"branch {branches.current}",
+        f"turn {turn.number}" if turn.number else "the source",
+        f"{right - left} x {bottom - top} pixels from ({left}, {top}) of the image's "
+        f"{crop.source[1]} x {crop.source[0]}, edited at {crop.size[1]} x "
+        f"{crop.size[0]}",
+    ]
+    if undone:
+        parts.insert(2, f"{undone} undone, replaced by the next edit unless you branch")
+    return "; ".join(parts)
+
+
+def make_zip(branches: Branches, folder: Path) -> Path:
+    """A zip file of the current branch: a PNG per turn, contact sheet, session.json and
+    session.safetensors.
+
+    Args:
+      folder: that a folder of its own is made in, for a name that is easily told; those
+        older than `KEPT` are removed from it.
+
+    Raises:
+      UserError: the disk refuses.
+    """
+    session = branches.session
+    try:
+        for old in folder.iterdir():
+            if time.time() - old.stat().st_mtime > KEPT:
+                shutil.rmtree(old)
+        made = Path(tempfile.mkdtemp(dir=folder))
+        with tempfile.TemporaryDirectory(dir=made) as scratch:
+            files = Path(scratch) / "session"
+            fill_folder(files, session, {"branch": branches.current})
+            session.save(files / "session.safetensors")
+            name = made / f"anchoredit_{branches.current}_{session.turn}_turns"
+            return Path(shutil.make_archive(str(name), "zip", files))
+    except OSError as error:
+        raise UserError(f"the zip file cannot be written: {error}") from error

@@ -1,0 +1,82 @@
+"""A page to edit images on: python launch/app.py, then open the address it prints.
+
+Upload an image, type instructions, go back to any turn or branch from it, see where and
+how much the result differs from the source, download all of it. Needs Gradio:
+pip install 'anchoredit_jax[app]'. The default weights are the shipped toy's.
+Exit codes: 0 done, 2 wrong input.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from anchoredit_jax.command_line import Parser  # noqa: E402
+from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
+from anchoredit_jax.session import load_editor  # noqa: E402
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    with exit_on_user_error():
+        args = _parse(argv)
+        layout = page_layout()
+        editor = load_editor(args.checkpoint, args.weights, max_turns=args.max_turns)
+        with tempfile.TemporaryDirectory(prefix="anchoredit_") as zips:
+            page = layout.build_page(editor, Path(zips))
+            try:
+                page.launch(server_name=args.host, server_port=args.port)
+            except OSError as error:
+                raise UserError(
+                    f"no page at {args.host}, port {args.port or 'any'}: {error}"
+                ) from error
+
+
+def page_layout() -> ModuleType:
+    """The module that needs Gradio.
+
+    Raises:
+      UserError: Gradio is not installed.
+    """
+    try:
+        from anchoredit_jax.session import page_layout
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise UserError(
+            "the page needs Gradio, which is not installed: "
+            "pip install 'anchoredit_jax[app]'"
+        ) from error
+    return page_layout
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
+    add = parser.add_argument
+    add(
+        "--checkpoint",
+        metavar="PATH",
+        help="weights file, stage folder or step folder (default: the shipped toy)",
+    )
+    add("--weights", choices=("ema", "params"), default="ema", help="default: ema")
+    add(
+        "--max-turns",
+        type=int,
+        default=32,
+        metavar="N",
+        help="longest session of weights that keep their full history (default: 32)",
+    )
+    add(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at; 0.0.0.0 for other machines too (default: this one)",
+    )
+    add("--port", type=int, help="default: the first free one from 7860")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()

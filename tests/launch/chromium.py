@@ -1,0 +1,122 @@
+"""A headless Chromium, driven by its DevTools protocol over a pipe."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+BINARY = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
+)
+# The pipe's ends are to be file descriptors 3 and 4 of the browser.
+_START = 'exec "$@" 3<&"$FROM_US" 4>&"$TO_US"'
+
+
+class Chromium:
+    """One browser with one page. A context manager: the browser ends with it.
+
+    Args:
+      folder: for the profile and for downloads.
+    """
+
+    def __init__(self, folder: Path, size: tuple[int, int] = (1200, 1330)):
+        self.downloads = folder / "downloads"
+        from_us, self._out = os.pipe()
+        self._in, to_us = os.pipe()
+        flags = [
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
+            "--disable-dev-shm-usage", "--remote-debugging-pipe", "--hide-scrollbars",
+            f"--window-size={size[0]},{size[1]}",
+            f"--user-data-dir={folder / 'profile'}",
+        ]  # fmt: skip
+        self._process = subprocess.Popen(
+            ["bash", "-c", _START, "bash", BINARY, *flags, "about:blank"],
+            env={**os.environ, "FROM_US": str(from_us), "TO_US": str(to_us)},
+            pass_fds=(from_us, to_us),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(from_us)
+        os.close(to_us)
+        self._buffer, self._number, self._session = b"", 0, None
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.send(
+            "Target.attachToTarget", targetId=target, flatten=True
+        )["sessionId"]
+        self.send("Page.enable")
+        self.send(
+            "Page.setDownloadBehavior",
+            behavior="allow",
+            downloadPath=str(self.downloads),
+        )
+
+    def __enter__(self) -> "Chromium":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+        os.close(self._in)
+        os.close(self._out)
+
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
+        """Carry out a command of the protocol; returns its result."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params}
+        if self._session is not None:
+            message["sessionId"] = self._session
+        os.write(self._out, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._receive()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, (method, answer)
+                return answer["result"]
+
+    def run(self, script: str) -> Any:
+        """The value of a JavaScript expression on the page."""
+        answer = self.send(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
+        assert "exceptionDetails" not in answer, (script, answer)
+        return answer["result"].get("value")
+
+    def wait(self, script: str, seconds: float = 240) -> Any:
+        """The value of an expression, once it is true."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            value = self.run(script)
+            if value:
+                return value
+            time.sleep(0.2)
+        text = self.run("document.body.innerText")
+        raise AssertionError(f"still not true: {script}; the page: {text}")
+
+    def click(self, selector: str, index: int = 0) -> None:
+        self.run(f"document.querySelectorAll({selector!r})[{index}].click()")
+
+    def type(self, selector: str, text: str) -> None:
+        self.run(f"document.querySelector({selector!r}).focus()")
+        self.send("Input.insertText", text=text)
+
+    def upload(self, selector: str, path: Path) -> None:
+        """Choose a file in a file input."""
+        root = self.send("DOM.getDocument")["root"]["nodeId"]
+        node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
+    def screenshot(self) -> bytes:
+        """The visible page as a PNG file."""
+        return base64.b64decode(self.send("Page.captureScreenshot")["data"])
+
+    def _receive(self) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            chunk = os.read(self._in, 1 << 20)
+            assert chunk, "the browser has ended"
+            self._buffer += chunk
+        message, _, self._buffer = self._buffer.partition(b"\0")
+        return json.loads(message)

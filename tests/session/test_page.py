@@ -1,0 +1,117 @@
+"""What the page shows, without the page's library."""
+
+import json
+import os
+import runpy
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.session import EditSession, page
+from anchoredit_jax.session.branches import Branches
+from tests.session.editors import SOURCE, assert_equal_turns, edited
+
+THREE = ("make it blue", "add a hat", "")
+
+
+@pytest.fixture
+def branches(editor):
+    return Branches(edited(editor, THREE))
+
+
+def test_an_image_is_opened_with_its_seed(editor, tmp_path):
+    Image.fromarray(SOURCE).save(tmp_path / "a.png")
+    opened = page.open_image(editor, tmp_path / "a.png", 5.0)
+    assert opened.session.seed == 5 and opened.names == ("main",)
+    with pytest.raises(UserError, match="choose an image first"):
+        page.open_image(editor, None)
+    for seed in (1.5, None):
+        with pytest.raises(UserError, match="a seed must be a whole number"):
+            page.open_image(editor, SOURCE, seed)
+    with pytest.raises(UserError, match="does not exist"):
+        page.open_image(editor, tmp_path / "b.png")
+
+
+def test_the_view_shows_source_result_and_where_one_is(branches):
+    session = branches.session
+    shown = page.view(branches)
+    assert np.array_equal(shown.source, SOURCE[2:18])
+    assert np.array_equal(shown.result, session.image)
+    assert shown.difference.shape == shown.source.shape
+    assert shown.selected == 3 and (shown.names, shown.current) == (("main",), "main")
+    assert "branch main; turn 3; 16 x 16 pixels from (0, 2)" in shown.status
+    assert "of the image's 16 x 20, edited at 16 x 16" in shown.status
+
+
+def test_the_strip_keeps_undone_turns_until_the_next_edit(branches):
+    session = branches.session
+    session.undo(2)
+    shown = page.view(branches)
+    captions = [text for _, text in shown.strip]
+    assert captions == ["source", "1. make it blue", "2. add a hat (undone)",
+                        "3. (no instruction) (undone)"]  # fmt: skip
+    assert shown.selected == 1 and "2 undone" in shown.status
+    assert np.array_equal(shown.result, session.history[1].image)
+    for (small, _), turn in zip(shown.strip, session.turns, strict=True):
+        assert np.array_equal(small[::12, ::12], turn.pixels)
+    session.edit("make it red")
+    assert [text for _, text in page.strip(session)][2:] == ["2. make it red"]
+    session.goto(0)
+    assert "; the source; " in page.describe(branches)
+
+
+def test_the_heat_map_is_black_where_nothing_changed_and_grows():
+    source = np.full((4, 4, 3), 100, np.uint8)
+    image = source.copy()
+    image[0, 1], image[0, 2], image[0, 3] = 110, 20, 255
+    heat = page.heat_map(source, image).astype(int).sum(-1)
+    assert (heat[1:] == 0).all() and 0 == heat[0, 0] < heat[0, 1] < heat[0, 2]
+    assert heat[0, 2] < heat[0, 3]
+    far = page.heat_map(source, np.full_like(source, 228 + 27))
+    assert (far == page.heat_map(source, np.full_like(source, 228))).all()  # the scale
+
+
+def test_drift_is_the_mean_difference_from_the_source(branches):
+    turns = branches.session.history
+    values = page.drift(turns)
+    assert values[0] == 0 and len(values) == 4
+    apart = np.abs(turns[2].pixels.astype(int) - turns[0].pixels).mean()
+    assert values[2] == pytest.approx(apart)
+    line = page.plot_drift(branches.session).axes[0].get_lines()[0]
+    np.testing.assert_allclose(line.get_ydata(), values)
+
+
+def test_a_zip_file_holds_the_branch_and_goes_on_elsewhere(branches, editor, tmp_path):
+    branches.branch("night")
+    branches.session.undo()
+    path = page.make_zip(branches, tmp_path)
+    assert path.name == "anchoredit_night_2_turns.zip"
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    with zipfile.ZipFile(path) as file:
+        file.extractall(tmp_path / "out")
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {"turn_00.png", "turn_01.png", "turn_02.png", "model_size",
+                     "contact_sheet.png", "session.json",
+                     "session.safetensors"}  # fmt: skip
+    record = json.loads((tmp_path / "out" / "session.json").read_text())
+    assert record["branch"] == "night" and len(record["turns"]) == 2
+    loaded = EditSession.load(tmp_path / "out" / "session.safetensors", editor)
+    assert_equal_turns(loaded.history, branches.session.history)
+
+
+def test_old_zip_files_are_removed(branches, tmp_path):
+    old, young = (page.make_zip(branches, tmp_path).parent for _ in range(2))
+    os.utime(old, (1, 1))
+    page.make_zip(branches, tmp_path)
+    assert not old.exists() and young.exists()
+    with pytest.raises(UserError, match="cannot be written"):
+        page.make_zip(branches, tmp_path / "gone")
+
+
+def test_the_logic_does_not_need_the_page_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert "view" in runpy.run_path(page.__file__)
