@@ -5,6 +5,7 @@
     python launch/benchmark.py convert                 # memory and time at 1.3B
     python launch/benchmark.py data                    # sessions a second and core
     python launch/benchmark.py compile                 # 40 layers against 4
+    python launch/benchmark.py certificate             # what a certificate costs
 
 What is compared takes turns on the same cores; ratios are of neighbouring times.
 """
@@ -19,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from anchoredit_jax.benchmark import (  # noqa: E402
     SESSIONS,
     benchmark_attention,
+    benchmark_certificate,
     benchmark_compile,
     benchmark_convert,
     benchmark_data,
@@ -109,10 +111,23 @@ def compiling() -> None:
     )
 
 
+def certificate() -> None:
+    """Its share of a training step of the toy, and what a checkpoint adds."""
+    with tempfile.TemporaryDirectory() as folder:
+        cost = benchmark_certificate(Path(folder))
+    print(
+        f"a row of a certificate: {1e3 * cost.hooks:.2f} ms in the loop, "
+        f"{1e3 * cost.hashing:.2f} ms of another thread, {1e3 * cost.keys:.2f} ms on "
+        f"the device; a step of the toy {1e3 * cost.step:.0f} ms: {cost.share:.2%}"
+    )
+    print(f"digests of the arrays at a checkpoint: {1e3 * cost.arrays:.0f} ms")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(__doc__)
     parser.add_argument(
-        "what", choices=("attention", "step", "convert", "data", "compile")
+        "what",
+        choices=("attention", "step", "convert", "data", "compile", "certificate"),
     )
     parser.add_argument("--peer", help="of step: diffusers")
     parser.add_argument(
@@ -129,6 +144,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             data(args.repetitions)
         elif args.what == "compile":
             compiling()
+        elif args.what == "certificate":
+            certificate()
         else:
             step(args.peer, args.repetitions)
 

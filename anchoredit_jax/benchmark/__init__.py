@@ -1,6 +1,10 @@
 """Speed, as ratios of two things measured in one run on one machine."""
 
 from anchoredit_jax.benchmark.attention import benchmark_attention, benchmark_turns
+from anchoredit_jax.benchmark.certificate import (
+    CertificateCost,
+    benchmark_certificate,
+)
 from anchoredit_jax.benchmark.compiling import benchmark_compile
 from anchoredit_jax.benchmark.convert import Conversion, benchmark_convert
 from anchoredit_jax.benchmark.data import SESSIONS, benchmark_data, benchmark_plan
@@ -9,9 +13,11 @@ from anchoredit_jax.benchmark.timing import Timing, interleave
 
 __all__ = [
     "SESSIONS",
+    "CertificateCost",
     "Conversion",
     "Timing",
     "benchmark_attention",
+    "benchmark_certificate",
     "benchmark_compile",
     "benchmark_convert",
     "benchmark_data",

@@ -8,6 +8,7 @@ import pytest
 from anchoredit_jax.benchmark import (
     Timing,
     benchmark_attention,
+    benchmark_certificate,
     benchmark_products,
     benchmark_step,
     benchmark_turns,
@@ -16,6 +17,7 @@ from anchoredit_jax.benchmark import (
 from anchoredit_jax.benchmark.compiling import lowered_step
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models import TransformerConfig
+from anchoredit_jax.testing import tiny_run
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "benchmark.py"
 SMALL = TransformerConfig(
@@ -52,6 +54,19 @@ def test_the_bound_is_three_forward_passes_of_products():
     operations, rates = benchmark_products()
     assert 50e9 < operations < 60e9  # 6 layers, 1,024 tokens of width 256
     assert set(rates) == {"ours"} and rates["ours"] > 1e9
+
+
+def test_a_certificate_is_timed_beside_the_step_that_it_is_of(tmp_path):
+    run = tiny_run(
+        "single_turn",
+        model=dict(num_layers=1, channels=16),
+        text=dict(length=16, dim=8),
+        data=dict(size=16, turns=1, batch=2),
+    )
+    cost = benchmark_certificate(tmp_path, 6, run)
+    assert min(cost.step, cost.hooks, cost.hashing, cost.keys, cost.arrays) > 0
+    assert cost.share == (cost.hooks + cost.hashing + cost.keys) / cost.step
+    assert (tmp_path / "single_turn" / "certificate.json").exists()
 
 
 def test_unknown_peers_are_refused():

@@ -1,0 +1,156 @@
+"""A certificate: what a run was made of, and what every step of it computed, in bits.
+
+Layout of `certificate.json`: one object; `rows` holds a line a step, `checkpoints` the
+digest of every array of the state by its name. Needs no JAX to be read.
+"""
+
+import dataclasses
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from anchoredit_jax.errors import UserError
+
+FORMAT = "anchoredit_jax.certificate/1"
+NAME = "certificate.json"
+# Lengths and meshes may differ between runs that train alike; what data is read by how
+# many workers may too. The mesh is part of the environment.
+_NOT_IN_DIGEST = (("loop",), ("mesh",), ("data", "sessions", "workers"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One step.
+
+    Attributes:
+      step: 1 is the first.
+      ids: digest of the sample numbers of the whole batch, in order.
+      data: digest of the arrays of the whole batch.
+      draws: digest of the keys of every purpose for these samples.
+      metrics: name -> bits of the float32, 8 hex digits (`to_bits`).
+    """
+
+    step: int
+    ids: str
+    data: str
+    draws: str
+    metrics: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Steps that ran in one environment: those from `first` on."""
+
+    first: int
+    environment: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """What `reproduce.py run` writes beside the checkpoints.
+
+    Attributes:
+      stage: that was trained.
+      config: of the last process that worked on it, as nested plain values.
+      config_digest: of what of it may not differ between two equal runs.
+      dataset: fingerprint of the sessions.
+      parent: stage, step and digest of the weights that it began from, or None.
+      every: a row is written every so many steps.
+      segments: environments, ascending.
+      rows: ascending.
+      checkpoints: step -> name of an array of the state -> its digest.
+    """
+
+    stage: str
+    config: Mapping[str, Any]
+    config_digest: str
+    dataset: str
+    parent: Mapping[str, Any] | None
+    every: int
+    segments: tuple[Segment, ...]
+    rows: tuple[Row, ...] = ()
+    checkpoints: Mapping[int, Mapping[str, str]] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def between(self, first: int, last: int) -> "Certificate":
+        """Rows and checkpoints of the steps first < step <= last."""
+        kept = {s: v for s, v in self.checkpoints.items() if first < s <= last}
+        return dataclasses.replace(
+            self,
+            rows=tuple(row for row in self.rows if first < row.step <= last),
+            checkpoints=kept,
+        )
+
+
+def to_bits(value: float) -> str:
+    """The bits of a float32, 8 hex digits."""
+    return struct.pack(">f", value).hex()
+
+
+def from_bits(bits: str) -> float:
+    return struct.unpack(">f", bytes.fromhex(bits))[0]
+
+
+def digest_bytes(*parts: bytes | memoryview) -> str:
+    """16 hex digits; not a defence against forgery, only against chance."""
+    sha = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        sha.update(part)
+    return sha.hexdigest()
+
+
+def digest_config(config: Mapping[str, Any]) -> str:
+    """Of a run's configuration, without what may differ between equal runs."""
+    plain = json.loads(json.dumps(config))
+    for *sections, last in _NOT_IN_DIGEST:
+        section = plain
+        for name in sections:
+            section = section.get(name, {})
+        section.pop(last, None)
+    return digest_bytes(json.dumps(plain, sort_keys=True).encode())
+
+
+def write(path: Path, certificate: Certificate) -> None:
+    """It appears whole or not at all; a step is a line."""
+    values = dataclasses.asdict(certificate)
+    rows = ",\n  ".join(json.dumps(row) for row in values.pop("rows"))
+    head = json.dumps({"format": FORMAT, **values}, indent=1, sort_keys=True)
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(f'{head[:-2]},\n "rows": [\n  {rows}\n ]\n}}\n')
+    temporary.replace(path)
+
+
+def read(path: str | Path) -> Certificate:
+    """A certificate, or that of a stage's folder.
+
+    Raises:
+      UserError: there is none, or it is damaged.
+    """
+    path = Path(path)
+    path = path / NAME if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(
+            f"no certificate {str(path)!r}: expected the {NAME} that launch/"
+            "reproduce.py run writes into WORKDIR/STAGE"
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{str(path)!r} is not a certificate: {error}") from error
+    found = values.pop("format", None) if isinstance(values, dict) else None
+    if found != FORMAT:
+        raise UserError(
+            f"{str(path)!r} is not a certificate: expected format {FORMAT!r}, found "
+            f"{found!r}"
+        )
+    try:
+        values["segments"] = tuple(Segment(**part) for part in values["segments"])
+        values["rows"] = tuple(Row(**row) for row in values["rows"])
+        values["checkpoints"] = {int(s): v for s, v in values["checkpoints"].items()}
+        return Certificate(**values)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"certificate {str(path)!r} is damaged: {error!r}") from error

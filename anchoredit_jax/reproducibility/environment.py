@@ -1,0 +1,32 @@
+"""What a run ran on: versions, devices, mesh, compiler flags."""
+
+import os
+import platform
+from importlib.metadata import version
+
+import jax
+from jax.sharding import Mesh
+
+from anchoredit_jax import __version__
+from anchoredit_jax.parallel.mesh import describe
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+# Environment variables by which XLA's compilers are told what to do.
+FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
+
+
+def describe_environment(mesh: Mesh) -> dict[str, str]:
+    """Names and values, all of them text: what may change the bits of a run."""
+    device = mesh.devices.flat[0]
+    return {
+        "anchoredit_jax": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+        "machine": platform.machine(),
+        "platform": device.platform,
+        "device": device.device_kind,
+        "processes": str(jax.process_count()),
+        "mesh": describe(mesh),
+        "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        **{name: " ".join(sorted(os.environ.get(name, "").split())) for name in FLAGS},
+    }

@@ -1,0 +1,1 @@
+from tests.stages.conftest import fake_stages  # noqa: F401

@@ -1,0 +1,76 @@
+"""The standard trials: what they ask for, and how they are judged."""
+
+import pytest
+
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.reproducibility import battery, table
+from anchoredit_jax.reproducibility.battery import Trial, judge, trials
+from tests.reproducibility.certified import certify
+from tests.stages.fake_stages import make_run
+
+
+@pytest.mark.usefixtures("fake_stages")
+def test_trials_are_judged_by_what_was_expected(tmp_path):
+    folders = {}
+    for name, arg in (
+        ("a", ""),
+        ("same", ""),
+        ("near", "optimizer.learning_rate=0.0100001"),
+        ("far", "optimizer.learning_rate=0.1"),
+        ("data", "data.null_fraction=0.06"),
+    ):
+        certify(tmp_path / name, arg)
+        folders[name] = tmp_path / name / "fake_first"
+
+    def judged(other, bits):
+        return judge(Trial("t", bits=bits, why="w"), folders["a"], folders[other])
+
+    same = judged("same", bits=True)
+    assert same.passed and same.result == "bit-equal, 10 steps"
+    assert judged("same", bits=False).passed
+    near = judged("near", bits=False)
+    assert near.passed and ": loss (even)" in near.result
+    assert not judged("near", bits=True).passed
+    assert not judged("far", bits=False).passed
+    lines = table([same, judged("far", bits=False)]).splitlines()
+    assert lines[2] == "| t | bit-equal, 10 steps | w | yes |"
+    assert lines[3].endswith("| w | NO |")
+
+
+@pytest.mark.usefixtures("fake_stages")
+def test_other_data_are_within_no_tolerance(tmp_path):
+    for name, arg in (("a", ""), ("b", "data.seed=1,optimizer.learning_rate=1e-30")):
+        certify(tmp_path / name, arg)
+    outcome = judge(
+        Trial("t", bits=False), tmp_path / "a/fake_first", tmp_path / "b/fake_first"
+    )
+    assert not outcome.passed and "data (data)" in outcome.result
+
+
+@pytest.mark.usefixtures("fake_stages")
+def test_every_trial_is_held_against_an_earlier_one():
+    made = trials(make_run("fake_first", "loop.steps=12,data.batch=4"))
+    names = [trial.name for trial in made]
+    assert len(set(names)) == len(names) == 7
+    for place, trial in enumerate(made):
+        assert trial.against is None or trial.against in names[:place]
+        assert place == 0 or trial.why
+        assert trial.legs[-1].last is None
+    stops = [leg.last for leg in made[2].legs]
+    assert stops == [3, 5, 9, None]
+    assert max(leg.processes for trial in made for leg in trial.legs) == 2
+
+
+def test_a_run_that_fails_is_named():
+    with pytest.raises(UserError, match="failed: error: config: data.size 18"):
+        battery.run_battery(
+            "configs/reproduce.py:data.size=18", only="same again", quiet=True
+        )
+
+
+@pytest.mark.slow
+def test_the_toy_passes():
+    outcomes = battery.run_battery("configs/reproduce.py", quiet=True)
+    assert all(outcome.passed for outcome in outcomes), table(outcomes)
+    exact = [o.trial for o in outcomes if o.result.startswith("bit-equal")]
+    assert len(exact) >= 4, table(outcomes)
