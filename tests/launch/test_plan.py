@@ -53,25 +53,27 @@ def one_row(tmp_path, *arguments):
 @needs_libtpu
 @pytest.mark.tpu
 @pytest.mark.parametrize(
-    "stage",
+    ("stage", "mesh"),
     [
-        "causal_forcing",
-        pytest.param("consistency", marks=pytest.mark.slow),
-        pytest.param("distribution_matching", marks=pytest.mark.slow),
+        ("causal_forcing", "fsdp=2,context=2"),
+        # At this size prompts, which context does not split, are much of the work.
+        pytest.param("consistency", "fsdp=4", marks=pytest.mark.slow),
+        pytest.param("distribution_matching", "fsdp=4", marks=pytest.mark.slow),
     ],
 )
-def test_a_small_step_fits_and_agrees_with_the_formula(tmp_path, stage):
+def test_a_small_step_fits_and_agrees_with_the_formula(tmp_path, stage, mesh):
     """Row 55 of the user reports, its good half: memory and work before the pod."""
     row = one_row(
         tmp_path,
-        *("--config", tiny(stage=stage, data__batch=2)),
-        *("--topology", "v5e:2x2", "--mesh", "fsdp=2,context=2"),
+        *("--config", tiny(stage=stage, data__batch=4)),
+        *("--topology", "v5e:2x2", "--mesh", mesh),
     )
     assert row["fits"] and row["peak"] < 1 and row["chips"] == 4
     assert row["memory"]["parameters"] > 0
     assert 0.9 < row["agreement"] < 1.1
     assert row["attention_share"] < 0.6 or stage != "causal_forcing"
-    assert row["collective_bytes"]["all-to-all"] > 0
+    if "context" in mesh:
+        assert row["collective_bytes"]["all-to-all"] > 0
     assert row["predicted_seconds"] == max(row["seconds"].values()) > 0
 
 
