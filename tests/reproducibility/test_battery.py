@@ -2,9 +2,10 @@
 
 import pytest
 
+from anchoredit_jax.config import load_config
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.reproducibility import battery, table
-from anchoredit_jax.reproducibility.battery import Trial, judge, trials
+from anchoredit_jax.reproducibility.battery import ROOT, Trial, judge, trials
 from tests.reproducibility.certified import certify
 from tests.stages.fake_stages import make_run
 
@@ -74,3 +75,14 @@ def test_the_toy_passes():
     assert all(outcome.passed for outcome in outcomes), table(outcomes)
     exact = [o.trial for o in outcomes if o.result.startswith("bit-equal")]
     assert len(exact) >= 4, table(outcomes)
+
+
+def test_the_readme_shows_the_trials():
+    """Its table was printed by the command: the same trials, all as expected."""
+    shown = (ROOT / "README.md").read_text()
+    run = load_config(str(ROOT / "configs" / "reproduce.py"))
+    for trial in trials(run):
+        if trial.against is not None:
+            (line,) = [x for x in shown.splitlines() if x.startswith(f"| {trial.name}")]
+            assert trial.why in line and line.endswith("| yes |")
+            assert ("bit-equal" in line) == trial.bits
