@@ -49,8 +49,8 @@ def kept_by_scan(policy, **model):
     jaxpr = jax.make_jaxpr(gradient)(params).jaxpr
     scans = [e for e in equations(jaxpr) if e.primitive.name == "scan"]
     forward = next(e for e in scans if e.params["length"] == LAYERS)
-    carried = forward.params["num_carry"]
-    return [v.aval for v in forward.outvars[carried:]]
+    outputs = [v.aval for v in forward.outvars]
+    return [aval for aval in outputs if aval.shape[:1] == (LAYERS,)]
 
 
 def rows_kept(policy, **model):
