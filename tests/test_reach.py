@@ -80,8 +80,10 @@ def test_in_a_causal_sequence_nothing_reaches_back():
     timesteps = np.full((1, 6), 300.0, np.float32)
     params = {"params": tiny_params()}
     before = apply(params, batch["latents"], timesteps, batch["text"])
-    batch["latents"][:, 3] += 1.0
-    after = apply(params, batch["latents"], timesteps, batch["text"])
+    # A new array: the first call may still be reading the old one.
+    latents = batch["latents"].copy()
+    latents[:, 3] += 1.0
+    after = apply(params, latents, timesteps, batch["text"])
     np.testing.assert_array_equal(before[:, :3], after[:, :3])
     for frame in range(3, 6):
         assert np.abs(before[:, frame] - after[:, frame]).max() > 1e-4
