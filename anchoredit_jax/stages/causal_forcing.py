@@ -48,6 +48,9 @@ class RolloutConfig:
         "sequential" (turn by turn through the memory with the few-step sampler, as
         editing does; the first r frames are swapped in, r drawn per step).
       probability: that a middle frame is replaced (one_pass).
+      maximum: highest timestep that a frame is predicted from (one_pass). What editing
+        leaves in history is the last step's prediction; from pure noise, where most
+        of training takes place, a frame is far worse than that.
       fraction: of the steps that roll out at all; the others skip its cost.
       warmup: steps before the first rollout.
       sampler_steps, shift: of the sequential kind's few-step sampler.
@@ -55,6 +58,7 @@ class RolloutConfig:
 
     kind: str = "none"
     probability: float = 0.5
+    maximum: float = 1000.0
     fraction: float = 1.0
     warmup: int = 0
     sampler_steps: int = 2
@@ -64,6 +68,11 @@ class RolloutConfig:
         if self.kind not in ("none", "one_pass", "sequential"):
             raise UserError(
                 f"rollout kind must be none, one_pass or sequential, got {self.kind!r}"
+            )
+        if not 0 < self.maximum <= schedule.TIMESTEPS:
+            raise UserError(
+                "rollout.maximum must be a timestep above 0 and up to "
+                f"{schedule.TIMESTEPS:g}, got {self.maximum}"
             )
 
 
@@ -186,7 +195,10 @@ def rollout(run, params, batch, timesteps, noise, velocity, keys, root, state):
     config, latents = run.options.rollout, batch["latents"]
     if config.kind == "one_pass":
         predicted = one_pass_x0(
-            functools.partial(velocity, {"params": params}), latents, timesteps, noise
+            functools.partial(velocity, {"params": params}),
+            latents,
+            jnp.minimum(timesteps, config.maximum),
+            noise,
         )
         draws = randomness.uniforms(keys(Purpose.ROLLOUT), (latents.shape[1],))
         wanted = (draws < config.probability) & (batch["frame_valid"] > 0)

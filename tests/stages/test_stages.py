@@ -181,6 +181,24 @@ def test_all_turns_are_targets_when_history_is_beside_them():
     assert all(np.isfinite(metrics["loss"]) for metrics in history)
 
 
+def test_a_one_pass_rollout_predicts_from_no_more_noise_than_asked():
+    """From nearly none the predictions are the truth, and change nothing."""
+    params, batch = parent()["params"], tiny_batch(2, 4)
+
+    def errors(**rollout):
+        options = dict(history="beside", rollout=rollout)
+        run = tiny_run("causal_forcing", options=options)
+        state = STAGES["causal_forcing"].init_state(run, parent())
+        return causal_forcing.loss_fn(run, params, state, batch)[0]
+
+    straight = errors(kind="none")
+    always = dict(kind="one_pass", probability=1.0)
+    np.testing.assert_allclose(errors(maximum=1e-3, **always), straight, rtol=1e-5)
+    assert np.abs(errors(**always) / straight - 1).max() > 1e-3
+    with pytest.raises(UserError, match="rollout.maximum"):
+        errors(kind="one_pass", maximum=0.0)
+
+
 def test_sequential_rollout_replaces_history():
     _, history, _ = run_steps(
         "causal_forcing", 2,
