@@ -1,0 +1,156 @@
+"""What coding an image costs, by the precision of the encoder and of the decoder.
+
+A session encodes once, in float32, whatever `codec.dtype` says: that is the decoder's.
+An error of encoding enters the memory and every later turn starts from it, whereas an
+error of decoding is seen once and forgotten. Here both are measured, encoding in
+bfloat16 included, which nothing else in the package can do.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.evaluation.measures.inputs import check_images
+from anchoredit_jax.evaluation.measures.ssim import ssim
+from anchoredit_jax.evaluation.statistics import psnr, squared_error
+from anchoredit_jax.models.codec import Codec, PatchCodec, from_uint8, to_uint8
+from anchoredit_jax.models.wan_vae import WanCodec, encode
+
+DTYPES = ("float32", "bfloat16")
+Coder = Callable[[np.ndarray], np.ndarray]  # one image to its latents, or back
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RoundTrip:
+    """Images through the codec and back, float64 [n] each.
+
+    Attributes:
+      encode_dtype, decode_dtype: "float32" or "bfloat16".
+      psnr: dB, of the decoded to the source images, at most `statistics.MAX_PSNR`.
+      ssim: of the same.
+      latent_error: root mean square difference of the normalised latents, which have
+        unit variance, to those of encoding in float32; 0 for the latter.
+    """
+
+    encode_dtype: str
+    decode_dtype: str
+    psnr: np.ndarray
+    ssim: np.ndarray
+    latent_error: np.ndarray
+
+
+def codec_error(codec: Codec, images: Sequence[np.ndarray]) -> tuple[RoundTrip, ...]:
+    """The error of a round trip for both precisions of encoding times both of decoding.
+
+    float32 encoding is the codec's own, the one that sessions use.
+
+    Args:
+      codec: a patch codec or a Wan VAE; its own `dtype` does not matter.
+      images: n of uint8 [H, W, 3], sides multiples of the codec's stride; a size of
+        its own costs a compilation of its own.
+
+    Returns:
+      four round trips: encoding in float32 first, then in bfloat16; of each decoding in
+      float32, then in bfloat16.
+
+    Raises:
+      UserError: no such images, or a codec of another kind.
+    """
+    if len(images) == 0:
+        raise UserError("no image to measure the codec with; give at least one")
+    for image in images:
+        check_images(np.asarray(image)[None], "images to code")
+    encoders, decoders = _coders(codec)
+    exact = [encoders["float32"](from_uint8(image)) for image in images]
+    trips = []
+    for encode_dtype in DTYPES:
+        latents = exact
+        if encode_dtype != "float32":
+            latents = [encoders[encode_dtype](from_uint8(image)) for image in images]
+        errors = [_rms(a - b) for a, b in zip(latents, exact, strict=True)]
+        for decode_dtype in DTYPES:
+            decoded = [to_uint8(decoders[decode_dtype](one)) for one in latents]
+            trips.append(
+                RoundTrip(
+                    encode_dtype,
+                    decode_dtype,
+                    *_scores(images, decoded),
+                    np.array(errors),
+                )
+            )
+    return tuple(trips)
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values), dtype=np.float64)))
+
+
+def _scores(images, decoded) -> tuple[np.ndarray, np.ndarray]:
+    pairs = list(zip(images, decoded, strict=True))
+    errors = np.array([squared_error(a, b).mean(dtype=np.float64) for a, b in pairs])
+    return psnr(errors), np.array([ssim(a, b) for a, b in pairs])
+
+
+def _coders(codec: Codec) -> tuple[dict[str, Coder], dict[str, Coder]]:
+    """Encoders and decoders by dtype; float32 [..., 3] in and out at either end."""
+    if isinstance(codec, PatchCodec):
+        return (
+            {"float32": codec.encode, "bfloat16": _rounded_input(codec.encode)},
+            {"float32": codec.decode, "bfloat16": _rounded_input(codec.decode)},
+        )
+    if isinstance(codec, WanCodec):
+        return (
+            {"float32": codec.encode, "bfloat16": _bfloat16_encoder(codec)},
+            {dtype: _with_dtype(codec, dtype).decode for dtype in DTYPES},
+        )
+    raise UserError(
+        "the codec to measure must be a PatchCodec or a WanCodec, got a "
+        f"{type(codec).__name__}"
+    )
+
+
+def _rounded_input(function: Callable) -> Coder:
+    """A function of jax arrays computed in bfloat16 throughout."""
+
+    def rounded(x):
+        out = function(jnp.asarray(x, jnp.bfloat16))
+        return np.asarray(out.astype(jnp.float32))
+
+    return rounded
+
+
+def _with_dtype(codec: WanCodec, dtype: str) -> WanCodec:
+    config = dataclasses.replace(codec.config, dtype=dtype)
+    return WanCodec(codec.params, config, codec.tile)
+
+
+def _bfloat16_encoder(codec: WanCodec) -> Coder:
+    """The Wan encoder as bfloat16 hardware computes it.
+
+    Parameters, the input and the output of every layer are rounded to bfloat16;
+    products add up in float32, as in a matrix unit.
+    """
+    params = jax.jit(lambda tree: jax.tree.map(round_values, tree))(codec.params)
+
+    @jax.jit
+    def run(params, images):
+        with nn.intercept_methods(round_layers):
+            return encode(params, images, codec.config, codec.tile)
+
+    return lambda image: np.asarray(run(params, image[None])[0])
+
+
+def round_layers(layer, args, kwargs, context):
+    """A Flax interceptor: every layer sees and gives bfloat16 values."""
+    rounded = jax.tree.map(round_values, args)
+    return jax.tree.map(round_values, layer(*rounded, **kwargs))
+
+
+def round_values(x: jax.Array) -> jax.Array:
+    # Not a cast there and back, which XLA may leave out.
+    return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
