@@ -8,6 +8,10 @@ from anchoredit_jax.data.sessions.raw import (
     Part,
     RawSession,
 )
+from anchoredit_jax.data.sessions.validation import (
+    ValidationSession,
+    read_validation,
+)
 
 __all__ = [
     "LIST_NAME",
@@ -15,7 +19,9 @@ __all__ = [
     "Dropped",
     "Part",
     "RawSession",
+    "ValidationSession",
     "list_parts",
     "pack_sessions",
     "read_part",
+    "read_validation",
 ]

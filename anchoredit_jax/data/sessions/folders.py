@@ -4,12 +4,15 @@ A source is a tar shard, a JSON list {"resolved_files": [...]} of them, or a fol
 holds tar shards, folders of one session each (`<root>/<id>/`), or both.
 """
 
+import functools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from anchoredit_jax.data.sessions.raw import (
+    MAX_IMAGE_BYTES,
     MAX_JSON_BYTES,
     MAX_SESSION_BYTES,
     Dropped,
@@ -66,7 +69,9 @@ def list_parts(source: str | Path, folders_per_part: int = 1000) -> list[Part]:
 
 
 def read_part(
-    part: Part, languages: Sequence[str] = ("en",), max_image_bytes: int = 64 * 2**20
+    part: Part,
+    languages: Sequence[str] = ("en",),
+    max_image_bytes: int = MAX_IMAGE_BYTES,
 ) -> Iterator[RawSession | Dropped]:
     """Sessions of a part in the order of their files; whatever is wrong is `Dropped`.
 
@@ -88,10 +93,30 @@ def read_part(
         return read_shard(part.path, part.origin, languages, max_image_bytes)
     if not Path(part.path).is_dir():
         raise UserError(f"sessions {part.origin!r} do not exist or are no folder")
+    parse = functools.partial(parse_document, languages=languages)
+    return read_folders(part, parse, build_session, max_image_bytes)
+
+
+def read_folders(
+    part: Part,
+    parse: Callable[[bytes], Any],
+    build: Callable[[str, str, dict[int, tuple[str, bytes]], Any], Any],
+    max_image_bytes: int = MAX_IMAGE_BYTES,
+) -> Iterator[Any]:
+    """What `build` makes of the sessions of a part of folders; else `Dropped`.
+
+    Args:
+      part: of `list_parts`, with folders.
+      parse: makes of a document's bytes what `build` is given; may raise
+        `RefusedError`.
+      build: as `raw.build_session`: (key, origin, number -> (file name relative to the
+        root, content), what was parsed or None) -> session or `Dropped`.
+      max_image_bytes: of an image file; a session with a larger one is dropped.
+    """
     return (
         found
         for name in part.folders
-        for found in _read_folder(part, name, languages, max_image_bytes)
+        for found in _read_folder(part, name, parse, build, max_image_bytes)
     )
 
 
@@ -140,7 +165,7 @@ def _parts_of_list(path: Path) -> list[Part]:
     return parts
 
 
-def _read_folder(part: Part, name: str, languages: Sequence[str], max_image_bytes: int):
+def _read_folder(part: Part, name: str, parse, build, max_image_bytes: int):
     """Yields what is no part of the session, then the session or why it is dropped."""
     origin = part.origin
     try:
@@ -148,11 +173,11 @@ def _read_folder(part: Part, name: str, languages: Sequence[str], max_image_byte
         files, strangers = _list_files(Path(part.path, name), key)
         for path, error in strangers:
             yield drop(path, origin, *error.args)
-        instructions, contents, left = None, {}, MAX_SESSION_BYTES
+        document, contents, left = None, {}, MAX_SESSION_BYTES
         for number, file in _by_number(files).items():
             if number is None:
                 data = _read(file, MAX_JSON_BYTES)
-                instructions = _parse(file.name, data, languages)
+                document = _parse(file.name, data, parse)
             else:
                 data = _read(file, min(max_image_bytes, left))
                 contents[number] = f"{name}/{file.name}", data
@@ -160,7 +185,7 @@ def _read_folder(part: Part, name: str, languages: Sequence[str], max_image_byte
     except RefusedError as error:
         yield drop(name, origin, *error.args)
         return
-    yield build_session(key, origin, contents, instructions)
+    yield build(key, origin, contents, document)
 
 
 def _list_files(path: Path, key: str):
@@ -209,9 +234,9 @@ def _by_number(files: list[tuple[Place, os.DirEntry]]) -> dict[int | None, os.Di
     return chosen
 
 
-def _parse(name: str, data: bytes, languages: Sequence[str]):
+def _parse(name: str, data: bytes, parse: Callable[[bytes], Any]):
     try:
-        return parse_document(data, languages)
+        return parse(data)
     except RefusedError as error:
         reason, detail = error.args
         raise RefusedError(reason, f"{name!r}: {detail}") from error

@@ -31,6 +31,7 @@ from anchoredit_jax.errors import UserError
 
 PLAIN = "text"
 MAX_JSON_BYTES = 16 * 2**20
+MAX_IMAGE_BYTES = 64 * 2**20
 MAX_SESSION_BYTES = 2**30
 
 _MAX_NAME = 1024  # characters
@@ -196,7 +197,7 @@ def parse_document(data: bytes, languages: Sequence[str]) -> dict[str, tuple[str
     Raises:
       RefusedError: it is no such document, or no language is complete.
     """
-    turns = [_texts(turn) for turn in _turns(data)]
+    turns = [_texts(turn) for turn in _turns(load_document(data))]
     if not turns:
         raise RefusedError("wrong count", "the document has no instructions")
     asked = tuple(dict.fromkeys((*languages, PLAIN)))
@@ -229,14 +230,19 @@ def build_session(
     try:
         _check_count(images, instructions)
         ordered = [images[number] for number in range(len(images))]
-        sizes = tuple(_image_size(data, name) for name, data in ordered)
+        sizes = tuple(image_size(data, name) for name, data in ordered)
     except RefusedError as error:
         return drop(key, origin, *error.args)
     files = tuple(data for _, data in ordered)
     return RawSession(key, origin, files, sizes, dict(instructions))
 
 
-def _check_count(images, instructions) -> None:
+def check_found(images: Mapping[int, object], document: object) -> None:
+    """Refuse a session without images up to the last one, or without a document.
+
+    Raises:
+      RefusedError: there is no image, one is missing, or `document` is None.
+    """
     if not images:
         raise RefusedError("missing image", "no image of it was found")
     gap = next(number for number in range(len(images) + 1) if number not in images)
@@ -244,10 +250,14 @@ def _check_count(images, instructions) -> None:
         raise RefusedError(
             "missing image", f"no image {gap}, but an image {max(images)}"
         )
-    if instructions is None:
+    if document is None:
         raise RefusedError(
             "missing json", f"{len(images)} images, but no .json with instructions"
         )
+
+
+def _check_count(images, instructions) -> None:
+    check_found(images, instructions)
     turns = len(next(iter(instructions.values())))
     if len(images) != turns + 1:
         raise RefusedError(
@@ -256,8 +266,12 @@ def _check_count(images, instructions) -> None:
         )
 
 
-def _image_size(data: bytes, name: str) -> tuple[int, int]:
-    """(height, width) of an image after decoding all of it."""
+def image_size(data: bytes, name: str) -> tuple[int, int]:
+    """(height, width) of an image after decoding all of it.
+
+    Raises:
+      RefusedError: it is damaged, too large, too small or a strip.
+    """
     try:
         height, width = decode_image(data, name=name).shape[:2]
     except TooLargeError as error:
@@ -274,7 +288,12 @@ def _image_size(data: bytes, name: str) -> tuple[int, int]:
     return height, width
 
 
-def _turns(data: bytes) -> list:
+def load_document(data: bytes) -> dict:
+    """The object in a JSON file.
+
+    Raises:
+      RefusedError: it is no JSON, or no object.
+    """
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:  # also what is no Unicode
@@ -283,6 +302,10 @@ def _turns(data: bytes) -> list:
         raise RefusedError(
             "bad json", f"expected an object, found a {type(document).__name__}"
         )
+    return document
+
+
+def _turns(document: dict) -> list:
     turns = document.get("instructions")
     name = "edit_prompt" if turns is None else "instructions"
     turns = document.get("edit_prompt") if turns is None else turns

@@ -1,0 +1,108 @@
+"""The validation layout as cases: a folder `<id>/` for each session, see `raw`."""
+
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from anchoredit_jax.data.images import decode_image, fit_image
+from anchoredit_jax.data.sessions import (
+    Dropped,
+    ValidationSession,
+    read_validation,
+)
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.evaluation.benchmark_manifest import (
+    check_source,
+    find_gone,
+    read_sources,
+)
+from anchoredit_jax.evaluation.cases import Case
+from anchoredit_jax.evaluation.problems import ProblemsError, noting
+
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+def folder_cases(
+    root: str | Path,
+    size: tuple[int, int],
+    language: str = "en",
+    turns: int | None = None,
+    limit: int | None = None,
+) -> list[Case]:
+    """The sessions of a folder, by name; sources are read now, right answers later.
+
+    A case has a truth where the folder has images 1 .. N beside the source. Every image
+    that counts is decoded once, so that none is found damaged during an evaluation. A
+    folder with a `benchmark.json` must hold the sessions and sources listed there.
+
+    Args:
+      root: holds `<id>/<id>.0.<ext>, <id>.1.<ext>, .., <id>.json`.
+      size: (height, width) of the model; images are cut and resized by `fit_image`.
+      language: of the instructions; plain texts serve where it is not there.
+      turns: at most so many of every session, from its first; all by default.
+      limit: at most so many sessions, by name; the others are not looked at.
+
+    Raises:
+      UserError: there is no session, or there are tar shards.
+      ProblemsError: some sessions are not sound. None is left out: a benchmark counts
+        as a whole.
+    """
+    for name, value in (("turns", turns), ("limit", limit)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} must be 1 or more, given {value}")
+    sources = read_sources(root)
+    cases: list[Case] = []
+    problems = [] if sources is None else find_gone(root, sources)
+    for found in read_validation(root, language, turns, limit):
+        if isinstance(found, Dropped):
+            problems.append(f"{found.key}: {found.reason}: {found.detail}")
+            continue
+        with noting(problems, found.key):
+            check_name(found.key)
+            if sources is not None:
+                check_source(sources, found.key, found.source)
+            cases.append(_case(found, size))
+    if problems:
+        raise ProblemsError(
+            problems,
+            f"the sessions of {str(root)!r}",
+            "Mend or remove these: a benchmark is evaluated as a whole",
+        )
+    return cases
+
+
+def check_name(name: str) -> None:
+    """Refuse a session's name that may not stand in files and reports.
+
+    Raises:
+      UserError: it has other characters.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"the name {name!r} is not safe: rename it to letters, digits, '_', '-' "
+            "and '.', the first one a letter, a digit or '_'"
+        )
+
+
+def _case(session: ValidationSession, size: tuple[int, int]) -> Case:
+    source, _ = fit_image(decode_image(session.source, name=session.key), size)
+    read_truth = None
+    if session.answers:
+        read_truth = functools.partial(_read_truth, source, session.answers, size)
+    return Case(
+        session.key,
+        source,
+        session.instructions,
+        read_truth,
+        returns_to=session.returns_to,
+    )
+
+
+def _read_truth(
+    source: np.ndarray, answers: Sequence[Path], size: tuple[int, int]
+) -> np.ndarray:
+    frames = [fit_image(decode_image(path), size)[0] for path in answers]
+    return np.stack([source, *frames])
