@@ -1,5 +1,6 @@
-"""Measure how edited sprite sessions drift, for memories, samplers and checkpoints.
+"""Measure how edited sessions drift, for memories, samplers and checkpoints.
 
+    # 200 held-out sprite sessions of 12 turns, whose right answers are known exactly
     python launch/evaluate.py --checkpoint W/distribution_matching --out report
 
     # two checkpoints side by side, each with its own sampler
@@ -7,7 +8,15 @@
         --checkpoint teacher=W/causal_forcing@euler:20:guidance=1.5 \\
         --checkpoint student=W/distribution_matching@few_step:4
 
-Prints the tables and writes report.json, drift curves, contact sheets and story.png.
+    # your own sessions, <id>/<id>.0.jpg and <id>/<id>.json, with features and a judge
+    python launch/evaluate.py --checkpoint W --dataset sessions --out report \\
+        --extractor dino=dinov2-base --judge gpt-4.1 --judge-url http://host:8000/v1
+
+Prints the tables and writes report.html, which holds everything that is worth looking
+at, report.json, turns.csv, sessions.csv and the figures. Interrupted, the same command
+goes on: finished sessions lie in frames/, the judge's answers in judge.jsonl.
+
+Sessions are spread over all devices, or over those of --mesh.
 """
 
 import argparse
@@ -16,19 +25,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 from anchoredit_jax.evaluation import (  # noqa: E402
+    DATASET_PARTS,
     DEFAULT_POLICIES,
     PARTS,
     Contestant,
+    Instruments,
     Settings,
     evaluate,
     parse_policies,
     parse_sampler,
 )
+from anchoredit_jax.evaluation.judge import JudgeConfig  # noqa: E402
+from anchoredit_jax.evaluation.measures import load_extractor  # noqa: E402
+from anchoredit_jax.parallel import AXES, MeshConfig  # noqa: E402
 from anchoredit_jax.session import load_editor  # noqa: E402
 
 _SAMPLER = re.compile(r"(few_step|euler)(:.*)?")
@@ -59,9 +75,21 @@ def make_parser() -> argparse.ArgumentParser:
         help="one more sampler for the ambiguous instructions; may be repeated",
     )
     parser.add_argument("--policies", default=",".join(DEFAULT_POLICIES))
-    parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--sessions", type=int, default=200)
-    parser.add_argument("--turns", type=int, default=12)
+    parser.add_argument(
+        "--parts",
+        help=f"some of {','.join(PARTS)}; all by default, of a dataset "
+        f"{','.join(DATASET_PARTS)}",
+    )
+    parser.add_argument(
+        "--dataset",
+        metavar="FOLDER",
+        help="sessions in the validation layout; held-out sprites by default",
+    )
+    parser.add_argument("--language", default="en", help="of the dataset's texts")
+    parser.add_argument(
+        "--sessions", type=int, help="200 by default, of a dataset all"
+    )
+    parser.add_argument("--turns", type=int, help="12 by default, of a dataset all")
     parser.add_argument("--story-sessions", type=int, default=100)
     parser.add_argument("--ambiguous-sessions", type=int, default=200)
     parser.add_argument(
@@ -70,7 +98,33 @@ def make_parser() -> argparse.ArgumentParser:
         default=2,
         help="draws of each ambiguous instruction, with other noise",
     )
+    parser.add_argument("--identity-sessions", type=int, default=50)
     parser.add_argument("--weights", default="ema", choices=("ema", "params"))
+    parser.add_argument(
+        "--mesh",
+        metavar="AXIS=SIZE,..",
+        help="of devices, as in data=4,tensor=2 (default: all of them as data)",
+    )
+    parser.add_argument(
+        "--extractor",
+        action="append",
+        default=[],
+        metavar="[NAME=]FOLDER",
+        help="a DINOv2 or CLIP model, read by transformers; may be repeated",
+    )
+    parser.add_argument(
+        "--judge",
+        metavar="MODEL",
+        help="a vision language model behind an OpenAI-compatible endpoint",
+    )
+    parser.add_argument("--judge-url", default=JudgeConfig.base_url)
+    parser.add_argument(
+        "--judge-key",
+        default=JudgeConfig.api_key_env,
+        metavar="VARIABLE",
+        help="environment variable that holds the key; '' for none",
+    )
+    parser.add_argument("--judge-parallel", type=int, default=JudgeConfig.parallel)
     parser.add_argument("--batch", type=int, default=50, help="sessions at a time")
     parser.add_argument(
         "--seed", type=int, default=0, help="of the held-out sessions and the noise"
@@ -103,7 +157,7 @@ def make_contestant(text: str | None, args: argparse.Namespace) -> Contestant:
     name, path, own = (
         ("shipped", None, None) if text is None else split_checkpoint(text)
     )
-    editor = load_editor(path, weights=args.weights)
+    editor = load_editor(path, weights=args.weights, mesh=parse_mesh(args.mesh))
     default = editor.run.sampler
     chosen = own or args.sampler
     sampler = parse_sampler(chosen, default) if chosen else default
@@ -112,26 +166,60 @@ def make_contestant(text: str | None, args: argparse.Namespace) -> Contestant:
     return Contestant(name, path or "shipped weights", editor, sampler, ambiguous)
 
 
+def parse_mesh(text: str | None) -> MeshConfig | None:
+    """A mesh from "data=4,tensor=2"; by default all devices, None for a single one."""
+    if text is None:
+        return MeshConfig(data=None) if jax.device_count() > 1 else None
+    sizes = {}
+    for part in text.split(","):
+        axis, _, size = part.partition("=")
+        if axis not in AXES or not size.isdecimal() or axis in sizes:
+            raise UserError(
+                f"--mesh {text!r}: write AXIS=SIZE,.. of the axes {', '.join(AXES)}"
+            )
+        sizes[axis] = int(size)
+    return MeshConfig(**sizes)
+
+
+def make_settings(args: argparse.Namespace) -> Settings:
+    """What is run; sprites and datasets have other defaults."""
+    own = args.dataset is not None
+    parts = args.parts or ",".join(DATASET_PARTS if own else PARTS)
+    return Settings(
+        policies=parse_policies(args.policies),
+        parts=tuple(part.strip() for part in parts.split(",") if part.strip()),
+        dataset=args.dataset,
+        language=args.language,
+        sessions=200 if args.sessions is None and not own else args.sessions,
+        turns=12 if args.turns is None and not own else args.turns,
+        story_sessions=args.story_sessions,
+        ambiguous_sessions=args.ambiguous_sessions,
+        repetitions=args.repetitions,
+        identity_sessions=args.identity_sessions,
+        seed=args.seed,
+        batch=args.batch,
+    )
+
+
+def make_instruments(args: argparse.Namespace) -> Instruments:
+    """Extractors, loaded, and the judge's configuration."""
+    judge = args.judge and JudgeConfig(
+        args.judge, args.judge_url, args.judge_key, parallel=args.judge_parallel
+    )
+    extractors = tuple(load_extractor(text) for text in args.extractor)
+    return Instruments(extractors, judge or None)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate; wrong input ends in one line on stderr and exit code 2."""
     with exit_on_user_error():
         args = make_parser().parse_args(argv)
-        settings = Settings(
-            policies=parse_policies(args.policies),
-            parts=tuple(part.strip() for part in args.parts.split(",") if part.strip()),
-            sessions=args.sessions,
-            turns=args.turns,
-            story_sessions=args.story_sessions,
-            ambiguous_sessions=args.ambiguous_sessions,
-            repetitions=args.repetitions,
-            seed=args.seed,
-            batch=args.batch,
-        )
+        settings, instruments = make_settings(args), make_instruments(args)
         contestants = [
             make_contestant(text, args) for text in args.checkpoint or [None]
         ]
-        evaluate(contestants, settings, args.out)
-        print(f"\nwritten to {args.out}")
+        evaluate(contestants, settings, args.out, instruments)
+        print(f"\nwritten to {args.out}: open report.html")
 
 
 if __name__ == "__main__":

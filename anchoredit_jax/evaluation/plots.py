@@ -1,58 +1,77 @@
 """Drift curves: a score over the turns, one line per policy or checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-PANELS = (
-    ("success", "edit success", (0, 1.03)),
-    ("subject_psnr", "subject PSNR (dB)", None),
-    ("retrieved", "right subject of 48", (0, 1.03)),
-    ("untouched_psnr", "untouched PSNR (dB)", None),
-    ("covered_psnr", "PSNR under the cover (dB)", None),
-    ("state", "whole state right", (0, 1.03)),
-)
+from anchoredit_jax.evaluation.measures import Measure
+
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MARKERS = "osD^vX"
 
 
-def plot_drift(series: Mapping[str, dict], path: Path, title: str = "") -> None:
-    """Write a figure of six panels with 95 % confidence bands.
+def plot_drift(
+    series: Mapping[str, Mapping[str, list]],
+    measures: Sequence[Measure],
+    path: Path,
+    title: str = "",
+) -> bool:
+    """Write a figure with a panel a measure, lines with 95 % confidence bands.
 
     Args:
       series: label -> the "per_turn" of `summarise`.
+      measures: in the order of the panels; those without any value are left out.
       path: of the picture; its ending decides the format (png, svg, pdf).
+
+    Returns:
+      whether there was anything to draw.
     """
-    figure = Figure(figsize=(12, 6.4), layout="constrained")
-    axes = figure.subplots(2, 3, sharex=True).ravel()
-    for axis, (name, label, limits) in zip(axes, PANELS, strict=True):
-        for number, per_turn in enumerate(series.values()):
-            style = {
-                "color": _COLOURS[number % len(_COLOURS)],
-                "marker": _MARKERS[number % len(_MARKERS)],
-            }
-            _draw_line(axis, per_turn[name], style)
-        axis.set_title(label, fontsize=11)
+    shown = [m for m in measures if any(_known(s.get(m.name)) for s in series.values())]
+    if not shown:
+        return False
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(4 * columns, 3.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    styles = [
+        {
+            "color": _COLOURS[number % len(_COLOURS)],
+            "marker": _MARKERS[number % len(_MARKERS)],
+        }
+        for number in range(len(series))
+    ]
+    for axis, measure in zip(axes, shown):  # noqa: B905  (empty places at the end)
+        for per_turn, style in zip(series.values(), styles, strict=True):
+            if measure.name in per_turn:
+                _draw_line(axis, per_turn[measure.name], style)
+        axis.set_title(measure.heading, fontsize=11)
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-        if limits:
-            axis.set_ylim(*limits)
-    for axis in axes[3:]:
         axis.set_xlabel("turn")
-    turns = len(next(iter(series.values()))["success"])
+        if measure.limits:
+            axis.set_ylim(*measure.limits)
+    for axis in axes[len(shown) :]:
+        axis.set_visible(False)
+    turns = max(len(values) for s in series.values() for values in s.values())
     axes[0].set_xticks(sorted({1, *range(2, turns + 1, 2 if turns > 6 else 1)}))
     figure.legend(
-        axes[0].get_lines(),
+        [Line2D([], [], markersize=4, linewidth=1.8, **style) for style in styles],
         list(series),
         loc="outside lower center",
-        ncols=min(3, len(series)),
+        ncols=min(columns, len(series)),
         frameon=False,
     )
     if title:
         figure.suptitle(title)
     figure.savefig(path, dpi=130)
+    return True
+
+
+def _known(values: list[dict] | None) -> bool:
+    return any(value["mean"] is not None for value in values or ())
 
 
 def _draw_line(axis, values: list[dict], style: dict) -> None:

@@ -1,164 +1,156 @@
 """The whole evaluation of one or more checkpoints: run it, then write and print it."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 import anchoredit_jax
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation import table
+from anchoredit_jax.evaluation.cases import Case, identity_cases, sprite_cases
+from anchoredit_jax.evaluation.csv_files import write_sessions, write_turns
+from anchoredit_jax.evaluation.folder_cases import folder_cases
 from anchoredit_jax.evaluation.held_out import (
     ambiguous_sessions,
     check_held_out,
     held_out_sessions,
-    instructions_of,
     story_sessions,
 )
+from anchoredit_jax.evaluation.html_report import write_html
+from anchoredit_jax.evaluation.instruments import Instruments
+from anchoredit_jax.evaluation.panels import groups_of, measures_of
 from anchoredit_jax.evaluation.pictures import write_pictures
 from anchoredit_jax.evaluation.policies import sampler_title
-from anchoredit_jax.evaluation.rollout import rollout_sessions
-from anchoredit_jax.evaluation.sprites import SpriteScores, render_truth, score_sessions
+from anchoredit_jax.evaluation.policy_run import (
+    PolicyRun,
+    measure_cases,
+    measure_truth,
+    run_cases,
+)
+from anchoredit_jax.evaluation.settings import (
+    OVER_TURNS,
+    PARTS,
+    Contestant,
+    Settings,
+)
+from anchoredit_jax.evaluation.sprites import score_sessions
 from anchoredit_jax.evaluation.summary import (
-    compare_scores,
+    compare,
     summarise,
     summarise_ambiguous,
+    summarise_codec,
     summarise_story,
 )
-from anchoredit_jax.memory import MemoryConfig
 
-PARTS = ("table", "story", "ambiguous")
-FORMAT = 1  # of report.json
-
-
-@dataclasses.dataclass(frozen=True)
-class Contestant:
-    """One checkpoint under evaluation.
-
-    Attributes:
-      label: its name in tables, figures and file names.
-      path: where it was read from.
-      editor: an `Editor` (run, params, codec, text encoder).
-      sampler: of the main and the scripted test.
-      ambiguous_samplers: of the test with ambiguous instructions.
-    """
-
-    label: str
-    path: str
-    editor: Any
-    sampler: Any
-    ambiguous_samplers: tuple[Any, ...]
+FORMAT = 2  # of report.json
+FRAMES = "frames"  # folder of finished sessions
+CODEC_IMAGES = 8
+ANSWERS = "judge.jsonl"  # what the judge said, and was paid for
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What is run.
-
-    Attributes:
-      policies: name -> memory, in the order of the tables; positions are taken from
-        the checkpoint's own memory.
-      parts: of `PARTS`.
-      sessions, turns: of the main test.
-      story_sessions: of the scripted cover-and-uncover test.
-      ambiguous_sessions, repetitions: of the ambiguous instructions, and how often each
-        is drawn, each time with other noise.
-      seed: of the held-out sessions and of the noise.
-      batch: sessions at a time.
-    """
-
-    policies: Mapping[str, MemoryConfig]
-    parts: tuple[str, ...] = PARTS
-    sessions: int = 200
-    turns: int = 12
-    story_sessions: int = 100
-    ambiguous_sessions: int = 200
-    repetitions: int = 2
-    seed: int = 0
-    batch: int = 50
-
-    def __post_init__(self):
-        unknown = [part for part in self.parts if part not in PARTS]
-        if unknown or not self.parts:
-            raise UserError(
-                f"parts must be some of {', '.join(PARTS)}, got "
-                f"{', '.join(self.parts) or 'none'}"
-            )
-        for name in (
-            "sessions",
-            "turns",
-            "story_sessions",
-            "ambiguous_sessions",
-            "repetitions",
-            "batch",
-        ):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise UserError(f"seed must be 0 or more, got {self.seed}")
-
-
-@dataclasses.dataclass(frozen=True)
-class PolicyRun:
-    """What one contestant made of some sessions with one memory policy."""
-
-    images: np.ndarray
-    scores: SpriteScores
-
-
-def evaluate(contestants: Sequence[Contestant], settings: Settings, out: Path) -> dict:
+def evaluate(
+    contestants: Sequence[Contestant],
+    settings: Settings,
+    out: Path,
+    instruments: Instruments = Instruments(),  # noqa: B008  (frozen)
+) -> dict:
     """Run every test on every contestant, write the report, print the tables.
 
-    Writes to `out`: report.json, drift_<label>.png, sheet_<label>.png,
-    story_<label>.png (story.png for the first), and drift_by_checkpoint_<policy>.png
-    where there are several contestants.
+    Writes to `out`: report.html, report.json, turns.csv, sessions.csv, the figures that
+    the page holds, and frames/, with which a stopped evaluation goes on.
 
     Returns:
       what report.json holds.
 
     Raises:
-      UserError: before anything is written, if a checkpoint does not fit the test.
+      UserError: before anything is written, if a checkpoint does not fit the test; or
+        `out` holds results of other settings.
     """
     _check(contestants, settings, out)
-    main: dict[str, dict[str, PolicyRun]] = {}
-    story: dict[str, dict[str, PolicyRun]] = {}
-    ambiguous: dict[str, dict[str, dict]] = {}
+    cases_of = functools.cache(functools.partial(make_cases, settings))
+    # Read, and refused, before the first of them is edited.
     for contestant in contestants:
-        label = contestant.label
-        if "table" in settings.parts:
-            sessions = held_out_sessions(
-                settings.sessions, settings.turns, settings.seed
-            )
-            main[label] = _run_policies(contestant, settings, sessions, "sessions")
-        if "story" in settings.parts:
-            sessions = story_sessions(settings.story_sessions, settings.seed)
-            story[label] = _run_policies(contestant, settings, sessions, "cover story")
-        if "ambiguous" in settings.parts:
-            ambiguous[label] = _run_ambiguous(contestant, settings)
+        for part in settings.parts:
+            cases_of(part, contestant.editor.run.data.size)
+    runs: dict[str, dict] = {part: {} for part in PARTS}
+    ambiguous: dict[str, dict] = {}
+    codec: dict[str, list[dict]] = {}
+    for contestant in contestants:
+        for part in settings.parts:
+            cases = cases_of(part, contestant.editor.run.data.size)
+            if part == "codec":
+                codec[contestant.label] = summarise_codec(
+                    contestant.editor.codec, cases
+                )
+            elif part == "ambiguous":
+                found = _run_ambiguous(contestant, settings, cases, out)
+                ambiguous[contestant.label] = found
+            else:
+                runs[part][contestant.label] = _run_policies(
+                    contestant, settings, part, cases, out, instruments
+                )
+    truth = {
+        part: measure_truth(cases_of(part, contestants[0].editor.run.data.size))
+        for part in OVER_TURNS
+        if part in settings.parts
+    }
     report = {
         "format": FORMAT,
         "version": anchoredit_jax.__version__,
-        "settings": {
-            **dataclasses.asdict(settings),
-            "policies": {
-                name: {"sink": memory.sink, "window": memory.window}
-                for name, memory in settings.policies.items()
-            },
-        },
+        "settings": _told(settings),
+        "instruments": instruments.told(),
         "contestants": [_describe(contestant) for contestant in contestants],
-        "table": _map(main, lambda run: summarise(run.scores)),
-        "story": _map(story, lambda run: summarise_story(run.scores)),
+        "table": _map(runs["table"], lambda run: summarise(run.measures, run.scores)),
+        "story": _map(runs["story"], lambda run: summarise_story(run.scores)),
         "ambiguous": ambiguous,
-        "comparisons": _compare(main),
+        "identity": _map(runs["identity"], lambda run: summarise(run.measures)),
+        "truth": {part: summarise(found) for part, found in truth.items() if found},
+        "judge": _describe_judgements(runs["table"]),
+        "codec": codec,
+        "comparisons": _comparisons(runs["table"]),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_pictures(out, settings, report, main, story)
-    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    _write(out, report, runs)
     print(format_report(report))
     return report
+
+
+def make_cases(settings: Settings, part: str, size: int) -> list[Case]:
+    """What one part runs, at `size` pixels a side.
+
+    Raises:
+      UserError: a dataset that cannot be read.
+    """
+    if part == "story":
+        sessions = story_sessions(settings.story_sessions, settings.seed)
+        return sprite_cases(sessions, size)
+    if part == "ambiguous":
+        sessions = ambiguous_sessions(settings.ambiguous_sessions, settings.seed)
+        return sprite_cases(sessions, size)
+    count = {
+        "table": settings.sessions,
+        "identity": settings.identity_sessions,
+        "codec": CODEC_IMAGES,
+    }[part]
+    if settings.dataset is not None:
+        cases = folder_cases(
+            settings.dataset,
+            (size, size),
+            language=settings.language,
+            turns=settings.turns,
+            limit=count,
+        )
+    else:
+        sessions = held_out_sessions(count, settings.turns, settings.seed)
+        cases = sprite_cases(sessions, size)
+    if part == "identity":
+        turns = max(len(case.instructions) for case in cases)
+        return identity_cases(cases, settings.turns or turns)
+    return cases
 
 
 def format_report(report: Mapping[str, Any]) -> str:
@@ -169,13 +161,24 @@ def format_report(report: Mapping[str, Any]) -> str:
         blocks.append(f"== {label} ({contestant['path']}, {contestant['sampler']}) ==")
         if label in report["table"]:
             results = report["table"][label]
-            count = next(iter(results.values()))["sessions"]
-            blocks.append(f"{count} held-out sessions\n{table.policies_table(results)}")
-            blocks.append(table.kinds_table(results))
+            first = next(iter(results.values()))
+            told = f"{first['sessions']} sessions of up to {first['turns']} turns"
+            if "success" in first:
+                blocks.append(f"{told}, held out\n{table.policies_table(results)}")
+                blocks.append(table.kinds_table(results))
+                blocks.append(table.turns_table(results))
+            else:
+                blocks.append(f"{told}\n{table.turns_table(results)}")
         if label in report["story"]:
             blocks.append(table.story_table(report["story"][label]))
         if label in report["ambiguous"]:
             blocks.append(table.ambiguous_table(report["ambiguous"][label]))
+        if label in report["identity"]:
+            blocks.append(table.identity_table(report["identity"][label]))
+        if label in report["codec"]:
+            blocks.append(table.codec_table(report["codec"][label]))
+        if label in report["judge"]:
+            blocks.append(table.judge_table(report["judge"][label]))
     if report["comparisons"]:
         blocks.append(table.comparison_table(report["comparisons"]))
     return "\n\n".join(blocks)
@@ -192,87 +195,119 @@ def _check(contestants, settings, out: Path) -> None:
         )
     for contestant in contestants:
         data = contestant.editor.run.data
-        if data.name != "sprites":
+        if settings.dataset is None and data.name != "sprites":
             raise UserError(
-                f"{contestant.path}: trained on {data.name!r}; this evaluation needs "
-                "the exact ground truth of sprites"
+                f"{contestant.path}: trained on {data.name!r}, not on sprites; give "
+                "--dataset, a folder of sessions"
             )
-        check_held_out(data.seed, settings.seed)
+        if settings.dataset is None:
+            check_held_out(data.seed, settings.seed)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} exists and is not a folder; give another --out")
 
 
-def _run_policies(contestant, settings, sessions, what) -> dict[str, PolicyRun]:
-    """Roll the sessions out under every policy and score them."""
+def _run_policies(
+    contestant, settings, part, cases, out, instruments
+) -> dict[str, PolicyRun]:
+    """The cases of a part under every policy."""
     runs = {}
     positions = contestant.editor.run.memory.positions
     for name, memory in settings.policies.items():
-        images = _rollout(
+        title = f"{contestant.label}, {part}, {name}"
+        store = run_cases(
             contestant,
-            sessions,
-            contestant.sampler,
+            cases,
             dataclasses.replace(memory, positions=positions),
+            contestant.sampler,
             settings.seed,
             settings.batch,
-            f"{contestant.label}, {what}, {name}",
+            out / FRAMES / contestant.label / part / name,
+            title,
         )
-        runs[name] = PolicyRun(images, score_sessions(sessions, images))
+        judged = instruments if part == "table" else instruments.without_judge()
+        runs[name] = measure_cases(cases, store, judged, out / ANSWERS, title)
     return runs
 
 
-def _run_ambiguous(contestant, settings) -> dict[str, dict]:
+def _run_ambiguous(contestant, settings, cases, out) -> dict[str, dict]:
     """Every sampler on the ambiguous instructions; the memory holds only the source."""
-    sessions = ambiguous_sessions(settings.ambiguous_sessions, settings.seed)
-    answers = np.array([len(session.edits[0].valid) for session in sessions])
+    answers = np.array([len(case.sprite.edits[0].valid) for case in cases])
     default = contestant.editor.run.sampler
     results = {}
     for sampler in contestant.ambiguous_samplers:
+        title = sampler_title(sampler, default)
         scores = []
         for repetition in range(settings.repetitions):
-            images = _rollout(
+            folder = f"{title.replace(':', '_').replace('/', '_')}_{repetition}"
+            store = run_cases(
                 contestant,
-                sessions,
-                sampler,
+                cases,
                 contestant.editor.run.memory,
+                sampler,
                 settings.seed + repetition,
                 settings.batch,
-                f"{contestant.label}, ambiguous, {sampler_title(sampler, default)}",
+                out / FRAMES / contestant.label / "ambiguous" / folder,
+                f"{contestant.label}, ambiguous, {title}",
             )
-            scores.append(score_sessions(sessions, images))
-        results[sampler_title(sampler, default)] = summarise_ambiguous(scores, answers)
+            frames = np.stack([store.read(case) for case in cases])
+            scores.append(score_sessions([case.sprite for case in cases], frames))
+        results[title] = summarise_ambiguous(scores, answers)
     return results
 
 
-def _rollout(contestant, sessions, sampler, memory, seed, batch, what) -> np.ndarray:
-    """Images of the sessions' edits, with a progress bar counted in edits."""
-    size = contestant.editor.run.data.size
-    total = len(sessions) * len(sessions[0].edits)
-    with tqdm(total=total, desc=what, unit="edit", dynamic_ncols=True) as bar:
-        return rollout_sessions(
-            contestant.editor,
-            render_truth(sessions, size)[:, 0],
-            instructions_of(sessions),
-            sampler,
-            memory,
-            seed,
-            batch=batch,
-            on_turn=bar.update,
-        )
-
-
-def _compare(main: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:
-    """Every later contestant against the first, per policy, on the same sessions."""
-    labels = list(main)
+def _comparisons(runs: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:
+    """On the same sessions: every later policy against the first of its contestant,
+    and every later contestant against the first under the same policy."""
+    pairs = []
+    for label, policies in runs.items():
+        first, *others = policies
+        pairs += [((label, first), (label, other)) for other in others]
+    first, *others = runs or [None]
+    pairs += [((first, p), (label, p)) for label in others for p in runs[label]]
     return [
         {
-            "first": labels[0],
-            "second": label,
-            "policy": policy,
-            "difference": compare_scores(main[labels[0]][policy].scores, run.scores),
+            "first": {"checkpoint": a[0], "policy": a[1]},
+            "second": {"checkpoint": b[0], "policy": b[1]},
+            "difference": compare(
+                runs[a[0]][a[1]].measures, runs[b[0]][b[1]].measures
+            ),
         }
-        for label in labels[1:]
-        for policy, run in main[label].items()
+        for a, b in pairs
     ]
+
+
+def _write(out: Path, report, runs) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    groups = groups_of(report)
+    pictures = write_pictures(out, report, runs, groups)
+    write_turns(out / "turns.csv", report, OVER_TURNS)
+    write_sessions(out / "sessions.csv", {part: runs[part] for part in OVER_TURNS})
+    text = format_report(report)
+    write_html(out / "report.html", report, text, pictures, measures_of(groups))
+    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _describe_judgements(runs) -> dict:
+    """What the judge was asked and what that cost, where one was."""
+    told: dict = {}
+    for label, policies in runs.items():
+        for policy, run in policies.items():
+            if run.judgement is not None:
+                told.setdefault(label, {})[policy] = {
+                    "asked": run.judgement.asked,
+                    "reused": run.judgement.reused,
+                    "unjudged": run.judgement.unjudged,
+                    "usage": dataclasses.asdict(run.judgement.usage),
+                }
+    return told
+
+
+def _told(settings: Settings) -> dict:
+    policies = {
+        name: {"sink": memory.sink, "window": memory.window}
+        for name, memory in settings.policies.items()
+    }
+    return {**dataclasses.asdict(settings), "policies": policies}
 
 
 def _describe(contestant: Contestant) -> dict:

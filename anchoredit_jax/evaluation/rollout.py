@@ -1,5 +1,6 @@
 """Many sessions edited turn after turn through the memory, in equal batches."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -9,12 +10,13 @@ import numpy as np
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import from_uint8, to_uint8
+from anchoredit_jax.parallel import batch_sharding, using
 from anchoredit_jax.turn import generate_turn, session_key, start_memory
 
 
-def rollout_sessions(
+def iterate_rollouts(
     editor: Any,
-    images: np.ndarray,
+    images: Sequence[np.ndarray],
     instructions: Sequence[Sequence[str]],
     sampler: Any,
     memory: Any,
@@ -22,85 +24,129 @@ def rollout_sessions(
     *,
     ids: Sequence[int] | None = None,
     batch: int = 50,
+    finished: frozenset[int] = frozenset(),
     on_turn: Callable[[int], None] = lambda sessions: None,
-) -> np.ndarray:
-    """Edit every session with its instructions.
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Edit every session with its instructions; batch after batch, each in its order.
 
     Two programs are compiled, one to start a memory and one for a turn; the last batch
     is filled up by repeating a session. A session's result depends on the seed and on
-    its own id, source and instructions only, not on the batch it is in.
+    its own id, source and instructions only, not on the batch it is in (up to rounding:
+    sums of other batches have another order).
 
     Args:
-      editor: an `Editor` (run, params, codec, text encoder).
-      images: uint8 [n, H, W, 3], the sources.
-      instructions: n lists of N instructions.
+      editor: an `Editor` (run, params, codec, text encoder, mesh); the sessions of a
+        batch are spread over the devices of its mesh.
+      images: n sources, uint8 [H, W, 3].
+      instructions: n lists of one instruction and more, of any lengths.
       sampler: a `SamplerConfig`.
       memory: a `MemoryConfig`.
       seed: of the noise.
       ids: key of each session's noise; 0..n-1 by default.
-      batch: sessions at a time.
-      on_turn: called after every turn of a batch with its number of sessions.
+      batch: sessions at a time, rounded up to what the mesh divides.
+      finished: rows that need no result. Batches stay what they are, so that the
+        others get the same bits.
+      on_turn: called after every turn of a batch with the sessions that had one.
 
-    Returns:
-      uint8 [n, N, H, W, 3], the result of every instruction.
+    Yields:
+      (row, uint8 [N, H, W, 3]): the result of every instruction of a session.
 
     Raises:
       UserError: if the counts of images, instruction lists or ids differ.
     """
     ids = list(range(len(images))) if ids is None else list(ids)
-    turns = _check(images, instructions, ids)
-    batch = min(batch, len(images))
+    lengths = _check(images, instructions, ids)
+    mesh = editor.mesh
+    parts = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
+    batch = -(-min(batch, len(images)) // parts) * parts
     model, null = editor.run.model, editor.text.encode([""])[0]
-    frames = turns + 1 if memory.window is None else None
-    results = []
+    frames = max(lengths) + 1 if memory.window is None else None
+
+    def place(array):
+        return array if mesh is None else jax.device_put(array, batch_sharding(mesh))
+
     for rows, real in _batches(len(images), batch):
-        source = np.asarray(editor.codec.encode(from_uint8(images[rows])), np.float32)
-        text = editor.text.encode([t for row in rows for t in instructions[row]])
-        text = text.reshape(batch, turns, *text.shape[1:])
-        state = _start(
-            editor.params,
-            source,
-            text[:, 0],
-            null,
-            model=model,
-            memory=memory,
-            sampler=sampler,
-            frames=frames,
+        if finished.issuperset(rows):
+            continue
+        turns = max(lengths[row] for row in rows)
+        source = np.asarray(
+            editor.codec.encode(from_uint8(np.stack([images[row] for row in rows]))),
+            np.float32,
         )
+        texts = [_padded(instructions[row], turns) for row in rows]
+        text = editor.text.encode([own[turn] for turn in range(turns) for own in texts])
+        text = text.reshape(turns, batch, *text.shape[1:])
+        numbers = place(np.array([ids[row] for row in rows], np.uint32))
         latents = []
-        for number in range(turns):
-            latent, state = _turn(
+        with contextlib.nullcontext() if mesh is None else using(mesh):
+            state = _start(
                 editor.params,
-                state,
-                text[:, number],
+                place(source),
+                place(text[0]),
                 null,
-                np.uint32(seed),
-                np.array([ids[row] for row in rows], np.uint32),
-                np.uint32(number + 1),
                 model=model,
+                memory=memory,
                 sampler=sampler,
-                shape=source.shape[1:],
+                frames=frames,
             )
-            latents.append(jax.block_until_ready(latent))
-            on_turn(real)
-        decoded = editor.codec.decode(np.stack(jax.device_get(latents), axis=1))
-        results.append(np.asarray(to_uint8(decoded))[:real])
-    return np.concatenate(results)
+            for turn in range(turns):
+                latent, state = _turn(
+                    editor.params,
+                    state,
+                    place(text[turn]),
+                    null,
+                    np.uint32(seed),
+                    numbers,
+                    np.uint32(turn + 1),
+                    model=model,
+                    sampler=sampler,
+                    shape=source.shape[1:],
+                )
+                latents.append(jax.block_until_ready(latent))
+                on_turn(sum(lengths[row] > turn for row in rows[:real]))
+        # One turn after the other: decoding all at once may not fit a device.
+        images_of = [
+            np.asarray(to_uint8(editor.codec.decode(latent)))
+            for latent in jax.device_get(latents)
+        ]
+        for place_in_batch, row in enumerate(rows[:real]):
+            if row not in finished:
+                own = images_of[: lengths[row]]
+                yield row, np.stack([turn[place_in_batch] for turn in own])
 
 
-def _check(images, instructions, ids) -> int:
+def rollout_sessions(
+    editor: Any, images: np.ndarray, instructions: Sequence[Sequence[str]], *args, **kw
+) -> np.ndarray:
+    """`iterate_rollouts` of sessions of N instructions each: uint8 [n, N, H, W, 3].
+
+    Raises:
+      UserError: also if sessions have different numbers of instructions.
+    """
+    lengths = {len(texts) for texts in instructions}
+    if len(lengths) != 1:
+        raise UserError(
+            f"every session needs the same number of instructions; got {lengths}"
+        )
+    results = iterate_rollouts(editor, images, instructions, *args, **kw)
+    return np.stack([frames for _, frames in results])
+
+
+def _check(images, instructions, ids) -> list[int]:
     if not (len(images) == len(instructions) == len(ids)):
         raise UserError(
             f"{len(images)} images, {len(instructions)} lists of instructions and "
             f"{len(ids)} ids were given; give one of each for every session"
         )
-    lengths = {len(texts) for texts in instructions}
-    if len(lengths) != 1 or 0 in lengths:
-        raise UserError(
-            "every session needs the same number of instructions, at least one; got "
-            f"{sorted(lengths)}"
-        )
-    return lengths.pop()
+    lengths = [len(texts) for texts in instructions]
+    if 0 in lengths or not lengths:
+        raise UserError("give sessions, and every session at least one instruction")
+    return lengths
+
+
+def _padded(texts: Sequence[str], turns: int) -> list[str]:
+    """Turns that a session does not have are null; nobody sees their results."""
+    return [*texts, *[""] * (turns - len(texts))]
 
 
 def _batches(count: int, size: int) -> Iterator[tuple[list[int], int]]:

@@ -1,11 +1,15 @@
 """From scores of single frames to the numbers that are reported."""
 
 import itertools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from anchoredit_jax.evaluation.cases import Case
+from anchoredit_jax.evaluation.measures import codec_error
 from anchoredit_jax.evaluation.sprites import SpriteScores
 from anchoredit_jax.evaluation.statistics import bootstrap_mean
+from anchoredit_jax.models.codec import Codec
 
 # The scores that are followed over the turns.
 PER_TURN = (
@@ -19,32 +23,45 @@ PER_TURN = (
 SHARP = 0.8  # share of the right answer's gradients that counts as sharp
 
 
-def summarise(scores: SpriteScores) -> dict:
-    """The numbers of one policy on held-out sessions, ready for JSON.
+def followed(scores: SpriteScores) -> dict[str, np.ndarray]:
+    """The scores of `PER_TURN` by name, float [n, N]."""
+    return {name: getattr(scores, name) for name in PER_TURN}
+
+
+def summarise(
+    measures: Mapping[str, np.ndarray], scores: SpriteScores | None = None
+) -> dict:
+    """The numbers of one policy, ready for JSON.
 
     Every number is {"mean", "low", "high", "count"}, see `bootstrap_mean`; PSNRs are
     means of the sessions' values in dB.
 
+    Args:
+      measures: by name, float [n, N].
+      scores: of sprite sessions.
+
     Returns:
-      "success" over all turns, "success_by_kind", and "per_turn": for every score of
-      `PER_TURN` a list over the turns.
+      "per_turn": for every measure a list over the turns; of sprites also "success"
+      over all turns, and "success_by_kind".
     """
-    turns = scores.success.shape[1]
-    return {
-        "sessions": len(scores.success),
+    sessions, turns = next(iter(measures.values())).shape
+    summary = {
+        "sessions": sessions,
         "turns": turns,
-        "success": bootstrap_mean(scores.success),
-        "success_by_kind": {
+        "per_turn": {
+            name: [bootstrap_mean(values[:, turn]) for turn in range(turns)]
+            for name, values in measures.items()
+        },
+    }
+    if scores is not None:
+        summary["success"] = bootstrap_mean(scores.success)
+        summary["success_by_kind"] = {
             str(kind): bootstrap_mean(
                 np.where(scores.kinds == kind, scores.success, np.nan)
             )
             for kind in np.unique(scores.kinds)
-        },
-        "per_turn": {
-            name: [bootstrap_mean(getattr(scores, name)[:, t]) for t in range(turns)]
-            for name in PER_TURN
-        },
-    }
+        }
+    return summary
 
 
 def summarise_story(scores: SpriteScores) -> dict:
@@ -97,18 +114,42 @@ def summarise_ambiguous(scores: list[SpriteScores], answers: np.ndarray) -> dict
     return result
 
 
-def compare_scores(first: SpriteScores, second: SpriteScores) -> dict:
+def summarise_codec(codec: Codec, cases: Sequence[Case]) -> list[dict]:
+    """What the codec alone costs, by the precision of encoding and of decoding.
+
+    Sessions encode in float32 always; the other lines show why (see `codec_error`).
+    """
+    images = [case.source for case in cases]
+    return [
+        {
+            "encode": trip.encode_dtype,
+            "decode": trip.decode_dtype,
+            **{
+                name: bootstrap_mean(getattr(trip, name))
+                for name in ("psnr", "ssim", "latent_error")
+            },
+        }
+        for trip in codec_error(codec, images)
+    ]
+
+
+def compare(
+    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]
+) -> dict:
     """Second minus first on the same sessions, paired.
 
     Returns:
-      for "success" (all turns) and each score of `PER_TURN` at the last turn (name
-      with "_last"): {"mean", "low", "high", "count"} of the difference; an interval
-      that leaves out 0 is a difference that other sessions would show as well.
+      for each measure at the last turn (name with "_last"), and for "success" over all
+      turns: {"mean", "low", "high", "count"} of the difference; an interval that leaves
+      out 0 is a difference that other sessions would show as well.
     """
-    result = {"success": bootstrap_mean(second.success - first.success)}
-    for name in PER_TURN:
-        difference = getattr(second, name)[:, -1] - getattr(first, name)[:, -1]
-        result[f"{name}_last"] = bootstrap_mean(difference)
+    common = [name for name in first if name in second]
+    result = {
+        f"{name}_last": bootstrap_mean(second[name][:, -1] - first[name][:, -1])
+        for name in common
+    }
+    if "success" in common:
+        result["success"] = bootstrap_mean(second["success"] - first["success"])
     return result
 
 

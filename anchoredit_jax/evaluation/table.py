@@ -4,6 +4,23 @@ from collections.abc import Mapping, Sequence
 
 from anchoredit_jax.evaluation.policies import policy_title
 
+# (measure, title, digits) of what the console shows.
+OVER_TURNS = (
+    ("subject_psnr", "subject PSNR, turn", 1),
+    ("identity_psnr", "PSNR of what stays as in the source, turn", 1),
+    ("identity_ssim", "SSIM of what stays as in the source, turn", 3),
+    ("source_difference", "mean difference from the source of 255, turn", 1),
+    ("judge_instruction", "judge: instruction, turn", 1),
+    ("judge_consistency", "judge: consistency, turn", 1),
+)
+COMPARED = (
+    ("success", "edit success", 3),
+    ("subject_psnr_last", "subject PSNR, last turn", 2),
+    ("identity_psnr_last", "PSNR as in the source, last turn", 2),
+    ("untouched_psnr_last", "untouched PSNR, last turn", 2),
+    ("state_last", "whole state, last turn", 3),
+)
+
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns of equal width, the first to the left, the others to the right."""
@@ -110,27 +127,86 @@ def ambiguous_table(results: Mapping[str, dict]) -> str:
     return format_table(header, rows)
 
 
-def comparison_table(comparisons: Sequence[dict]) -> str:
-    """Paired differences between checkpoints, from `compare_scores`."""
+def turns_table(results: Mapping[str, dict]) -> str:
+    """`OVER_TURNS` turn by turn, a block a measure; those without values left out."""
+    blocks = []
+    for name, title, digits in OVER_TURNS:
+        if name == "source_difference" and blocks:
+            continue  # where the truth is known, what was asked for is no difference
+        rows = [
+            [policy_title(policy), *(number(value, digits) for value in values)]
+            for policy, result in results.items()
+            if (values := result["per_turn"].get(name))
+        ]
+        if any(cell != "-" for row in rows for cell in row[1:]):
+            turns = max(len(row) for row in rows)
+            blocks.append(format_table([title, *map(str, range(1, turns))], rows))
+    return "\n\n".join(blocks)
+
+
+def identity_table(results: Mapping[str, dict]) -> str:
+    """How far the null instruction, again and again, leads from the source."""
+    turns = next(iter(results.values()))["turns"]
+    marks = sorted({1, max(1, turns // 2), turns})
     header = [
-        "second minus first",
-        "policy",
-        "edit success",
-        "subject PSNR, last turn",
-        "untouched PSNR, last turn",
-        "whole state, last turn",
+        "identity loop",
+        f"mean difference of 255, turn {' / '.join(map(str, marks))}",
+        f"SSIM, turn {turns}",
     ]
+    rows = []
+    for name, result in results.items():
+        turn = result["per_turn"]
+        drift = " / ".join(number(turn["source_difference"][t - 1], 2) for t in marks)
+        rows.append([policy_title(name), drift, number(turn["identity_ssim"][-1], 3)])
+    return format_table(header, rows)
+
+
+def codec_table(trips: Sequence[dict]) -> str:
+    """What a round trip through the codec costs, from `summarise_codec`."""
+    header = ["codec alone: encoding in, decoding in", "PSNR", "SSIM", "latents off by"]
     rows = [
         [
-            f"{entry['second']} - {entry['first']}",
-            policy_title(entry["policy"]),
-            number(entry["difference"]["success"], 3, interval=True),
-            number(entry["difference"]["subject_psnr_last"], 2, interval=True),
-            number(entry["difference"]["untouched_psnr_last"], 2, interval=True),
-            number(entry["difference"]["state_last"], 3, interval=True),
+            f"{trip['encode']}, {trip['decode']}",
+            decibel(trip["psnr"]),
+            number(trip["ssim"], 4),
+            number(trip["latent_error"], 5),
         ]
-        for entry in comparisons
+        for trip in trips
     ]
+    return format_table(header, rows)
+
+
+def judge_table(told: Mapping[str, dict]) -> str:
+    """How many turns the judge was asked about, and what that cost."""
+    header = ["judge", "asked", "known before", "without a score", "tokens in", "out"]
+    rows = [
+        [
+            policy_title(policy),
+            *(str(entry[name]) for name in ("asked", "reused", "unjudged")),
+            *(str(count) for count in entry["usage"].values()),
+        ]
+        for policy, entry in told.items()
+    ]
+    return format_table(header, rows)
+
+
+def comparison_table(comparisons: Sequence[dict]) -> str:
+    """Paired differences between checkpoints and between policies, from `compare`."""
+    known = {name for entry in comparisons for name in entry["difference"]}
+    measures = [measure for measure in COMPARED if measure[0] in known]
+    header = ["second minus first", *(title for _, title, _ in measures)]
+    rows = []
+    for entry in comparisons:
+        first, second = entry["first"], entry["second"]
+        told = f"{policy_title(second['policy'])} - {policy_title(first['policy'])}"
+        if first["checkpoint"] != second["checkpoint"]:
+            told = f"{second['checkpoint']} - {first['checkpoint']}"
+            told += f", {policy_title(second['policy'])}"
+        else:
+            told = f"{first['checkpoint']}: {told}"
+        found = entry["difference"]
+        cells = [number(found.get(name), d, interval=True) for name, _, d in measures]
+        rows.append([told, *cells])
     return format_table(header, rows)
 
 

@@ -62,4 +62,5 @@ def tiny_editor():
         codec=codec,
         text=text,
         lineage=None,
+        mesh=None,
     )

@@ -1,5 +1,7 @@
 """Contact sheets and drift curves."""
 
+import dataclasses
+
 import numpy as np
 from PIL import Image
 
@@ -7,11 +9,15 @@ from anchoredit_jax.evaluation import (
     PolicyRun,
     SheetRow,
     draw_sheet,
+    followed,
     score_sessions,
+    sprite_cases,
     stack_sheets,
     summarise,
 )
 from anchoredit_jax.evaluation.contact_sheet import RIGHT, WRONG
+from anchoredit_jax.evaluation.frame_store import open_store
+from anchoredit_jax.evaluation.panels import GROUPS, SPRITES
 from anchoredit_jax.evaluation.pictures import sheet, story_picture
 from anchoredit_jax.evaluation.plots import plot_drift
 
@@ -53,31 +59,64 @@ def test_stacked_sheets():
     assert stacked.getpixel((15, 7)) == (0, 0, 255)
 
 
-def test_story_marks_only_the_last_frame(stories, perfect_stories):
+def finished(folder, sessions, images) -> PolicyRun:
+    cases, store = sprite_cases(sessions, 32), open_store(folder, {})
+    for case, frames in zip(cases, images, strict=True):
+        store.write(case, frames)
+    scores = score_sessions(sessions, images)
+    return PolicyRun(cases, store, followed(scores), scores)
+
+
+def test_story_marks_only_the_last_frame(tmp_path, stories, perfect_stories):
     wrong = perfect_stories.copy()
     wrong[:, -1] = 0
     runs = {
-        "full": PolicyRun(wrong, score_sessions(stories, wrong)),
-        "sink1_window3": PolicyRun(
-            perfect_stories, score_sessions(stories, perfect_stories)
-        ),
-        "window3": PolicyRun(wrong, score_sessions(stories, wrong)),
+        "full": finished(tmp_path / "full", stories, wrong),
+        "sink1_window3": finished(tmp_path / "sink", stories, perfect_stories),
+        "window3": finished(tmp_path / "window", stories, wrong),
     }
-    picture = story_picture(stories[1], 1, runs)
+    picture = story_picture(runs, row=1)
     frame = 136**2 - 128**2  # of 4 pixels around 128
     assert count(picture, RIGHT) == count(picture, WRONG) == frame
 
 
-def test_sheet_marks_every_edit(sessions, perfect):
-    runs = {"full": PolicyRun(perfect, score_sessions(sessions, perfect))}
-    picture = sheet(sessions[2], 2, runs)
-    assert count(picture, RIGHT) == 6 * (104**2 - 96**2)
+def test_sheet_marks_every_edit(tmp_path, sessions, perfect):
+    picture = sheet({"full": finished(tmp_path, sessions, perfect)}, sessions=2)
+    assert count(picture, RIGHT) == 2 * 6 * (104**2 - 96**2)
     assert count(picture, WRONG) == 0
 
 
+def test_sheets_of_other_sessions_have_no_marks(tmp_path, sessions, perfect):
+    run = finished(tmp_path, sessions, perfect)
+    run = dataclasses.replace(run, scores=None)
+    picture = sheet({"full": run}, sessions=1)
+    assert count(picture, RIGHT) == count(picture, WRONG) == 0
+
+
 def test_drift_plot(tmp_path, sessions, perfect):
-    per_turn = summarise(score_sessions(sessions, perfect))["per_turn"]
+    scores = score_sessions(sessions, perfect)
+    per_turn = summarise(followed(scores), scores)["per_turn"]
     path = tmp_path / "drift.png"
-    plot_drift({"full history": per_turn, "window 3": per_turn}, path, "toy")
+    lines = {"full history": per_turn, "window 3": per_turn}
+    assert plot_drift(lines, SPRITES.measures, path, "toy")
     with Image.open(path) as picture:
         assert picture.width > 1000 and picture.getextrema()[0][0] < 100
+
+
+def test_a_line_may_lack_a_measure(tmp_path):
+    """Of the truth not everything is known; it has its place in the legend."""
+    value = {"mean": 0.5, "low": 0.4, "high": 0.6, "count": 9}
+    lines = {"toy": {"success": [value]}, "ground truth": {"state": [value]}}
+    assert plot_drift(lines, SPRITES.measures, tmp_path / "drift.png")
+
+
+def test_a_figure_without_values_is_not_drawn(tmp_path):
+    nothing = {"mean": None, "low": None, "high": None, "count": 0}
+    lines = {"window 3": {"success": [nothing, nothing]}}
+    assert not plot_drift(lines, SPRITES.measures, tmp_path / "drift.png")
+    assert not (tmp_path / "drift.png").exists()
+
+
+def test_no_measure_is_in_two_figures():
+    names = [measure.name for group in GROUPS for measure in group.measures]
+    assert len(set(names)) == len(names)

@@ -1,17 +1,33 @@
 """The whole evaluation on a tiny random network: everything is written and printed."""
 
+import csv
 import json
 import types
 
+import jax
 import numpy as np
 import pytest
 
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation import Contestant, Settings, evaluate, parse_policies
+from anchoredit_jax.evaluation import (
+    Contestant,
+    Settings,
+    evaluate,
+    parse_policies,
+    rollout,
+)
+from anchoredit_jax.evaluation.html_report import write_html
 from anchoredit_jax.memory import MemoryConfig
 
-SMALL = dict(sessions=3, turns=2, story_sessions=2, ambiguous_sessions=2, batch=2)
+SMALL = dict(
+    sessions=3,
+    turns=2,
+    story_sessions=2,
+    ambiguous_sessions=2,
+    identity_sessions=2,
+    batch=2,
+)
 
 
 def make_contestant(editor, label, *, name="sprites", seed=0) -> Contestant:
@@ -40,16 +56,83 @@ def written(tmp_path_factory, tiny_editor):
 
 def test_everything_is_written(written):
     _, out = written
-    assert sorted(path.name for path in out.iterdir()) == [
-        "drift_by_checkpoint_sink1_window1.png",
-        "drift_student.png",
-        "drift_teacher.png",
+    drawn = {path.name for path in out.glob("*.png")}
+    figures = {
+        f"drift_{part}_{group}_{name}.png"
+        for part, groups in (
+            ("table", ("edits", "identity", "colour")),
+            ("identity", ("identity", "colour")),
+        )
+        for group in groups
+        for name in ("student", "teacher", "by_checkpoint_sink1_window1")
+    }
+    sheets = {
+        f"sheet_{part}_{name}.png"
+        for part in ("table", "identity")
+        for name in ("student", "teacher")
+    }
+    assert drawn == figures | sheets | {"story.png", "story_student.png"}
+    assert {path.name for path in out.iterdir()} - drawn == {
+        "frames",
+        "report.html",
         "report.json",
-        "sheet_student.png",
-        "sheet_teacher.png",
-        "story.png",
-        "story_student.png",
+        "sessions.csv",
+        "turns.csv",
+    }
+
+
+def test_the_page_needs_nothing_else(written):
+    """All pictures are inside of it, and nothing is fetched."""
+    report, out = written
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(list(out.glob("*.png")))
+    for outside in ("http:", "https:", "<script", "<link", 'src="/', "url("):
+        assert outside not in page
+    assert "Evaluation of teacher, student" in page
+    assert "student, sink 1 + window 1" in page
+    value = report["table"]["student"]["sink1_window1"]["per_turn"]["success"][1]
+    assert f">{value['mean']:.4g}</span>" in page
+
+
+def test_texts_of_a_page_are_no_markup(tmp_path, written):
+    report, _ = written
+    report = {**report, "contestants": [{"label": "<b>&"}]}
+    write_html(tmp_path / "page.html", report, "<i>", {}, ())
+    page = (tmp_path / "page.html").read_text()
+    assert "&lt;b&gt;&amp;" in page and "<pre>&lt;i&gt;</pre>" in page
+
+
+def test_means_as_csv(written):
+    report, out = written
+    with (out / "turns.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    (row,) = [
+        row
+        for row in rows
+        if (row["part"], row["checkpoint"], row["measure"], row["turn"])
+        == ("table", "student", "source_difference", "2")
     ]
+    value = report["table"]["student"]["sink1_window1"]["per_turn"]
+    assert float(row["mean"]) == value["source_difference"][1]["mean"]
+    assert row["count"] == "3" and row["policy"] == "sink1_window1"
+    assert {row["part"] for row in rows} == {"table", "identity"}
+
+
+def test_every_value_as_csv(written):
+    report, out = written
+    with (out / "sessions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * (3 * 2 + 2 * 2)  # checkpoints x (sessions, loops) x turns
+    mine = [
+        float(row["source_difference"])
+        for row in rows
+        if (row["part"], row["checkpoint"], row["turn"]) == ("table", "teacher", "2")
+    ]
+    value = report["table"]["teacher"]["sink1_window1"]["per_turn"]
+    assert np.mean(mine) == pytest.approx(value["source_difference"][1]["mean"])
+    loops = [row for row in rows if row["part"] == "identity"]
+    assert {row["instruction"] for row in loops} == {""}
+    assert {row["success"] for row in loops} == {""}
 
 
 def test_report_is_strict_json_and_what_was_returned(written):
@@ -71,8 +154,8 @@ def test_report_is_strict_json_and_what_was_returned(written):
 def test_equal_checkpoints_do_not_differ(written):
     report, _ = written
     (entry,) = report["comparisons"]
-    assert (entry["first"], entry["second"]) == ("teacher", "student")
-    assert entry["policy"] == "sink1_window1"
+    assert entry["first"] == {"checkpoint": "teacher", "policy": "sink1_window1"}
+    assert entry["second"] == {"checkpoint": "student", "policy": "sink1_window1"}
     assert entry["difference"]["success"]["mean"] == 0.0
 
 
@@ -80,10 +163,7 @@ def test_parts_can_be_left_out(tmp_path, capsys, tiny_editor):
     settings = Settings(parse_policies("sink1_window1"), parts=("story",), **SMALL)
     report = evaluate([make_contestant(tiny_editor, "toy")], settings, tmp_path)
     assert report["table"] == report["ambiguous"] == {} and report["story"]["toy"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "report.json",
-        "story.png",
-    ]
+    assert {path.name for path in tmp_path.glob("*.png")} == {"story.png"}
     printed = capsys.readouterr().out
     assert "cover, other edits, uncover" in printed and "ambiguous" not in printed
 
@@ -95,7 +175,7 @@ def test_wrong_input_writes_nothing(tmp_path, tiny_editor):
     cases = [
         ([], "no checkpoint"),
         ([toy, toy], "share a name"),
-        ([make_contestant(tiny_editor, "a", name="folders")], "ground truth"),
+        ([make_contestant(tiny_editor, "a", name="folders")], "give --dataset"),
         ([make_contestant(tiny_editor, "a", seed=900_000_000)], "another --seed"),
     ]
     for contestants, message in cases:
@@ -117,10 +197,13 @@ def test_wrong_input_writes_nothing(tmp_path, tiny_editor):
         {"seed": -1},
         {"parts": ("tables",)},
         {"parts": ()},
+        {"identity_sessions": 0},
+        {"sessions": None},
+        {"dataset": "folder", "parts": ("story",)},
     ],
 )
 def test_wrong_settings(change):
-    with pytest.raises(UserError, match="must be"):
+    with pytest.raises(UserError, match="must be "):
         Settings(parse_policies("full"), **{**SMALL, **change})
 
 
@@ -132,3 +215,36 @@ def test_results_are_reproducible(tmp_path, written, tiny_editor):
     second = again["table"]["toy"]["sink1_window1"]["per_turn"]["subject_psnr"]
     means = [[turn["mean"] for turn in turns] for turns in (first, second)]
     np.testing.assert_allclose(*np.array(means, float), atol=0.05)
+
+
+def test_a_stopped_evaluation_goes_on(tmp_path, monkeypatch, written, tiny_editor):
+    """Sessions that were finished are not edited again, and the result is the same."""
+    report, _ = written
+    settings = Settings(parse_policies("sink1_window1"), parts=("table",), **SMALL)
+    toy, turns = make_contestant(tiny_editor, "teacher"), []
+    run_turn = rollout._turn
+
+    def counted(*args, **options):
+        if len(turns) == stop:
+            raise KeyboardInterrupt
+        turns.append(args)
+        return run_turn(*args, **options)
+
+    monkeypatch.setattr(rollout, "_turn", counted)
+    stop = 3  # in the second of two batches of two turns
+    with pytest.raises(KeyboardInterrupt):
+        evaluate([toy], settings, tmp_path)
+    assert len(list(tmp_path.rglob("sprite_*.png"))) == 2
+    stop, turns = None, []
+    again = evaluate([toy], settings, tmp_path)
+    assert len(turns) == 2
+    assert again["table"]["teacher"] == report["table"]["teacher"]
+
+
+def test_results_of_other_weights_are_refused(tmp_path, tiny_editor):
+    settings = Settings(parse_policies("sink1_window1"), parts=("table",), **SMALL)
+    evaluate([make_contestant(tiny_editor, "toy")], settings, tmp_path)
+    params = jax.tree.map(lambda leaf: leaf + 1, tiny_editor.params)
+    other = types.SimpleNamespace(**{**vars(tiny_editor), "params": params})
+    with pytest.raises(UserError, match="another weights"):
+        evaluate([make_contestant(other, "toy")], settings, tmp_path)

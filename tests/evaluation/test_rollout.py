@@ -1,19 +1,22 @@
 """Rollouts: what a session becomes depends on itself only.
 
-All tests but one share two compiled programs: batches of 2, the memory and the sampler
+All tests but two share two compiled programs: batches of 2, the memory and the sampler
 below, which are also those of the report's tests.
 """
 
 import functools
+import types
 
+import jax
 import numpy as np
 import pytest
 
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation import rollout, rollout_sessions
+from anchoredit_jax.evaluation import iterate_rollouts, rollout, rollout_sessions
 from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.models.codec import from_uint8, to_uint8
+from anchoredit_jax.parallel import MeshConfig, make_mesh, state_shardings
 
 MEMORY = MemoryConfig(1, 1)
 SAMPLER = SamplerConfig("few_step", 2, 3.0)
@@ -124,5 +127,65 @@ def test_input_that_does_not_fit_together(tiny_editor, images):
         rollout_sessions(
             tiny_editor, images, [["a"], ["a"], ["a", "b"]], SAMPLER, MEMORY
         )
-    with pytest.raises(UserError, match="at least one"):
+    with pytest.raises(UserError, match="at least one instruction"):
         rollout_sessions(tiny_editor, images, [[], [], []], SAMPLER, MEMORY)
+
+
+def test_sessions_are_spread_over_a_mesh(tiny_editor, images):
+    """Three sessions on two devices: filled up to four, and the same as on one."""
+    memory, batch = MemoryConfig(1, 2), 3  # compiled for this test
+    straight = rollout_sessions(
+        tiny_editor, images, TEXTS, SAMPLER, memory, seed=2, batch=batch
+    )
+    mesh = make_mesh(MeshConfig(data=2))
+    params = jax.device_put(
+        tiny_editor.params, state_shardings(tiny_editor.params, mesh)
+    )
+    editor = types.SimpleNamespace(
+        **{**vars(tiny_editor), "mesh": mesh, "params": params}
+    )
+    placed = []
+    start = rollout._start
+
+    def watched(params, source, *args, **options):
+        state = start(params, source, *args, **options)
+        placed.append((source.sharding, state.keys.sharding))
+        return state
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollout, "_start", watched)
+        spread = rollout_sessions(
+            editor, images, TEXTS, SAMPLER, memory, seed=2, batch=batch
+        )
+    assert largest_change(straight, spread) <= 1
+    ((source, keys),) = placed
+    assert source.num_devices == keys.num_devices == 2
+    assert not keys.is_fully_replicated
+
+
+def test_sessions_may_differ_in_length(tiny_editor, images, run):
+    texts = [TEXTS[0][:1], TEXTS[1], TEXTS[2][:2]]
+    found = dict(
+        iterate_rollouts(tiny_editor, images, texts, SAMPLER, MEMORY, batch=2)
+    )
+    assert [len(found[row]) for row in range(3)] == [1, 3, 2]
+    for row, frames in enumerate(run()):
+        assert largest_change(found[row], frames[: len(found[row])]) == 0
+
+
+def test_finished_sessions_are_left_out_and_change_no_other(tiny_editor, images, run):
+    seen = []
+    found = dict(
+        iterate_rollouts(
+            tiny_editor,
+            images,
+            TEXTS,
+            SAMPLER,
+            MEMORY,
+            batch=2,
+            finished=frozenset([0, 2]),
+            on_turn=seen.append,
+        )
+    )
+    assert list(found) == [1] and len(seen) == 3
+    assert (found[1] == run()[1]).all()

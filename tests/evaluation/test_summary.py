@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.evaluation import (
-    compare_scores,
+    compare,
+    followed,
     score_sessions,
     summarise,
     summarise_ambiguous,
@@ -20,6 +21,7 @@ from anchoredit_jax.evaluation.table import (
     kinds_table,
     policies_table,
     story_table,
+    turns_table,
 )
 
 
@@ -29,7 +31,7 @@ def scores(sessions, perfect):
 
 
 def test_summary_of_perfect_images(scores):
-    result = summarise(scores)
+    result = summarise(followed(scores), scores)
     assert result["success"]["mean"] == 1.0
     assert result["success"]["count"] == scores.success.size
     assert set(result["success_by_kind"]) == set(np.unique(scores.kinds))
@@ -41,7 +43,8 @@ def test_summary_of_perfect_images(scores):
 def test_success_by_kind_counts_only_that_kind(scores):
     failed = scores.success.copy()
     failed[scores.kinds == "move"] = 0
-    result = summarise(dataclasses.replace(scores, success=failed))
+    changed = dataclasses.replace(scores, success=failed)
+    result = summarise(followed(changed), changed)
     by_kind = result["success_by_kind"]
     assert by_kind.pop("move")["mean"] == 0.0
     assert all(kind["mean"] == 1.0 for kind in by_kind.values())
@@ -69,7 +72,7 @@ def test_differences_are_paired(scores):
         scores, untouched_psnr=np.broadcast_to(levels, scores.success.shape)
     )
     second = dataclasses.replace(first, untouched_psnr=first.untouched_psnr + 0.5)
-    result = compare_scores(first, second)
+    result = compare(followed(first), followed(second))
     difference = result["untouched_psnr_last"]
     assert difference["low"] == pytest.approx(0.5) == difference["high"]
     assert result["success"]["mean"] == 0.0
@@ -111,7 +114,7 @@ def test_diversity_needs_two_valid_draws(scores):
 
 
 def test_tables_show_the_numbers(scores, stories, perfect_stories):
-    result = {"sink1_window3": summarise(scores)}
+    result = {"sink1_window3": summarise(followed(scores), scores)}
     text = policies_table(result)
     assert "sink 1 + window 3" in text and "turn 1 / 3 / 6" in text
     assert "1.000 [1.000, 1.000]" in text and "60.0 / 60.0 / 60.0" in text
@@ -123,13 +126,32 @@ def test_tables_show_the_numbers(scores, stories, perfect_stories):
     lines = ambiguous_table({"few_step:4": ambiguous}).splitlines()
     assert len(lines) == 2 + 3 and lines[2].startswith("few_step:4")
     assert lines[2].endswith("-")  # diversity is unknown with one draw
-    entry = {
-        "first": "teacher",
-        "second": "student",
-        "policy": "full",
-        "difference": compare_scores(scores, scores),
-    }
-    assert "student - teacher" in comparison_table([entry])
+
+
+def test_comparisons_name_what_differs(scores):
+    places = [("teacher", "full"), ("teacher", "window3"), ("student", "full")]
+    first, policy, checkpoint = (dict(checkpoint=c, policy=p) for c, p in places)
+    difference = compare(followed(scores), followed(scores))
+    entries = [
+        dict(first=first, second=second, difference=difference)
+        for second in (policy, checkpoint)
+    ]
+    lines = comparison_table(entries).splitlines()
+    assert lines[2].startswith("teacher: window 3, no sink - full history")
+    assert lines[3].startswith("student - teacher, full history")
+    assert "0.000 [0.000, 0.000]" in lines[2] and "SSIM" not in lines[0]
+
+
+def test_other_measures_than_those_of_sprites():
+    """Sessions of different lengths: what does not exist is in no mean."""
+    values = np.array([[1.0, 3.0], [2.0, np.nan]])
+    result = summarise({"source_difference": values, "identity_psnr": values * np.nan})
+    turns = result["per_turn"]["source_difference"]
+    assert [(turn["mean"], turn["count"]) for turn in turns] == [(1.5, 2), (3.0, 1)]
+    assert "success" not in result
+    text = turns_table({"window3": result})
+    assert "mean difference from the source" in text and "PSNR" not in text
+    assert text.splitlines()[-1].split()[-2:] == ["1.5", "3.0"]
 
 
 def test_columns_are_aligned():

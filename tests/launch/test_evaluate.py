@@ -31,8 +31,9 @@ CONFIG = {
     "sampler": {"steps": 2, "shift": 3.0},
 }
 SMALL = (
-    "--sessions 2 --turns 2 --story-sessions 2 --batch 2 --ambiguous-sessions 2".split()
-)
+    "--sessions 2 --turns 2 --story-sessions 2 --batch 2 --ambiguous-sessions 2 "
+    "--identity-sessions 2 --mesh data=1"
+).split()
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +64,17 @@ def test_a_report(script, checkpoint, tmp_path, capsys):
     assert toy["label"] == "toy" and toy["sampler"] == "few_step:2"
     assert toy["lineage"][0]["stage"] == "single_turn"
     assert set(report["table"]["toy"]) == {"sink1_window1"}
-    names = {path.name for path in out.glob("*.png")}
-    assert names == {"drift_toy.png", "sheet_toy.png", "story.png"}
+    assert (out / "report.html").exists() and (out / "story.png").exists()
     printed = capsys.readouterr().out
-    for part in ("sink 1 + window 1", "edit success by kind", "cover, other edits"):
+    for part in (
+        "sink 1 + window 1",
+        "edit success by kind",
+        "subject PSNR, turn",
+        "cover, other edits",
+        "identity loop",
+        "codec alone",
+        "report.html",
+    ):
         assert part in printed
 
 
@@ -84,6 +92,11 @@ def test_a_report(script, checkpoint, tmp_path, capsys):
         (["--checkpoint", "{toy}", "--checkpoint", "{toy}"], "share a name"),
         (["--checkpoint", "a b={toy}"], "write [NAME=]PATH[@SAMPLER]"),
         (["--checkpoint", "{toy}", "--turn", "3"], "unrecognized arguments"),
+        (["--checkpoint", "{toy}", "--mesh", "data"], "write AXIS=SIZE"),
+        (["--checkpoint", "{toy}", "--mesh", "data=999"], "does not fit"),
+        (["--checkpoint", "{toy}", "--dataset", "nowhere"], "nowhere"),
+        (["--checkpoint", "{toy}", "--extractor", "nowhere"], "nowhere"),
+        (["--checkpoint", "{toy}", "--judge", "m", "--judge-url", "x"], "base_url"),
     ],
 )
 def test_wrong_input(script, checkpoint, tmp_path, capsys, flags, message):
@@ -96,6 +109,21 @@ def test_wrong_input(script, checkpoint, tmp_path, capsys, flags, message):
     assert printed == "" and error.startswith("error: ") and error.count("\n") == 1
     assert message in error
     assert not out.exists()
+
+
+def test_defaults_of_sprites_and_of_a_dataset(script):
+    make, parse = script["make_settings"], script["make_parser"]().parse_args
+    sprites, own = parse(["--out", "x"]), parse(["--out", "x", "--dataset", "folder"])
+    assert (make(sprites).sessions, make(sprites).turns) == (200, 12)
+    assert "story" in make(sprites).parts
+    assert (make(own).sessions, make(own).turns) == (None, None)
+    assert make(own).parts == ("table", "identity", "codec")
+
+
+def test_all_devices_by_default(script):
+    assert script["parse_mesh"](None).data is None  # the tests' eight
+    mesh = script["parse_mesh"]("data=2,tensor=4")
+    assert (mesh.data, mesh.fsdp, mesh.tensor) == (2, 1, 4)
 
 
 def test_samplers_of_a_checkpoint(script, checkpoint):

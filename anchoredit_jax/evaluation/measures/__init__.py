@@ -3,6 +3,7 @@
 from anchoredit_jax.evaluation.measures.codec_error import RoundTrip, codec_error
 from anchoredit_jax.evaluation.measures.describe import (
     MEASURES,
+    RETURNS,
     Measure,
     describe_features,
 )
@@ -12,11 +13,13 @@ from anchoredit_jax.evaluation.measures.features import (
     feature_measures,
 )
 from anchoredit_jax.evaluation.measures.pretrained import load_extractor
+from anchoredit_jax.evaluation.measures.returns import return_measures
 from anchoredit_jax.evaluation.measures.session import measure_session
 from anchoredit_jax.evaluation.measures.ssim import ssim
 
 __all__ = [
     "MEASURES",
+    "RETURNS",
     "FeatureExtractor",
     "Measure",
     "RoundTrip",
@@ -26,5 +29,6 @@ __all__ = [
     "identity_drift",
     "load_extractor",
     "measure_session",
+    "return_measures",
     "ssim",
 ]

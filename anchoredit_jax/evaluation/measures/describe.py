@@ -46,6 +46,11 @@ MEASURES = (
     Measure("high_frequency", "fine detail, to the source's", "", None),
 )
 
+RETURNS = (
+    Measure("return_psnr", "a return to the state it is of, PSNR", "dB", True),
+    Measure("return_ssim", "a return to the state it is of, SSIM", "", True),
+)
+
 
 def describe_features(name: str) -> tuple[Measure, Measure]:
     """The measures that `feature_measures` makes of the extractor of that name."""

@@ -1,0 +1,106 @@
+"""The whole evaluation as one HTML file that needs no other file and no network."""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from anchoredit_jax.evaluation.measures import Measure
+from anchoredit_jax.evaluation.policies import policy_title
+from anchoredit_jax.evaluation.settings import OVER_TURNS, TITLES
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem;
+       padding: 0 1rem; }
+h1, h2, h3 { line-height: 1.2; }
+img { max-width: 100%; background: #fff; border-radius: 4px; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0;
+        font-size: 13px; }
+th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #8884;
+         white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+small { color: #888; }
+pre { overflow-x: auto; font-size: 13px; }
+""".strip()
+
+
+def write_html(
+    path: Path,
+    report: Mapping[str, Any],
+    text: str,
+    pictures: Mapping[str, Sequence[Path]],
+    measures: Sequence[Measure],
+) -> None:
+    """Write the page.
+
+    Args:
+      report: what report.json holds.
+      text: the tables as they are printed.
+      pictures: heading -> picture files, which are put into the page.
+      measures: those of the tables over the turns, in their order.
+    """
+    parts = [f"<h1>{_text(_title(report))}</h1>", f"<pre>{_text(text)}</pre>"]
+    for heading, files in pictures.items():
+        parts.append(f"<h2>{_text(heading)}</h2>")
+        parts.extend(_picture(file) for file in files)
+    for part in OVER_TURNS:
+        if report[part]:
+            parts.append(f"<h2>{_text(TITLES[part])}, turn by turn</h2>")
+            parts.extend(_turn_table(report[part], measure) for measure in measures)
+    body = "\n".join(part for part in parts if part)
+    path.write_text(
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_text(_title(report))}</title>\n<style>\n{_STYLE}\n</style></head>\n"
+        f"<body>\n{body}\n</body></html>\n",
+        encoding="utf-8",
+    )
+
+
+def _title(report) -> str:
+    return "Evaluation of " + ", ".join(c["label"] for c in report["contestants"])
+
+
+def _picture(path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    name = _text(path.stem.replace("_", " "))
+    return (
+        f'<figure class="wide"><img alt="{name}" src="data:image/png;base64,{data}">'
+        f"<figcaption><small>{name}</small></figcaption></figure>"
+    )
+
+
+def _turn_table(results: Mapping[str, Mapping[str, dict]], measure: Measure) -> str:
+    """A line a checkpoint and policy, a column a turn; nothing where all is empty."""
+    rows, turns = [], 0
+    for label, policies in results.items():
+        for policy, result in policies.items():
+            values = result["per_turn"].get(measure.name, ())
+            if all(value["mean"] is None for value in values):
+                continue
+            cells = "".join(f"<td>{_number(value)}</td>" for value in values)
+            name = _text(f"{label}, {policy_title(policy)}")
+            rows.append(f"<tr><td>{name}</td>{cells}</tr>")
+            turns = max(turns, len(values))
+    if not rows:
+        return ""
+    head = "".join(f"<th>{turn}</th>" for turn in range(1, turns + 1))
+    return (
+        f"<h3>{_text(measure.heading)}</h3>\n<div class='wide'><table><tr><th>turn</th>"
+        f"{head}</tr>\n" + "\n".join(rows) + "</table></div>"
+    )
+
+
+def _number(value: Mapping[str, Any]) -> str:
+    """The mean; its 95 % interval shows under the pointer."""
+    if value["mean"] is None:
+        return "-"
+    told = f"{value['low']:.4g} to {value['high']:.4g}, {value['count']} values"
+    return f'<span title="{told}">{value["mean"]:.4g}</span>'
+
+
+def _text(text: str) -> str:
+    return html.escape(text)

@@ -1,0 +1,97 @@
+"""What an evaluation runs: contestants, tests, and the sizes of the tests."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from anchoredit_jax.diffusion.samplers import SamplerConfig
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.memory import MemoryConfig
+
+# In the order of the report. "story" and "ambiguous" are made of sprites.
+TITLES = {
+    "table": "Sessions",
+    "story": "Cover and uncover",
+    "ambiguous": "Ambiguous instructions",
+    "identity": "Identity loop (the null instruction, again and again)",
+    "codec": "The codec alone",
+}
+PARTS = tuple(TITLES)
+OVER_TURNS = ("table", "identity")  # those with measures turn by turn
+DATASET_PARTS = ("table", "identity", "codec")
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """One checkpoint under evaluation.
+
+    Attributes:
+      label: its name in tables, figures and file names.
+      path: where it was read from.
+      editor: an `Editor` (run, params, codec, text encoder, mesh).
+      sampler: of all tests but the ambiguous instructions.
+      ambiguous_samplers: of the ambiguous instructions.
+    """
+
+    label: str
+    path: str
+    editor: Any
+    sampler: SamplerConfig
+    ambiguous_samplers: tuple[SamplerConfig, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is run.
+
+    Attributes:
+      policies: name -> memory, in the order of the tables; positions are taken from
+        the checkpoint's own memory.
+      parts: of `PARTS`.
+      dataset: folder of sessions in the validation layout; None for held-out sprites.
+      language: of the dataset's instructions.
+      sessions, turns: of the main test; None of a dataset: all it has.
+      story_sessions: of the scripted cover-and-uncover test.
+      ambiguous_sessions, repetitions: of the ambiguous instructions, and how often each
+        is drawn, each time with other noise.
+      identity_sessions: of the identity loop; as many turns as the main test.
+      seed: of the held-out sessions and of the noise.
+      batch: sessions at a time.
+    """
+
+    policies: Mapping[str, MemoryConfig]
+    parts: tuple[str, ...] = PARTS
+    dataset: str | None = None
+    language: str = "en"
+    sessions: int | None = 200
+    turns: int | None = 12
+    story_sessions: int = 100
+    ambiguous_sessions: int = 200
+    repetitions: int = 2
+    identity_sessions: int = 50
+    seed: int = 0
+    batch: int = 50
+
+    def __post_init__(self):
+        unknown = [part for part in self.parts if part not in PARTS]
+        if unknown or not self.parts:
+            raise UserError(
+                f"parts must be some of {', '.join(PARTS)}, got "
+                f"{', '.join(self.parts) or 'none'}"
+            )
+        sprites = [part for part in self.parts if part not in DATASET_PARTS]
+        if self.dataset is not None and sprites:
+            raise UserError(
+                f"parts must be some of {', '.join(DATASET_PARTS)} for a dataset of "
+                f"your own, got {', '.join(sprites)}: these are made of sprites"
+            )
+        for name in ("sessions", "turns"):
+            if getattr(self, name) is None and self.dataset is None:
+                raise UserError(f"{name} must be given for sprites, got none")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type in (int, int | None) and field.name != "seed":
+                if value is not None and value < 1:
+                    raise UserError(f"{field.name} must be 1 or more, got {value}")
+        if self.seed < 0:
+            raise UserError(f"seed must be 0 or more, got {self.seed}")
