@@ -27,7 +27,7 @@ diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
 
 TOLERANCE = 5e-5
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "export.md"
 MODEL = TransformerConfig(
     dim=64, ffn_dim=96, num_heads=2, num_layers=2, text_dim=32, freq_dim=32
 )
@@ -67,7 +67,7 @@ def export(tmp_path, network, dialect="diffusers"):
 def test_the_transformer(tmp_path, monkeypatch):
     params, out = export(tmp_path, "transformer")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    theirs = load_as_in_the_readme(out, monkeypatch).eval()
+    theirs = load_as_in_the_guide(out, monkeypatch).eval()
     rng = np.random.default_rng(1)
     latents = rng.normal(size=(1, 3, 8, 12, 16)).astype(np.float32)
     text = rng.normal(size=(1, 1, 7, 32)).astype(np.float32)
@@ -89,9 +89,9 @@ def test_the_transformer(tmp_path, monkeypatch):
     assert deviation < TOLERANCE
 
 
-def load_as_in_the_readme(folder, monkeypatch):
-    """The snippet of the README, word for word."""
-    section = README.read_text().partition("## Export to PyTorch")[2]
+def load_as_in_the_guide(folder, monkeypatch):
+    """The snippet of docs/export.md, word for word."""
+    section = GUIDE.read_text()
     snippet = section.partition("```python\n")[2].partition("```")[0]
     monkeypatch.chdir(folder.parent)
     names = {}
