@@ -125,7 +125,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="environment variable that holds the key; '' for none",
     )
     parser.add_argument("--judge-parallel", type=int, default=JudgeConfig.parallel)
-    parser.add_argument("--batch", type=int, default=50, help="sessions at a time")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        help="sessions at a time (default: 50; 8 on a CPU, whose caches hold no more)",
+    )
     parser.add_argument(
         "--seed", type=int, default=0, help="of the held-out sessions and the noise"
     )
@@ -181,6 +185,11 @@ def parse_mesh(text: str | None) -> MeshConfig | None:
     return MeshConfig(**sizes)
 
 
+def default_batch() -> int:
+    """The toy is twice as fast on two cores with 8 sessions at a time as with 50."""
+    return 8 if jax.default_backend() == "cpu" else 50
+
+
 def make_settings(args: argparse.Namespace) -> Settings:
     """What is run; sprites and datasets have other defaults."""
     own = args.dataset is not None
@@ -197,7 +206,7 @@ def make_settings(args: argparse.Namespace) -> Settings:
         repetitions=args.repetitions,
         identity_sessions=args.identity_sessions,
         seed=args.seed,
-        batch=args.batch,
+        batch=default_batch() if args.batch is None else args.batch,
     )
 
 
