@@ -18,6 +18,8 @@ from anchoredit_jax.memory import CausalMemory, MemoryConfig, MemoryView
 from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.transformer import Transformer
 
+STEPS_SCOPE = "denoise_steps"  # names the loop in compiled programs, for plans
+
 
 def session_key(seed: int, session: int, turn: jax.Array) -> jax.Array:
     """The key of a turn's draws: a function of (seed, session, turn) and no more."""
@@ -82,12 +84,18 @@ def generate_turn(
     Returns:
       (latents [B, h, w, C], memory).
     """
-    noise = randomness.normals(keys, (sampler.draws, *shape))
-    noise = jnp.moveaxis(noise, 1, 0)
+    noise = turn_noise(keys, shape, sampler)
     latents = denoise(model, params, memory, text, null_text, noise, sampler)
     return latents, commit_frame(
         model, params, memory, latents, text, null_text, sampler
     )
+
+
+def turn_noise(
+    keys: jax.Array, shape: tuple[int, int, int], sampler: samplers.SamplerConfig
+) -> jax.Array:
+    """All draws of a turn of B sessions, [sampler.draws, B, h, w, C]."""
+    return jnp.moveaxis(randomness.normals(keys, (sampler.draws, *shape)), 1, 0)
 
 
 def denoise(model, params, memory, text, null_text, noise, sampler) -> jax.Array:
@@ -97,6 +105,29 @@ def denoise(model, params, memory, text, null_text, noise, sampler) -> jax.Array
 
 def denoise_path(model, params, memory, text, null_text, noise, sampler):
     """`denoise`, and what each step gave, see `samplers.sample_path`."""
+    velocity = _guided_velocity(model, params, memory, text, null_text, sampler)
+    return samplers.sample_path(velocity, noise, sampler)
+
+
+def denoise_steps(
+    model, params, memory, text, null_text, x, noise, first, last, sampler
+) -> jax.Array:
+    """Some of the steps of `denoise`, see `samplers.sample_steps`."""
+    velocity = _guided_velocity(model, params, memory, text, null_text, sampler)
+    with jax.named_scope(STEPS_SCOPE):
+        return samplers.sample_steps(velocity, x, noise, first, last, sampler)
+
+
+def commit_frame(model, params, memory, latents, text, null_text, sampler):
+    """Remember a clean frame [B, h, w, C] made under `text`: a pass at timestep 0."""
+    guided = sampler.guidance != 1.0
+    return _commit(
+        model, params, memory, latents, text, null_text, guided, source=False
+    )
+
+
+def _guided_velocity(model, params, memory, text, null_text, sampler):
+    """(x [B, h, w, C], timestep) -> velocity, for the sampler."""
     guided = sampler.guidance != 1.0
     velocity = beside_memory(
         model, params, memories.view(memory), _with_null(text, null_text, guided)
@@ -108,15 +139,7 @@ def denoise_path(model, params, memory, text, null_text, noise, sampler):
         both = velocity(jnp.concatenate([x, x]), jnp.full(2 * len(x), timestep))
         return samplers.guide(*jnp.split(both, 2), sampler.guidance)
 
-    return samplers.sample_path(guided_velocity, noise, sampler)
-
-
-def commit_frame(model, params, memory, latents, text, null_text, sampler):
-    """Remember a clean frame [B, h, w, C] made under `text`: a pass at timestep 0."""
-    guided = sampler.guidance != 1.0
-    return _commit(
-        model, params, memory, latents, text, null_text, guided, source=False
-    )
+    return guided_velocity
 
 
 def beside_memory(model, params, past: MemoryView, text):

@@ -6,6 +6,7 @@
     python launch/benchmark.py data                    # sessions a second and core
     python launch/benchmark.py compile                 # 40 layers against 4
     python launch/benchmark.py certificate             # what a certificate costs
+    python launch/benchmark.py session                 # turn 200 against 5; branches
 
 What is compared takes turns on the same cores; ratios are of neighbouring times.
 """
@@ -26,6 +27,7 @@ from anchoredit_jax.benchmark import (  # noqa: E402
     benchmark_data,
     benchmark_plan,
     benchmark_products,
+    benchmark_session,
     benchmark_step,
     benchmark_turns,
 )
@@ -123,11 +125,39 @@ def certificate() -> None:
     print(f"digests of the arrays at a checkpoint: {1e3 * cost.arrays:.0f} ms")
 
 
+def session(repetitions: int) -> None:
+    """Later turns against the earliest, and what branches keep on the device."""
+    cost = benchmark_session(repetitions=3 * repetitions)
+    first = min(cost.times)
+    for turn, timing in cost.times.items():
+        line = f"turn {turn} of an editing session: {1e3 * timing.median:.1f} ms"
+        if turn != first:
+            line += f", {timing.ratio_to(cost.times[first]):.3f} of turn {first}"
+        print(line)
+    print(f"programs compiled after the first turn: {len(cost.compiled)}")
+    new = cost.branches * cost.frame
+    print(
+        f"a frame is {cost.frame / 2**10:.1f} KiB, a turn keeps "
+        f"{cost.per_turn / 2**10:.1f} KiB; {cost.branches} turns "
+        f"{cost.session / 2**20:.2f} MiB, with {cost.branches} branches of a turn each "
+        f"{cost.branched / 2**20:.2f} MiB: {(cost.branched - new) / cost.session:.3f} "
+        "times as much but for their new frames"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(__doc__)
     parser.add_argument(
         "what",
-        choices=("attention", "step", "convert", "data", "compile", "certificate"),
+        choices=(
+            "attention",
+            "step",
+            "convert",
+            "data",
+            "compile",
+            "certificate",
+            "session",
+        ),
     )
     parser.add_argument("--peer", help="of step: diffusers")
     parser.add_argument(
@@ -146,6 +176,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             compiling()
         elif args.what == "certificate":
             certificate()
+        elif args.what == "session":
+            session(args.repetitions)
         else:
             step(args.peer, args.repetitions)
 

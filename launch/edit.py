@@ -21,6 +21,7 @@ done, 2 wrong input and nothing was done.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import math
@@ -38,7 +39,7 @@ from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 from anchoredit_jax.memory.causal_memory import POSITIONS  # noqa: E402
 from anchoredit_jax.session import Editor, EditSession, load_editor  # noqa: E402
 from anchoredit_jax.session.branches import Branches  # noqa: E402
-from anchoredit_jax.session.edit_session import check_seed  # noqa: E402
+from anchoredit_jax.session.edit_session import OnStep  # noqa: E402
 from anchoredit_jax.session.image_folder import edit_image, find_images  # noqa: E402
 from anchoredit_jax.session.interactive import HELP, Prompt  # noqa: E402
 from anchoredit_jax.session.result_folder import (  # noqa: E402
@@ -47,6 +48,7 @@ from anchoredit_jax.session.result_folder import (  # noqa: E402
     describe_image,
     write_result,
 )
+from anchoredit_jax.session.turns import check_seed  # noqa: E402
 
 FULL = "full"
 MAX_TURNS = 32  # of an interactive session with a full history
@@ -75,8 +77,10 @@ def edit_one(args: argparse.Namespace, instructions: Sequence[str]) -> bool:
     image = decode_image(path)
     check_target(args.out)
     editor = prepare_editor(args, instructions)
-    bar = functools.partial(tqdm, desc="edit", unit="turn", disable=None)
-    out = edit_image(editor, path, image, instructions, args.seed, args.out, bar)
+    with step_bar(editor.steps * len(instructions), "edit", leave=True) as on_step:
+        out = edit_image(
+            editor, path, image, instructions, args.seed, args.out, on_step
+        )
     print(f"{_count(instructions, 'turn')} in {out}, all of them in contact_sheet.png")
     return False
 
@@ -90,10 +94,12 @@ def edit_folder(args: argparse.Namespace, instructions: Sequence[str]) -> bool:
     editor = prepare_editor(args, instructions)
     failed = {}
     for name, path in tqdm(images.items(), "images", unit="image", disable=None):
-        bar = functools.partial(tqdm, desc=name, unit="turn", disable=None, leave=False)
         try:
             image = decode_image(path)
-            edit_image(editor, path, image, instructions, args.seed, out / name, bar)
+            with step_bar(editor.steps * len(instructions), name) as on_step:
+                edit_image(
+                    editor, path, image, instructions, args.seed, out / name, on_step
+                )
         except UserError as error:
             failed[path] = error
             tqdm.write(f"error: {path.name}: {error}", file=sys.stderr)
@@ -124,11 +130,24 @@ def edit_interactively(args: argparse.Namespace) -> bool:
     typed = sys.stdin.isatty()
     if typed:
         print(HELP)
-    refused = Prompt(branches, out, print).run(read_lines(typed))
+    bar = functools.partial(step_bar, description="edit")
+    refused = Prompt(branches, out, print, bar).run(read_lines(typed))
     for name, session in branches:
         write_result(out / name, session, origin)
     print(f"{', '.join(branches.names)} in {out}, each with its contact_sheet.png")
     return bool(refused) and not typed
+
+
+@contextlib.contextmanager
+def step_bar(
+    steps: int, description: str, leave: bool = False
+) -> Iterator[OnStep | None]:
+    """A bar on the terminal with a tick for every denoising step. Without a terminal
+    there is none, and nothing waits for a step: None."""
+    with tqdm(
+        total=steps, desc=description, unit="step", disable=None, leave=leave
+    ) as bar:
+        yield None if bar.disable else lambda step, steps: bar.update()
 
 
 def read_lines(typed: bool) -> Iterator[str]:

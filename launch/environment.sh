@@ -1,6 +1,6 @@
 # Sourced by the other scripts: goes to the repository's root and leaves `python` as the
-# Python of a virtualenv that has this package and its test tools installed, and what
-# the array PACKAGES names beside them.
+# Python of a virtualenv that has this package and its test tools installed, the extras
+# that EXTRAS names ("app,umt5"), and what the array PACKAGES names beside them.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$ROOT"
@@ -45,11 +45,11 @@ fi
 
 # Installed once for this clone and this setup.py; the stamp says so.
 STAMP="$ENVIRONMENT/.anchoredit_jax${PACKAGES:+_and_more}"
-WANTED="$ROOT ${PACKAGES[*]-} $(cksum setup.py pyproject.toml | tr '\n' ' ')"
+WANTED="$ROOT ${EXTRAS-} ${PACKAGES[*]-} $(cksum setup.py pyproject.toml | tr '\n' ' ')"
 if [ "$(cat "$STAMP" 2>/dev/null)" != "$WANTED" ]; then
   echo "installing anchoredit_jax and what it needs into $ENVIRONMENT (once)"
   "$ENVIRONMENT/bin/python" -m pip install --quiet --disable-pip-version-check \
-    -e '.[test]' ${PACKAGES[@]+"${PACKAGES[@]}"} ||
+    -e ".[test${EXTRAS:+,$EXTRAS}]" ${PACKAGES[@]+"${PACKAGES[@]}"} ||
     fail "the installation failed, see pip's message above"
   echo "$WANTED" >"$STAMP"
 fi

@@ -3,6 +3,7 @@
 # Slow tests are left out; to run them: bash launch/test.sh -m slow; those that compile
 # 14B for TPU pods (an hour): bash launch/test.sh -m pod
 set -euo pipefail
+EXTRAS="app" # the page; its slow test runs where there is a browser
 # The peers that results are compared with. A torch of this version that is already
 # there, such as a CPU build, is kept.
 PACKAGES=("torch==2.13.0" "diffusers>=0.33,<1" "transformers>=4.49,<6" "accelerate>=1,<2")

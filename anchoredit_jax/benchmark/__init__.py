@@ -8,6 +8,7 @@ from anchoredit_jax.benchmark.certificate import (
 from anchoredit_jax.benchmark.compiling import benchmark_compile
 from anchoredit_jax.benchmark.convert import Conversion, benchmark_convert
 from anchoredit_jax.benchmark.data import SESSIONS, benchmark_data, benchmark_plan
+from anchoredit_jax.benchmark.session import SessionCost, benchmark_session
 from anchoredit_jax.benchmark.step import benchmark_products, benchmark_step
 from anchoredit_jax.benchmark.timing import Timing, interleave
 
@@ -15,6 +16,7 @@ __all__ = [
     "SESSIONS",
     "CertificateCost",
     "Conversion",
+    "SessionCost",
     "Timing",
     "benchmark_attention",
     "benchmark_certificate",
@@ -23,6 +25,7 @@ __all__ = [
     "benchmark_data",
     "benchmark_plan",
     "benchmark_products",
+    "benchmark_session",
     "benchmark_step",
     "benchmark_turns",
     "interleave",

@@ -81,6 +81,38 @@ def sample(velocity: Velocity, noise: jax.Array, config: SamplerConfig) -> jax.A
 
 def sample_path(velocity: Velocity, noise: jax.Array, config: SamplerConfig):
     """`sample`, and what each step gave: x_0 (few-step) or x (Euler) [steps, B, ..]."""
+    step, inputs = _step_of(velocity, noise, config)
+    return lax.scan(step, noise[0], inputs)
+
+
+def sample_steps(
+    velocity: Velocity,
+    x: jax.Array,
+    noise: jax.Array,
+    first: jax.Array,
+    last: jax.Array,
+    config: SamplerConfig,
+) -> jax.Array:
+    """Some of `sample`'s steps. Their numbers are traced: one program takes them all at
+    once or one at a time, with the same bits.
+
+    Args:
+      x: [B, ...], where step `first` starts: at first noise[0].
+      first, last: int32; the steps are first .. last - 1.
+
+    Returns:
+      where step `last` starts, [B, ...]; after all steps, x_0.
+    """
+    step, inputs = _step_of(velocity, noise, config)
+
+    def one(index, x):
+        return step(x, jax.tree.map(lambda values: values[index], inputs))[0]
+
+    return lax.fori_loop(first, last, one, x)
+
+
+def _step_of(velocity, noise, config):
+    """A step (x, inputs) -> (x, what it gave), and the inputs of all, stacked."""
     timesteps, sigmas = config.schedule
     nexts = np.append(sigmas[1:], np.float32(0))
     batch = noise.shape[1:2]
@@ -101,12 +133,11 @@ def sample_path(velocity: Velocity, noise: jax.Array, config: SamplerConfig):
         )
         return x, x
 
-    steps = tuple(jnp.asarray(x) for x in (timesteps, sigmas, nexts))
+    inputs = tuple(jnp.asarray(x) for x in (timesteps, sigmas, nexts))
     if config.kind == "euler":
-        return lax.scan(euler, noise[0], steps)
+        return euler, inputs
     # The last step re-noises to sigma 0: any draw serves, its result is x_0.
-    renoise = jnp.roll(noise, -1, axis=0)
-    return lax.scan(few_step, noise[0], (*steps, renoise))
+    return few_step, (*inputs, jnp.roll(noise, -1, axis=0))
 
 
 def guide(conditional: jax.Array, unconditional: jax.Array, scale: float) -> jax.Array:

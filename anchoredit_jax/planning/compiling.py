@@ -99,17 +99,18 @@ def compile_turn(
     null = jnp.zeros((run.text.length, run.text.dim))
     programs = make_programs(run.model, run.memory, run.sampler, null, mesh=mesh)
     memory = _memory(run, mesh, sides)
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
-    keys = jax.ShapeDtypeStruct(keys.shape, keys.dtype, sharding=whole)
+    x, step = shape((1, *frame)), shape((), jnp.int32)
+    noise = shape((run.sampler.draws, 1, *frame))
     arguments = {
         "parameters": _bytes_on_a_device(params),
         "memory": _bytes_on_a_device(memory),
     }
     draw = _compile(
-        lambda: programs.draw.lower(params, memory, text, keys, frame), arguments
+        lambda: programs.draw.lower(params, memory, text, x, noise, step, step),
+        arguments,
     )
     commit = _compile(
-        lambda: programs.commit.lower(params, memory, shape((1, *frame)), text),
+        lambda: programs.commit.lower(params, memory, x, text),
         arguments,
     )
     return draw, commit

@@ -7,6 +7,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from anchoredit_jax import turn
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import AXES, MeshConfig, make_mesh
@@ -148,7 +149,7 @@ def plan_turn(
     tokens = _tokens(run, image)
     programs = compile_turn(run, mesh, image, image)
     return _row(
-        list(programs), turn_operations(run, tokens), None,
+        list(programs), turn_operations(run, tokens), _turn_loops(run),
         size=size, program=TURN, topology=topology, mesh=mesh, run=run, batch=1,
         frames=run.memory.sink + run.memory.window + 1, tokens=tokens,
     )  # fmt: skip
@@ -257,6 +258,24 @@ def _tokens(run: RunConfig, image: int) -> int:
     return (image // (run.codec.stride * run.model.patch)) ** 2
 
 
+def _turn_loops(run: RunConfig) -> Callable[[str], int]:
+    """Rounds of a turn's loop: all steps of its frame."""
+
+    def rounds(op_name: str) -> int:
+        if turn.STEPS_SCOPE in op_name:
+            return run.sampler.steps
+        raise _uncounted(op_name)
+
+    return rounds
+
+
+def _uncounted(op_name: str) -> UserError:
+    return UserError(
+        f"the program has a loop of unknown length ({op_name}): its work cannot be "
+        "counted"
+    )
+
+
 def _longest_loops(run: RunConfig) -> Callable[[str], int]:
     """Rounds of the loops whose length is drawn: the most there can be, as in
     `step_operations`."""
@@ -269,9 +288,6 @@ def _longest_loops(run: RunConfig) -> Callable[[str], int]:
             return run.options.sampler_steps - 1
         if TURNS_SCOPE in op_name:
             return turns - 1 if GENERATOR_SCOPE in op_name else turns
-        raise UserError(
-            f"the program has a loop of unknown length ({op_name}): its work cannot be "
-            "counted"
-        )
+        raise _uncounted(op_name)
 
     return rounds

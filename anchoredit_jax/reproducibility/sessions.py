@@ -10,7 +10,6 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +17,7 @@ import numpy as np
 
 from anchoredit_jax.data.sprites import SpriteSource
 from anchoredit_jax.reproducibility.outcomes import Outcome
-from anchoredit_jax.session import Editor, EditSession, load_editor
-from anchoredit_jax.turn import session_key
+from anchoredit_jax.session import Editor, EditSession, edit_together, load_editor
 
 SESSIONS, TURNS, SEED = 3, 5, 11
 # A batch's products are blocked in another way than a single session's. Latents are of
@@ -89,9 +87,9 @@ def judge_all(
             "a turn keeps the memory after it",
         ),
         (
-            "several at a time, one by one (lax.map)",
-            functools.partial(together, editor, mapped=True),
-            "the very programs of a session alone, in a loop",
+            "edited together",
+            functools.partial(together, editor),
+            "the very programs of a session alone, called for one after the other",
         ),
     ]
     if other is not None:
@@ -104,8 +102,8 @@ def judge_all(
     outcomes = [
         _judge(name, alone, way(asked), why, tolerance=0.0) for name, way, why in ways
     ]
-    batch = together(editor, asked, mapped=False)
-    why = "XLA blocks the products of a batch in another way; use lax.map for bits"
+    batch = batched(editor, asked)
+    why = "XLA blocks the products of a batch in another way; edit_together does not"
     return [*outcomes, _judge("several in one batch", alone, batch, why, TOLERANCE)]
 
 
@@ -155,37 +153,32 @@ def undone(editor: Editor, asked: Sequence[Script]) -> list[np.ndarray]:
     return made
 
 
-def together(editor: Editor, asked: Sequence[Script], mapped: bool) -> list[np.ndarray]:
-    """All sessions in the same calls of `turn.start_memory`, `generate_turn` and
-    `commit_frame`, through the editor's programs.
+def together(editor: Editor, asked: Sequence[Script]) -> list[np.ndarray]:
+    """All sessions in the same calls of `edit_together`."""
+    sessions = [editor.start(script.image, script.seed) for script in asked]
+    for instructions in zip(*(script.instructions for script in asked), strict=True):
+        edit_together(sessions, instructions)
+    return [latents(session) for session in sessions]
 
-    Args:
-      mapped: one after the other by `jax.lax.map`, each a batch of one; else as one
-        batch.
-    """
+
+def batched(editor: Editor, asked: Sequence[Script]) -> list[np.ndarray]:
+    """All sessions as one batch of the editor's programs."""
+    params, programs = editor.params, editor.programs
     source = jnp.concatenate(
         [editor.start(script.image).history[0].latent for script in asked]
     )
-    shape = source.shape[1:]
-    programs = editor.programs
-
-    def draw(params, memory, text, keys):
-        return programs.draw(params, memory, text, keys, shape)
-
-    start, draw, commit = (
-        _one_by_one(program) if mapped else program
-        for program in (programs.start, draw, programs.commit)
-    )
+    seeds = np.array([script.seed for script in asked], np.uint32)
     frames, memory = [source], None
-    for turn in range(1, len(asked[0].instructions) + 1):
+    for number in range(1, len(asked[0].instructions) + 1):
         text = jnp.asarray(
-            editor.text.encode([script.instructions[turn - 1] for script in asked])
+            editor.text.encode([script.instructions[number - 1] for script in asked])
         )
-        keys = jnp.stack([session_key(script.seed, 0, turn) for script in asked])
         if memory is None:
-            memory = start(editor.params, source, text)
-        drawn = draw(editor.params, memory, text, keys)
-        memory = commit(editor.params, memory, drawn, text)
+            memory = programs.start(params, source, text)
+        x, noise = programs.noise(seeds, np.full_like(seeds, number), source.shape[1:])
+        bounds = np.int32(0), np.int32(editor.steps)
+        drawn = programs.draw(params, memory, text, x, noise, *bounds)
+        memory = programs.commit(params, memory, drawn, text)
         frames.append(drawn)
     return list(np.stack(jax.device_get(frames), axis=1))
 
@@ -193,27 +186,6 @@ def together(editor: Editor, asked: Sequence[Script], mapped: bool) -> list[np.n
 def latents(session: EditSession) -> np.ndarray:
     """float32 [T, h, w, C], the source's first."""
     return np.concatenate(jax.device_get([turn.latent for turn in session.history]))
-
-
-def _one_by_one(program: Callable) -> Callable:
-    """The program on every session as a batch of one; arrays of a session are [B, ...],
-    a memory has another axis in front."""
-
-    @jax.jit
-    def run(params: Any, *arguments: Any) -> Any:
-        def one(parts):
-            return program(params, *parts)
-
-        return jax.lax.map(one, arguments)
-
-    def call(params: Any, *arguments: Any) -> Any:
-        batched = [
-            part[:, None] if isinstance(part, jax.Array) else part for part in arguments
-        ]
-        made = run(params, *batched)
-        return made[:, 0] if isinstance(made, jax.Array) else made
-
-    return call
 
 
 def _judge(

@@ -6,9 +6,8 @@ start (design 3.4, 3.6). Turns and branches share the frames of their memories: 
 costs one frame, not a window of them.
 """
 
-import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,56 +15,25 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from anchoredit_jax.data.images import Crop, map_back
+from anchoredit_jax.data.images import Crop
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.memory import CausalMemory
-from anchoredit_jax.models.codec import from_uint8, to_uint8
 from anchoredit_jax.session import session_file
 from anchoredit_jax.session.editor import Editor
 from anchoredit_jax.session.shared_memory import SharedMemory
-from anchoredit_jax.turn import session_key
+from anchoredit_jax.session.turns import (
+    Asked,
+    Turn,
+    ask_turn,
+    check_seed,
+    decode,
+    draw_turn,
+    embed,
+    finish_turn,
+    source_turn,
+)
 
-MAX_SEED = 2**31 - 1
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Turn:
-    """The source (number 0) or the result of one instruction.
-
-    Attributes:
-      number: of the turn.
-      instruction: None for the source; "" is the null instruction.
-      seed: of this turn's noise, None for the source.
-      pixels: uint8 [H, W, 3] at the model's size.
-      crop: where the model's image lies in the source.
-      latent: [1, h, w, C].
-      remembered: the memory after this frame was committed, in pieces that turns
-        share. None for the source: what it commits depends on the first instruction,
-        so that is done by the first edit.
-    """
-
-    number: int
-    instruction: str | None
-    seed: int | None
-    pixels: np.ndarray
-    crop: Crop
-    latent: jax.Array
-    remembered: SharedMemory | None
-
-    @property
-    def memory(self) -> CausalMemory | None:
-        """After this frame was committed, put together anew; None for the source."""
-        return None if self.remembered is None else self.remembered.join()
-
-    @property
-    def image(self) -> Image.Image:
-        """At the size of the crop in the source."""
-        return Image.fromarray(map_back(self.pixels, self.crop))
-
-    @property
-    def model_image(self) -> Image.Image:
-        """At the model's size."""
-        return Image.fromarray(self.pixels)
+# (steps that are done, of how many)
+OnStep = Callable[[int, int], None]
 
 
 class EditSession:
@@ -92,9 +60,7 @@ class EditSession:
         cls, editor: Editor, pixels: np.ndarray, crop: Crop, seed: int = 0
     ) -> "EditSession":
         """A new session on uint8 [H, W, 3] of the model's size; encodes it, once."""
-        latent = editor.codec.encode(from_uint8(pixels[None]))
-        latent = jnp.asarray(latent, jnp.float32)
-        return cls(editor, [Turn(0, None, None, pixels, crop, latent, None)], seed)
+        return cls(editor, [source_turn(editor, pixels, crop)], seed)
 
     @property
     def history(self) -> tuple[Turn, ...]:
@@ -118,10 +84,13 @@ class EditSession:
 
     @property
     def crop(self) -> Crop:
-        """Where the model's image lies in the source."""
+        """Where the model's image lies in the source: `crop.box` in its pixels, and
+        `crop.scale`, model pixels for one of them."""
         return self._turns[0].crop
 
-    def edit(self, instruction: str, seed: int | None = None) -> Image.Image:
+    def edit(
+        self, instruction: str, seed: int | None = None, on_step: OnStep | None = None
+    ) -> Image.Image:
         """Make one turn; turns that were undone are dropped.
 
         The result depends on the source, the instructions and seeds up to here and the
@@ -130,6 +99,9 @@ class EditSession:
         Args:
           instruction: "" keeps the image as it is.
           seed: of this turn; by default the session's.
+          on_step: called after every denoising step with (step, steps), from (1, n) to
+            (n, n). The host then waits for each step; the result is the same. What it
+            raises ends the edit, and the session is as before.
 
         Returns:
           the image, at the size of the crop in the source.
@@ -138,30 +110,7 @@ class EditSession:
           UserError: an instruction that the text encoder cannot take, a seed out of
             range, or a full history that is full.
         """
-        before = self._turns[self._current]
-        number = before.number + 1
-        seed = self.seed if seed is None else check_seed(seed)
-        limit = self.editor.max_turns
-        if limit is not None and number > limit:
-            raise UserError(
-                f"this session keeps its full history of at most {limit} turns: undo "
-                "some, or load the editor with a larger max_turns or a window"
-            )
-        text = _embed(self.editor, instruction)
-        params, programs = self.editor.params, self.editor.programs
-        past = before.remembered
-        if past is None:
-            past = SharedMemory.split(programs.start(params, before.latent, text))
-        memory = past.join()
-        keys = session_key(seed, 0, number)[None]
-        latent = programs.draw(params, memory, text, keys, before.latent.shape[1:])
-        memory = programs.commit(params, memory, latent, text)
-        remembered = SharedMemory.split(memory, past)
-        pixels = _decode(self.editor, latent)
-        made = Turn(number, instruction, seed, pixels, before.crop, latent, remembered)
-        self._turns = (*self.history, made)
-        self._current = number
-        return made.image
+        return edit_together([self], [instruction], [seed], on_step)[0]
 
     def undo(self, turns: int = 1) -> Image.Image:
         """Go back, by default one turn; until the next edit `goto` goes forward again.
@@ -193,6 +142,14 @@ class EditSession:
         """A second session with the same history; both share all buffers, and neither
         sees what the other does from here on."""
         return EditSession(self.editor, self.history, self.seed)
+
+    def _ask(self, instruction: str, seed: int | None) -> Asked:
+        seed = self.seed if seed is None else seed
+        return ask_turn(self.editor, self._turns[self._current], instruction, seed)
+
+    def _append(self, turn: Turn) -> None:
+        self._turns = (*self.history, turn)
+        self._current = turn.number
 
     def record(self) -> dict[str, Any]:
         """All that is needed to repeat the session, as plain JSON values."""
@@ -239,41 +196,77 @@ class EditSession:
         params, programs = editor.params, editor.programs
         memory = remembered = None
         for number, (instruction, seed) in enumerate(saved.turns, start=1):
-            text, latent = _embed(editor, instruction), latents[number]
+            text, latent = embed(editor, instruction), latents[number]
             if memory is None:
                 memory = programs.start(params, latents[0], text)
             memory = programs.commit(params, memory, latent, text)
             remembered = SharedMemory.split(memory, remembered)
-            pixels = _decode(editor, latent)
+            pixels = decode(editor, latent)
             turns.append(
                 Turn(number, instruction, seed, pixels, saved.crop, latent, remembered)
             )
         return cls(editor, turns, saved.seed)
 
 
-def _embed(editor: Editor, instruction: str) -> jax.Array:
-    """float32 [1, S, Dt]."""
-    if not isinstance(instruction, str):
-        raise UserError(
-            f"an instruction must be text, given {instruction!r}; an empty text keeps "
-            "the image as it is"
-        )
-    return jnp.asarray(editor.text.encode([instruction]))
+def edit_together(
+    sessions: Sequence[EditSession],
+    instructions: str | Sequence[str],
+    seeds: Sequence[int | None] | None = None,
+    on_step: OnStep | None = None,
+) -> list[Image.Image]:
+    """Make one turn of each of several sessions: all of them, or none.
 
+    Each gets the bits that it gets alone: the programs are those of one session, called
+    one after the other, and the device has the next one's work while the host decodes.
+    (As one batch, XLA would add up in another order; mapped in one program, they would
+    take as long.) So sessions may be at different turns and of different editors, and
+    may be undone, branched and left out at any time; no number of them compiles
+    anything, and the device holds what two turns need.
 
-def _decode(editor: Editor, latent: jax.Array) -> np.ndarray:
-    """[1, h, w, C] -> uint8 [H, W, 3]."""
-    return np.asarray(to_uint8(editor.codec.decode(jax.device_get(latent))))[0]
+    Args:
+      instructions: one for all, or one for each.
+      seeds: one for each; None: the session's own.
+      on_step: as of `EditSession.edit`, with the steps of all sessions.
 
-
-def check_seed(seed: int) -> int:
-    """`seed` as an int.
+    Returns:
+      the images, as `EditSession.edit` returns them.
 
     Raises:
-      UserError: not a whole number from 0 to `MAX_SEED`.
+      UserError: other numbers of instructions or seeds than of sessions, a session
+        given twice, or what `EditSession.edit` refuses.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise UserError(f"a seed must be a whole number, given {seed!r}")
-    if not 0 <= seed <= MAX_SEED:
-        raise UserError(f"a seed must be from 0 to {MAX_SEED}, given {seed}")
-    return int(seed)
+    if isinstance(instructions, str):
+        instructions = [instructions] * len(sessions)
+    if seeds is None:
+        seeds = [None] * len(sessions)
+    if not len(sessions) == len(instructions) == len(seeds):
+        raise UserError(
+            f"{len(instructions)} instructions and {len(seeds)} seeds were given for "
+            f"{len(sessions)} sessions; give one of each for every session"
+        )
+    if len({id(session) for session in sessions}) != len(sessions):
+        raise UserError("a session is given twice: branch it, and give the branch")
+    asked = [
+        session._ask(instruction, seed)
+        for session, instruction, seed in zip(
+            sessions, instructions, seeds, strict=True
+        )
+    ]
+    after_step = on_step and _counting(on_step, sum(one.editor.steps for one in asked))
+    turns, ahead = [], None
+    for one in asked:
+        drawn = draw_turn(one, after_step)
+        if ahead is not None:
+            turns.append(finish_turn(ahead))
+        ahead = drawn
+    if ahead is not None:
+        turns.append(finish_turn(ahead))
+    for session, turn in zip(sessions, turns, strict=True):
+        session._append(turn)
+    return [turn.image for turn in turns]
+
+
+def _counting(on_step: OnStep, steps: int) -> Callable[[], None]:
+    """`on_step` with the numbers that it is to be told."""
+    numbers = iter(range(1, steps + 1))
+    return lambda: on_step(next(numbers), steps)

@@ -58,6 +58,10 @@ class Editor:
     weights: str = "ema"
     max_turns: int | None = None
     mesh: Mesh | None = None
+    # By settings; shared with the editors that `with_settings` gives.
+    _programs: dict[Any, Programs] = dataclasses.field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __post_init__(self):
         model = self.run.model
@@ -81,17 +85,25 @@ class Editor:
         """(height, width) of the model's images."""
         return self.run.data.size, self.run.data.size
 
+    @property
+    def steps(self) -> int:
+        """Denoising steps of a turn."""
+        return len(self.sampler.schedule[0])
+
     @functools.cached_property
     def programs(self) -> Programs:
         """The compiled programs; parameters are arguments, settings are constants."""
-        return make_programs(
-            self.run.model,
-            self.memory,
-            self.sampler,
-            jnp.asarray(self.text.encode([""])[0]),
-            None if self.max_turns is None else self.max_turns + 1,
-            self.mesh,
-        )
+        settings = (self.memory, self.sampler, self.max_turns)
+        if settings not in self._programs:
+            self._programs[settings] = make_programs(
+                self.run.model,
+                self.memory,
+                self.sampler,
+                jnp.asarray(self.text.encode([""])[0]),
+                None if self.max_turns is None else self.max_turns + 1,
+                self.mesh,
+            )
+        return self._programs[settings]
 
     def start(self, image: Source, seed: int = 0) -> "EditSession":
         """A new session on `image`, see `data.images` for what is accepted.
@@ -113,9 +125,13 @@ class Editor:
         sampler: SamplerConfig | None = None,
         max_turns: int | None = None,
     ) -> "Editor":
-        """The same weights with other settings; None keeps what is there.
+        """The same weights with other settings, for sessions that need their own:
 
-        Gives this very editor, and its compiled programs, where nothing changes.
+            short = dataclasses.replace(editor.sampler, steps=2, timesteps=None)
+            session = editor.with_settings(sampler=short).start("cat.png")
+
+        None keeps what is there. Where nothing changes this is the very editor, and
+        settings that were asked for before have their compiled programs already.
         """
         memory = self.memory if memory is None else memory
         sampler = self.sampler if sampler is None else sampler
@@ -125,9 +141,11 @@ class Editor:
         given = (memory, sampler, max_turns)
         if given == (self.memory, self.sampler, self.max_turns):
             return self
-        return dataclasses.replace(
+        other = dataclasses.replace(
             self, memory=memory, sampler=sampler, max_turns=max_turns
         )
+        object.__setattr__(other, "_programs", self._programs)
+        return other
 
 
 def load_editor(

@@ -1,14 +1,14 @@
 """The same instructions for every image of a folder, one result folder each."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from anchoredit_jax.data.images import fit_image
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.session.edit_session import EditSession
+from anchoredit_jax.session.edit_session import EditSession, OnStep
 from anchoredit_jax.session.editor import Editor
 from anchoredit_jax.session.result_folder import (
     check_target,
@@ -53,13 +53,13 @@ def edit_image(
     instructions: Sequence[str],
     seed: int,
     out: str | os.PathLike,
-    shown: Callable[[Sequence[str]], Iterable[str]] = iter,
+    on_step: OnStep | None = None,
 ) -> Path:
     """Edit one image and write its result folder; see `result_folder`.
 
     Args:
       path, image: the file, and what is in it, uint8 [H, W, 3].
-      shown: goes through the instructions and shows how far it has come.
+      on_step: as of `EditSession.edit`, for every instruction.
 
     Raises:
       UserError: the image, an instruction, or the folder is refused; nothing is
@@ -69,6 +69,6 @@ def edit_image(
     origin = {"image": describe_image(path)}
     target = check_target(out)
     session = EditSession.from_pixels(editor, pixels, crop, seed)
-    for instruction in shown(instructions):
-        session.edit(instruction)
+    for instruction in instructions:
+        session.edit(instruction, on_step=on_step)
     return write_result(target, session, origin)

@@ -14,10 +14,12 @@ quit            end
 import difflib
 import re
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.session.branches import Branches
+from anchoredit_jax.session.edit_session import OnStep
 from anchoredit_jax.session.result_folder import turn_name
 
 HELP = "\n".join((__doc__ or "").splitlines()[2:])
@@ -35,6 +37,10 @@ _USAGE = {
 _LIKE_A_COMMAND = re.compile(r"[:/\\]?([a-z]+)( +[\w./-]*\d[\w./-]*)?", re.IGNORECASE)
 
 
+def _no_bar(steps: int) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class Prompt:
     """Carries out lines on someone's branches; turns are written as they are made.
 
@@ -42,10 +48,17 @@ class Prompt:
       branches: that are worked on.
       out: folder with one folder per branch, with a PNG per turn.
       say: takes what the user is told, a line at a time.
+      bar: shows, while it is open, how far an edit of so many steps has come.
     """
 
-    def __init__(self, branches: Branches, out: Path, say: Callable[[str], None]):
-        self.branches, self.out, self.say = branches, out, say
+    def __init__(
+        self,
+        branches: Branches,
+        out: Path,
+        say: Callable[[str], None],
+        bar: Callable[[int], AbstractContextManager[OnStep | None]] = _no_bar,
+    ):
+        self.branches, self.out, self.say, self.bar = branches, out, say, bar
         self._write_turns()
 
     def run(self, lines: Iterable[str]) -> list[str]:
@@ -85,7 +98,8 @@ class Prompt:
         if command == "help":
             self.say(HELP)
         elif command == "edit":
-            branches.session.edit(argument)
+            with self.bar(branches.session.editor.steps) as on_step:
+                branches.session.edit(argument, on_step=on_step)
             self._tell(self._write(branches.session.turn))
         elif command == "save":
             self._save(argument)

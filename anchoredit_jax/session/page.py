@@ -18,9 +18,10 @@ from anchoredit_jax.data.images import Source, map_back
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.session.branches import Branches
 from anchoredit_jax.session.contact_sheet import to_sheet_size
-from anchoredit_jax.session.edit_session import EditSession, Turn
+from anchoredit_jax.session.edit_session import EditSession
 from anchoredit_jax.session.editor import Editor
 from anchoredit_jax.session.result_folder import caption, fill_folder
+from anchoredit_jax.session.turns import Turn
 
 KEPT = 3600  # seconds that what a page made is kept for a user who does nothing
 HOTTEST = 128  # mean difference, of 255, that has the heat map's brightest colour

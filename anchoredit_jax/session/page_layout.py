@@ -135,8 +135,15 @@ def _opened(branches: Branches | None) -> Branches:
     return branches
 
 
-def _edit(branches: Branches | None, instruction: str) -> Branches:
-    _opened(branches).session.edit(instruction.strip())
+def _edit(
+    branches: Branches | None,
+    instruction: str,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio asks for it)
+) -> Branches:
+    def on_step(step: int, steps: int) -> None:
+        progress((step, steps), desc="denoising", unit="steps")
+
+    _opened(branches).session.edit(instruction.strip(), on_step=on_step)
     return branches
 
 

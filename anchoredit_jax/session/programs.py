@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from anchoredit_jax import turn
 from anchoredit_jax.diffusion.samplers import SamplerConfig
@@ -20,12 +20,16 @@ class Programs(NamedTuple):
 
     Attributes:
       start: (params, source [B, h, w, C], text [B, S, Dt]) -> memory.
-      draw: (params, memory, text [B, S, Dt], keys [B], shape (h, w, C)) ->
-        latents [B, h, w, C].
+      noise: (seeds uint32 [B], turn numbers uint32 [B], shape (h, w, C)) -> what a
+        frame is drawn from: (x [B, h, w, C], noise [draws, B, h, w, C]).
+      draw: (params, memory, text [B, S, Dt], x, noise, first, last) -> x after the
+        steps first .. last - 1 (int32), after all of them the latents [B, h, w, C].
+        The steps may be taken in one call or in several: the bits are the same.
       commit: (params, memory, latents [B, h, w, C], text [B, S, Dt]) -> memory.
     """
 
     start: Callable
+    noise: Callable
     draw: Callable
     commit: Callable
 
@@ -51,17 +55,26 @@ def make_programs(
             model, params, source, text, null, memory, sampler, max_frames
         )
 
-    def draw(params, past, text, keys, shape):
-        # The commit inside is not used, so it is not compiled.
-        return turn.generate_turn(
-            model, params, past, text, null, keys, shape, sampler
-        )[0]
+    def noise(seeds, numbers, shape):
+        keys = jax.vmap(lambda seed, number: turn.session_key(seed, 0, number))
+        drawn = turn.turn_noise(keys(seeds, numbers), shape, sampler)
+        return drawn[0], drawn
+
+    def draw(params, past, text, x, noise, first, last):
+        return turn.denoise_steps(
+            model, params, past, text, null, x, noise, first, last, sampler
+        )
 
     def commit(params, past, latents, text):
         return turn.commit_frame(model, params, past, latents, text, null, sampler)
 
+    # On a mesh, every call of `draw` finds x where the first one does.
+    whole = None if mesh is None else NamedSharding(mesh, PartitionSpec())
     programs = Programs(
-        jax.jit(start), jax.jit(draw, static_argnames="shape"), jax.jit(commit)
+        jax.jit(start),
+        jax.jit(noise, static_argnums=2, out_shardings=whole),
+        jax.jit(draw, out_shardings=whole),
+        jax.jit(commit),
     )
     if mesh is None:
         return programs

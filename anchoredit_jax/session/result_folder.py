@@ -20,7 +20,8 @@ import jax
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.session.contact_sheet import draw_contact_sheet
-from anchoredit_jax.session.edit_session import EditSession, Turn
+from anchoredit_jax.session.edit_session import EditSession
+from anchoredit_jax.session.turns import Turn
 
 _OURS = re.compile(r"turn_\d+\.png|contact_sheet\.png|session\.json|model_size")
 

@@ -20,7 +20,7 @@ from anchoredit_jax.session.editor import Editor, load_editor
 from anchoredit_jax.strict import build_dataclass
 
 if TYPE_CHECKING:
-    from anchoredit_jax.session.edit_session import Turn
+    from anchoredit_jax.session.turns import Turn
 
 FORMAT = "anchoredit_jax.session/1"
 

@@ -1,6 +1,7 @@
 """The page's script: what it refuses, and the page in a browser.
 
-The browser test is slow; ANCHOREDIT_SCREENSHOT=docs/page.png keeps its picture.
+The browser test is slow; ANCHOREDIT_SCREENSHOT=docs/page.png keeps its picture, and
+ANCHOREDIT_REQUIRE_BROWSER=1 makes it fail, not skip, where it cannot run.
 """
 
 import contextlib
@@ -28,7 +29,6 @@ from tests.launch import chromium
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "launch" / "app.py"
 SAMPLE = ROOT / "anchoredit_jax" / "assets" / "sample.png"
-HAS_GRADIO = importlib.util.find_spec("gradio") is not None
 EDITS = ("make the background blue", "add a red circle at the top left",
          "cover the subject")  # fmt: skip
 
@@ -54,9 +54,35 @@ def test_wrong_flags_are_refused(capsys):
     assert "--port: invalid int value: 'x'" in refused(capsys, "--port", "x")
 
 
+def need_browser() -> None:
+    """Skip, or fail where a browser is required, unless the page can be tested."""
+    lacking = []
+    if importlib.util.find_spec("gradio") is None:
+        lacking.append("gradio (pip install -e '.[app]')")
+    if chromium.BINARY is None:
+        lacking.append("chromium on the PATH")
+    if not lacking:
+        return
+    reason = f"the page's test needs {' and '.join(lacking)}"
+    if os.environ.get("ANCHOREDIT_REQUIRE_BROWSER"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def test_without_a_browser_the_page_is_skipped_unless_one_is_required(monkeypatch):
+    monkeypatch.setattr(chromium, "BINARY", None)
+    monkeypatch.delenv("ANCHOREDIT_REQUIRE_BROWSER", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="needs .*chromium on the PATH"):
+        need_browser()
+    monkeypatch.setenv("ANCHOREDIT_REQUIRE_BROWSER", "1")
+    with pytest.raises(pytest.fail.Exception, match="needs .*chromium on the PATH"):
+        need_browser()
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """Of the page, with the shipped weights, in a process of its own."""
+    need_browser()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -128,8 +154,6 @@ def pixels(browser, name):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not HAS_GRADIO, reason="needs gradio: pip install -e '.[app]'")
-@pytest.mark.skipif(chromium.BINARY is None, reason="needs chromium on the PATH")
 def test_edits_undo_branch_and_download_in_a_browser(browser, tmp_path):
     # Without an image, and with one that is none: a message, and nothing else happens.
     browser.click("#undo")
@@ -142,8 +166,11 @@ def test_edits_undo_branch_and_download_in_a_browser(browser, tmp_path):
 
     browser.upload("#upload input[type=file]", SAMPLE)
     status(browser, "the source;")
+    watch_progress(browser)
     for turn, text in enumerate(EDITS, start=1):
         edit(browser, text, turn)
+    told = browser.run("[...window.steps]")
+    assert any(text.startswith("4/4 steps") for text in told)
     captions = [f"{turn}. {text}" for turn, text in enumerate(EDITS, start=1)]
     assert turns(browser) == ["source", *captions]
     last = pixels(browser, "result")
@@ -191,6 +218,16 @@ def test_edits_undo_branch_and_download_in_a_browser(browser, tmp_path):
     browser.click("#strip .thumbnail-item", 3)
     status(browser, "branch main; turn 3;")
     assert np.array_equal(pixels(browser, "result"), last)
+
+
+def watch_progress(browser):
+    """Collect what the page says of denoising steps in `window.steps`."""
+    browser.run(
+        "window.steps = new Set(); new MutationObserver(() => document"
+        ".querySelectorAll('.progress-level, .progress-text').forEach(shown =>"
+        " window.steps.add(shown.innerText))).observe(document.body,"
+        " {childList: true, subtree: true, characterData: true}); true"
+    )
 
 
 def keep_screenshot(browser):

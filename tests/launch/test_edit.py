@@ -336,3 +336,27 @@ def test_wrong_starts_of_an_interactive_session_are_refused(
     assert "takes its instructions from stdin" in both
     assert "given a folder" in refused(capsys, *flags, "--image", tmp_path)
     assert "is not empty" in refused(capsys, *flags, "--image", photo)
+
+
+def test_a_terminal_sees_a_bar_of_denoising_steps(
+    checkpoint, photo, tmp_path, monkeypatch, capsys
+):
+    flags = ["--checkpoint", checkpoint, "--steps", 3, "--image"]
+    turns = ["--instruction", "make it blue", "--instruction", "add a hat"]
+    edit(*flags, photo, *turns, "--out", tmp_path / "plain")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    edit(*flags, photo, *turns, "--out", tmp_path / "seen")
+    said = capsys.readouterr().err
+    assert "0/6 [" in said and "6/6 [" in said  # 2 turns of 3 steps
+    for path in (tmp_path / "plain").rglob("*.png"):  # and sees the same pictures
+        other = tmp_path / "seen" / path.relative_to(tmp_path / "plain")
+        assert path.read_bytes() == other.read_bytes()
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.png").write_bytes(photo.read_bytes())
+    edit(*flags, photos, *turns, "--out", tmp_path / "folder")
+    said = capsys.readouterr().err
+    assert "a:   0%" in said and "0/6 [" in said and "images: 100%" in said
+    interact(monkeypatch, ["go on"], *flags, photo, "--out", tmp_path / "typed")
+    assert "0/3 [" in capsys.readouterr().err

@@ -56,8 +56,8 @@ def keeping(params):
         source.append(latent)
         return editor_programs.start(params, latent, text)
 
-    def draw(params, memory, text, keys, shape):
-        assert source[-1].shape[1:] == shape
+    def draw(params, memory, text, x, noise, first, last):
+        assert source[-1].shape == x.shape
         return source[-1]
 
     editor_programs = editor.programs

@@ -1,5 +1,6 @@
 """Sessions: going back is exact, branches share, one compilation."""
 
+import dataclasses
 import types
 
 import jax
@@ -14,6 +15,7 @@ from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.models.codec import PatchCodec
 from anchoredit_jax.models.text import NgramTextEncoder
 from anchoredit_jax.session import load_editor
+from anchoredit_jax.testing import record_compilations
 from tests.session.editors import (
     MODEL,
     PROMPTS,
@@ -61,15 +63,6 @@ def test_the_memory_matters_and_the_source_stays_in_it(editor):
     # The window rolled long ago; only the sink still tells the sources apart.
     assert not np.array_equal(other.image, edited(editor).image)
     assert 0 in np.asarray(other.history[-1].memory.frames)
-
-
-def test_undo_after_the_window_has_rolled_equals_a_fresh_session(editor):
-    session = edited(editor)
-    session.undo(4)
-    session.edit("something else")
-    session.edit("and more")
-    fresh = edited(editor, (*PROMPTS[:2], "something else", "and more"))
-    assert_equal_turns(session.history, fresh.history)
 
 
 def test_undo_to_the_source_takes_another_first_instruction(editor):
@@ -122,40 +115,21 @@ def test_a_branch_of_an_earlier_turn_has_no_later_ones(editor):
         branch.goto(3)
 
 
-def test_results_do_not_depend_on_the_order_of_sessions(editor):
-    a, b = editor.start(SOURCE), editor.start(255 - SOURCE)
-    for prompt in PROMPTS[:3]:
-        a.edit(prompt)
-        b.edit(prompt)
-    c, d = editor.start(255 - SOURCE), editor.start(SOURCE)
-    for prompt in PROMPTS[:3]:
-        c.edit(prompt)
-    for prompt in PROMPTS[:3]:
-        d.edit(prompt)
-    assert_equal_turns(a.history, d.history)
-    assert_equal_turns(b.history, c.history)
-
-
 def test_nothing_is_compiled_after_the_first_turn(editor):
     session = editor.start(SOURCE)
     session.edit(PROMPTS[0])
-    names = []
-
-    def record(name, *_, **__):
-        names.append(name)
-
-    jax.monitoring.register_event_duration_secs_listener(record)
-    try:
-        for number in range(5):
+    with record_compilations() as compiled:
+        for number in range(2, 65):
             session.edit(f"turn {number}", seed=number)
-        session.undo(6)
+            if number % 8 == 0:
+                session.branch().edit("to the left")
+                session.undo(number // 2)
+                session.goto(number)
+        session.undo(64)
         session.edit("from the source again")
-        session.branch().edit("to the left")
         editor.start(255 - SOURCE, seed=8).edit("another image")
-    finally:
-        jax.monitoring.unregister_event_duration_listener(record)
-    assert not [name for name in names if "compile" in name]
-    assert [program._cache_size() for program in editor.programs] == [1, 1, 1]
+    assert compiled == []
+    assert [program._cache_size() for program in editor.programs] == [1] * 4
 
 
 def test_the_memory_does_not_grow(editor):
@@ -209,6 +183,41 @@ def test_settings_can_be_replaced(editor, full_editor):
     assert more.params is editor.params and more.programs is not editor.programs
     assert full_editor.memory.window is None and full_editor.max_turns == 6
     assert full_editor.with_settings(MemoryConfig(1, 2)).max_turns is None
+
+
+def test_settings_that_repeat_are_compiled_once(editor):
+    """Whoever asks for them, in whatever order."""
+    other = dict(sampler=SamplerConfig(steps=1), memory=MemoryConfig(1, 1))
+    first = editor.with_settings(**other).start(SOURCE)
+    first.edit(PROMPTS[0])
+    with record_compilations() as compiled:
+        again = editor.with_settings(**other).start(SOURCE)
+        again.edit(PROMPTS[0])
+        back = again.editor.with_settings(editor.memory, editor.sampler).start(SOURCE)
+        back.edit(PROMPTS[0])
+    assert compiled == []
+    assert again.editor.programs is first.editor.programs
+    assert back.editor.programs is editor.programs
+    assert_equal_turns(again.history, first.history)
+    assert_equal_turns(back.history, edited(editor, PROMPTS[:1]).history)
+
+
+def test_what_a_user_holds_cannot_change_the_history(editor):
+    given = np.ascontiguousarray(SOURCE[2:18])  # of the model's size: nothing to resize
+    kept = given.copy()
+    session = editor.start(given)
+    session.edit(PROMPTS[0])
+    result = session.history[1].pixels.copy()
+    given[:] = 0
+    for turn in session.history:
+        with pytest.raises(ValueError, match="read-only"):
+            turn.pixels[0, 0] = 1
+        turn.image.putpixel((0, 0), (1, 2, 3))
+        turn.model_image.putpixel((0, 0), (1, 2, 3))
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            turn.seed = 3
+    assert np.array_equal(session.history[0].pixels, kept)
+    assert np.array_equal(session.history[1].pixels, result)
 
 
 def test_parts_that_do_not_fit_are_refused(params):

@@ -8,6 +8,7 @@ from anchoredit_jax import load_editor
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import MeshConfig
 from anchoredit_jax.testing import record_compilations
+from tests.session.editors import assert_equal_turns
 
 SAMPLE = "anchoredit_jax/assets/sample.png"
 INSTRUCTIONS = ["make the background blue", "add a red circle at the top left"]
@@ -30,7 +31,10 @@ def test_edits_are_those_of_one_device():
     for ours, theirs in zip(spread.history, alone.history, strict=True):
         np.testing.assert_allclose(ours.latent, theirs.latent, atol=2e-4)
     with record_compilations() as compiled:
-        spread.edit(INSTRUCTIONS[0])
+        whole = spread.branch()
+        whole.edit(INSTRUCTIONS[0])
+        spread.edit(INSTRUCTIONS[0], on_step=lambda step, steps: None)
+    assert_equal_turns(spread.history, whole.history)
     assert not [name for name in compiled if "draw" in name or "commit" in name]
 
 

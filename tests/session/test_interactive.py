@@ -1,5 +1,7 @@
 """Typed lines: what is a command, what an instruction, what is neither."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -66,6 +68,20 @@ def test_every_turn_is_written_at_once(prompt):
         with Image.open(folder / f"turn_0{number}.png") as image:
             assert np.array_equal(image, prompt.branches.session.image)
         assert f"main, turn {number}: '{line}'" in prompt.said[-1]
+
+
+def test_an_edit_opens_a_bar_that_is_told_every_step(editor, tmp_path):
+    seen = []
+
+    @contextlib.contextmanager
+    def bar(steps):
+        seen.append(f"open for {steps}")
+        yield lambda step, steps: seen.append((step, steps))
+        seen.append("closed")
+
+    made = Prompt(Branches(editor.start(SOURCE)), tmp_path / "out", print, bar)
+    made.run(["undo 0", "make it blue", "undo"])
+    assert seen == ["open for 2", (1, 2), (2, 2), "closed"]
 
 
 def test_undo_goto_branch_and_switch(prompt, editor, tmp_path):

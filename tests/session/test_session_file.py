@@ -89,16 +89,6 @@ def test_weights_that_moved_away_are_named(params, tmp_path):
         EditSession.load(tmp_path / "a")
 
 
-def test_the_codec_encodes_once_a_session(editor, tmp_path):
-    before = editor.codec.encoded
-    session = edited(editor)
-    session.undo(2)
-    session.branch().edit("make it red")
-    session.save(tmp_path / "a")
-    EditSession.load(tmp_path / "a", editor).edit("and more")
-    assert editor.codec.encoded == before + 1
-
-
 def test_the_record_holds_all_that_is_needed_to_repeat(editor):
     session = edited(editor, PROMPTS[:2], seed=3)
     record = session.record()

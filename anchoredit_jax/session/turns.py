@@ -1,0 +1,203 @@
+"""A turn, and how it is made: asked for, drawn, finished.
+
+Asking checks everything. Drawing hands the work to the device and waits for nothing, so
+that a device has the next session's work while the host decodes this one's.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from anchoredit_jax.data.images import Crop, map_back
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.memory import CausalMemory
+from anchoredit_jax.models.codec import from_uint8, to_uint8
+from anchoredit_jax.session.editor import Editor
+from anchoredit_jax.session.shared_memory import SharedMemory
+
+MAX_SEED = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Turn:
+    """The source (number 0) or the result of one instruction.
+
+    Attributes:
+      number: of the turn.
+      instruction: None for the source; "" is the null instruction.
+      seed: of this turn's noise, None for the source.
+      pixels: uint8 [H, W, 3] at the model's size; a copy, read-only.
+      crop: where the model's image lies in the source.
+      latent: [1, h, w, C].
+      remembered: the memory after this frame was committed, in pieces that turns
+        share. None for the source: what it commits depends on the first instruction,
+        so that is done by the first edit.
+    """
+
+    number: int
+    instruction: str | None
+    seed: int | None
+    pixels: np.ndarray
+    crop: Crop
+    latent: jax.Array
+    remembered: SharedMemory | None
+
+    def __post_init__(self):
+        pixels = np.array(self.pixels)
+        pixels.flags.writeable = False
+        object.__setattr__(self, "pixels", pixels)
+
+    @property
+    def memory(self) -> CausalMemory | None:
+        """After this frame was committed, put together anew; None for the source."""
+        return None if self.remembered is None else self.remembered.join()
+
+    @property
+    def image(self) -> Image.Image:
+        """At the size of the crop in the source."""
+        return Image.fromarray(map_back(self.pixels, self.crop))
+
+    @property
+    def model_image(self) -> Image.Image:
+        """At the model's size."""
+        return Image.fromarray(self.pixels)
+
+
+class Asked(NamedTuple):
+    """A turn that can be made.
+
+    Attributes:
+      editor: that makes it.
+      before: the turn that it follows.
+      instruction, seed: of it.
+      text: the instruction, float32 [1, S, Dt].
+    """
+
+    editor: Editor
+    before: Turn
+    instruction: str
+    seed: int
+    text: jax.Array
+
+    @property
+    def number(self) -> int:
+        return self.before.number + 1
+
+
+class Drawn(NamedTuple):
+    """A turn that the device has, or is still at.
+
+    Attributes:
+      asked: what was asked for.
+      latent: [1, h, w, C].
+      memory: after the frame was committed.
+      past: the memory before.
+    """
+
+    asked: Asked
+    latent: jax.Array
+    memory: CausalMemory
+    past: SharedMemory
+
+
+def source_turn(editor: Editor, pixels: np.ndarray, crop: Crop) -> Turn:
+    """Turn 0 of uint8 [H, W, 3] of the model's size; encodes it."""
+    latent = jnp.asarray(editor.codec.encode(from_uint8(pixels[None])), jnp.float32)
+    return Turn(0, None, None, pixels, crop, latent, None)
+
+
+def ask_turn(editor: Editor, before: Turn, instruction: str, seed: int) -> Asked:
+    """Check that a turn can be made.
+
+    Raises:
+      UserError: an instruction that the text encoder cannot take, a seed out of range,
+        or a full history that is full.
+    """
+    asked = Asked(
+        editor, before, instruction, check_seed(seed), embed(editor, instruction)
+    )
+    limit = editor.max_turns
+    if limit is not None and asked.number > limit:
+        raise UserError(
+            f"this session keeps its full history of at most {limit} turns: undo "
+            "some, or load the editor with a larger max_turns or a window"
+        )
+    return asked
+
+
+def draw_turn(asked: Asked, after_step: Callable[[], None] | None = None) -> Drawn:
+    """Have the frame drawn and committed.
+
+    Args:
+      after_step: called when a denoising step is done; only with it does the host wait
+        for each. The same program takes all steps at once or one at a time.
+    """
+    editor, before, text = asked.editor, asked.before, asked.text
+    params, programs = editor.params, editor.programs
+    past = before.remembered
+    if past is None:
+        past = SharedMemory.split(programs.start(params, before.latent, text))
+    memory = past.join()
+    seeds, numbers = (np.array([n], np.uint32) for n in (asked.seed, asked.number))
+    x, noise = programs.noise(seeds, numbers, before.latent.shape[1:])
+    bounds = np.arange(editor.steps + 1, dtype=np.int32)
+    if after_step is None:
+        bounds = bounds[[0, -1]]
+    for first, last in itertools.pairwise(bounds):
+        x = programs.draw(params, memory, text, x, noise, first, last)
+        if after_step is not None:
+            jax.block_until_ready(x)
+            after_step()
+    return Drawn(asked, x, programs.commit(params, memory, x, text), past)
+
+
+def finish_turn(drawn: Drawn) -> Turn:
+    """The turn, once the device has it."""
+    asked, latent = drawn.asked, drawn.latent
+    return Turn(
+        number=asked.number,
+        instruction=asked.instruction,
+        seed=asked.seed,
+        pixels=decode(asked.editor, latent),
+        crop=asked.before.crop,
+        latent=latent,
+        remembered=SharedMemory.split(drawn.memory, drawn.past),
+    )
+
+
+def embed(editor: Editor, instruction: str) -> jax.Array:
+    """float32 [1, S, Dt].
+
+    Raises:
+      UserError: not a text, or one that the text encoder cannot take.
+    """
+    if not isinstance(instruction, str):
+        raise UserError(
+            f"an instruction must be text, given {instruction!r}; an empty text keeps "
+            "the image as it is"
+        )
+    return jnp.asarray(editor.text.encode([instruction]))
+
+
+def decode(editor: Editor, latent: jax.Array) -> np.ndarray:
+    """[1, h, w, C] -> uint8 [H, W, 3]."""
+    return np.asarray(to_uint8(editor.codec.decode(jax.device_get(latent))))[0]
+
+
+def check_seed(seed: int) -> int:
+    """`seed` as an int.
+
+    Raises:
+      UserError: not a whole number from 0 to `MAX_SEED`.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise UserError(f"a seed must be a whole number, given {seed!r}")
+    if not 0 <= seed <= MAX_SEED:
+        raise UserError(f"a seed must be from 0 to {MAX_SEED}, given {seed}")
+    return int(seed)
