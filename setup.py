@@ -35,6 +35,7 @@ setup(
         "einops>=0.8,<0.9",
         "ml_collections>=1.1,<2",
         "numpy>=2.1,<3",
+        "scipy>=1.13,<2",
         "pillow>=11",
         "safetensors>=0.5,<1",
         "tqdm>=4.66,<5",
@@ -52,12 +53,15 @@ setup(
         # UMT5's tokenizer: tokenizer.json by the first, spiece.model by the second.
         "umt5": ["tokenizers>=0.21,<1", "sentencepiece>=0.2,<1"],
         "app": ["gradio>=5,<7"],
+        "judge": ["openai>=1.40,<3"],  # any endpoint that speaks its protocol
         "test": [
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.12,<1",
             "tokenizers>=0.21,<1",
             "sentencepiece>=0.2,<1",
+            "openai>=1.40,<3",
+            "scikit-image>=0.25,<1",  # its SSIM is what ours is compared with
         ],
     },
 )
