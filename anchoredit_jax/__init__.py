@@ -8,7 +8,7 @@ image = session.edit("make the background blue")
 
 __version__ = "0.1.0"
 
-__all__ = ["EditSession", "Editor", "load_editor"]
+__all__ = ["EditSession", "Editor", "edit_together", "load_editor"]
 
 
 def __getattr__(name: str):
