@@ -53,14 +53,14 @@ setup(
         # UMT5's tokenizer: tokenizer.json by the first, spiece.model by the second.
         "umt5": ["tokenizers>=0.21,<1", "sentencepiece>=0.2,<1"],
         "app": ["gradio>=5,<7"],
-        "judge": ["openai>=1.40,<3"],  # any endpoint that speaks its protocol
+        "judge": ["openai>=1.55.3,<3"],  # any endpoint that speaks its protocol
         "test": [
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.12,<1",
             "tokenizers>=0.21,<1",
             "sentencepiece>=0.2,<1",
-            "openai>=1.40,<3",
+            "openai>=1.55.3,<3",
             "scikit-image>=0.25,<1",  # its SSIM is what ours is compared with
         ],
     },

@@ -12,7 +12,6 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.judge import JudgeConfig, Usage
 from anchoredit_jax.evaluation.judge.endpoint import NoAnswer, open_endpoint
 
-pytest.importorskip("openai")
 SOON = (("Retry-After", "0.01"),)
 CONTENT = [{"type": "text", "text": "hello"}]
 

@@ -14,7 +14,6 @@ import pytest
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.judge import Usage, judge_sessions
 
-pytest.importorskip("openai")
 SOON = (("Retry-After", "0.01"),)
 BAD = "Both are 7."
 
@@ -173,8 +172,7 @@ def test_an_endpoint_that_is_down_ends_the_run_and_the_next_goes_on(
     )
     with pytest.raises(UserError, match="in a row unanswered.*429.*run again"):
         judge_sessions(config, make_sessions(20), cache)
-    # At most one more turn a worker was under way.
-    assert len(judge.requests) <= 3 + 2 * (2 * parallel + parallel - 1)
+    assert len(judge.requests) < 3 + 2 * 17  # not every turn was tried
     judge.reply = lambda *_: replies()
     done = judge_sessions(config, make_sessions(20), cache)
     assert (done.reused, done.asked, done.unjudged) == (3, 17, 0)
@@ -203,8 +201,8 @@ def test_a_refusal_ends_the_run_at_once_and_keeps_what_was_paid_for(
     config = dataclasses.replace(config, parallel=2)
     with pytest.raises(UserError, match="check the key"):
         judge_sessions(config, make_sessions(20), cache)
-    refused = len(judge.requests)
-    assert refused <= 4
+    # The other worker's turn, and one more if that was done before the refusal.
+    assert len(judge.requests) <= 5
     judge.reply = lambda *_: replies()
     done = judge_sessions(config, make_sessions(20), cache)
     assert done.unjudged == 0
@@ -247,10 +245,10 @@ def test_a_killed_run_loses_only_what_was_in_flight(
     judge.reply = lambda number, _: replies(hold=hold if number >= 4 else None)
     command = [sys.executable, "-c", KILLED, judge.url, str(cache)]
     with subprocess.Popen(command, env={**os.environ, "JAX_PLATFORMS": "cpu"}) as run:
-        arrived = [judge.arrived.acquire(timeout=60) for _ in range(6)]
+        arrived = all(judge.arrived.acquire(timeout=60) for _ in range(6))
         run.send_signal(signal.SIGKILL)
     hold.set()
-    assert all(arrived)
+    assert arrived
     with cache.open("ab") as file:
         file.write(b'{"key": "0123')  # as if killed while it wrote
     judge.reply = lambda *_: replies()
