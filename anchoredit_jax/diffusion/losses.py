@@ -23,13 +23,33 @@ def changed_tokens(
       latents: [B, T, h, w, C].
       before: what frames 1..T-1 were edited from, [B, T - 1 or 1, h, w, C].
     """
-    difference = jnp.square(latents[:, 1:] - before)
-    batch, frames, height, width, channels = difference.shape
-    tokens = difference.reshape(
-        batch, frames, height // patch, patch, width // patch, patch, channels
-    ).mean((3, 5, 6))
+    tokens = _token_means(jnp.square(latents[:, 1:] - before), patch)
     changed = (tokens > threshold**2).astype(jnp.float32)
     return jnp.pad(changed, ((0, 0), (1, 0), (0, 0), (0, 0)))
+
+
+def shown_tokens(
+    latents: jax.Array, history: jax.Array, patch: int, threshold: float
+) -> jax.Array:
+    """Which tokens some earlier frame shows: float32 [B, T, h/p, w/p], 0 for frame 0.
+
+    Args:
+      latents: the ground truth [B, T, h, w, C].
+      history: what the network sees of the frames before, like latents.
+      threshold: root mean square difference within which a token is shown.
+    """
+    shown = [jnp.zeros_like(_token_means(latents[:, 0], patch), bool)]
+    for frame in range(1, latents.shape[1]):
+        apart = jnp.square(history[:, :frame] - latents[:, frame : frame + 1])
+        shown.append((_token_means(apart, patch) <= threshold**2).any(1))
+    return jnp.stack(shown, 1).astype(jnp.float32)
+
+
+def _token_means(values: jax.Array, patch: int) -> jax.Array:
+    """[..., h, w, C] -> [..., h/p, w/p]."""
+    *leading, height, width, channels = values.shape
+    grid = (height // patch, patch, width // patch, patch, channels)
+    return values.reshape(*leading, *grid).mean((-4, -2, -1))
 
 
 def masked_tokens(mask: jax.Array, patch: int) -> jax.Array:
@@ -39,38 +59,40 @@ def masked_tokens(mask: jax.Array, patch: int) -> jax.Array:
     return tokens.max((3, 5)).astype(jnp.float32)
 
 
-def edit_errors(
-    prediction: jax.Array, target: jax.Array, changed: jax.Array
+def token_errors(
+    prediction: jax.Array, target: jax.Array, counted: jax.Array
 ) -> jax.Array:
-    """Mean squared error over the changed tokens of each frame, [B, T]; 0 if none.
+    """Mean squared error over some tokens of each frame, [B, T]; 0 if there are none.
 
     Args:
-      changed: [B, T, h/p, w/p] of `changed_tokens`.
+      counted: [B, T, h/p, w/p], such as of `changed_tokens`.
     """
-    error = jnp.square(prediction - target).mean(-1)
-    batch, frames, height, width = error.shape
-    rows, columns = changed.shape[2:]
-    tokens = error.reshape(
-        batch, frames, rows, height // rows, columns, width // columns
-    ).mean((3, 5))
-    count = changed.sum((2, 3))
-    return (tokens * changed).sum((2, 3)) / jnp.maximum(count, 1.0)
+    patch = prediction.shape[2] // counted.shape[2]
+    tokens = _token_means(jnp.square(prediction - target), patch)
+    count = counted.sum((2, 3))
+    return (tokens * counted).sum((2, 3)) / jnp.maximum(count, 1.0)
 
 
 def hard_errors(
-    prediction: jax.Array, target: jax.Array, patch: int, share: float
+    prediction: jax.Array,
+    target: jax.Array,
+    patch: int,
+    share: float,
+    counted: jax.Array | None = None,
 ) -> jax.Array:
     """Mean squared error over the worst `share` of each frame's tokens, [B, T].
 
     Which tokens these are follows from the prediction: details that a plain mean hides,
     such as an object elsewhere that an instruction about another one disturbs.
+
+    Args:
+      counted: [B, T, h/p, w/p], 0 for tokens that are none of the worst; by default all
+        may be.
     """
-    error = jnp.square(prediction - target).mean(-1)
-    batch, frames, height, width = error.shape
-    tokens = error.reshape(
-        batch, frames, height // patch, patch, width // patch, patch
-    ).mean((3, 5))
-    tokens = tokens.reshape(batch, frames, -1)
+    tokens = _token_means(jnp.square(prediction - target), patch)
+    if counted is not None:
+        tokens = tokens * counted
+    tokens = tokens.reshape(*tokens.shape[:2], -1)
     worst = max(1, round(share * tokens.shape[-1]))
     return jax.lax.top_k(tokens, worst)[0].mean(-1)
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from anchoredit_jax import randomness
-from anchoredit_jax.diffusion import schedule
+from anchoredit_jax.diffusion import losses, schedule
 from anchoredit_jax.diffusion.degradation import DegradeConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.diffusion.timesteps import TimestepConfig
@@ -52,6 +52,10 @@ class RolloutConfig:
         leaves in history is the last step's prediction; from pure noise, where most
         of training takes place, a frame is far worse than that.
       fraction: of the steps that roll out at all; the others skip its cost.
+      shown: a token of a target counts only if its edit changes it, or if some frame
+        before, as the model sees it, shows it to within this root mean square
+        difference of latents: what a rolled-out history lost cannot be known, and the
+        worst tokens would be just these. 0 counts all (the reference).
       warmup: steps before the first rollout.
       sampler_steps, shift: of the sequential kind's few-step sampler.
     """
@@ -59,6 +63,7 @@ class RolloutConfig:
     kind: str = "none"
     probability: float = 0.5
     maximum: float = 1000.0
+    shown: float = 0.0
     fraction: float = 1.0
     warmup: int = 0
     sampler_steps: int = 2
@@ -69,6 +74,8 @@ class RolloutConfig:
             raise UserError(
                 f"rollout kind must be none, one_pass or sequential, got {self.kind!r}"
             )
+        if self.shown < 0:
+            raise UserError(f"rollout.shown must be 0 or more, got {self.shown}")
         if not 0 < self.maximum <= schedule.TIMESTEPS:
             raise UserError(
                 "rollout.maximum must be a timestep above 0 and up to "
@@ -160,6 +167,11 @@ def loss_fn(run, params, state, batch):
         )
     if options.rollout.kind == "sequential":  # as in editing, its frames are clean
         timesteps = jnp.where(replaced, 0.0, timesteps)
+    shown = None
+    if options.rollout.kind != "none" and options.rollout.shown:
+        shown = losses.shown_tokens(
+            latents, context, run.model.patch, options.rollout.shown
+        )
     in_loss = batch["frame_valid"]
     if options.history == "beside":
         clean = jnp.zeros_like(timesteps)
@@ -178,6 +190,7 @@ def loss_fn(run, params, state, batch):
         options.loss,
         run.model.patch,
         answers=batch["answers"],
+        shown=shown,
     )
     return errors, kept, {**metrics, "replaced": jnp.mean(jnp.float32(replaced))}
 

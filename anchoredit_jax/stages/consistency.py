@@ -92,7 +92,7 @@ def loss_fn(run, params, state, batch):
         may_change = losses.masked_tokens(batch["answers"], run.model.patch)
         changed = jnp.maximum(changed, may_change)
         changed = distill.frame(changed, history.target)[:, None]
-        edit = losses.edit_errors(predicted[:, None], goal[:, None], changed)[:, 0]
+        edit = losses.token_errors(predicted[:, None], goal[:, None], changed)[:, 0]
         metrics["edit"] = jnp.mean(edit)
         errors = errors + options.edit_weight * edit
     if options.anchor_weight:

@@ -20,8 +20,36 @@ def test_changed_tokens_and_their_error():
     prediction = np.zeros_like(latents)
     prediction[:, 1, :2, 2:] = 4.0  # wrong by 3 in the token, right elsewhere
     prediction[:, 1, 2:] = latents[:, 1, 2:]
-    error = losses.edit_errors(jnp.asarray(prediction), jnp.asarray(latents), changed)
+    error = losses.token_errors(jnp.asarray(prediction), jnp.asarray(latents), changed)
     np.testing.assert_allclose(error, [[0.0, 9.0, 0.0]])
+
+
+def test_tokens_that_some_frame_before_shows():
+    latents = np.zeros((1, 3, 4, 4, 2), np.float32)
+    latents[:, 1:, :2, 2:] = 1.0  # comes with frame 1 and stays
+    latents[:, 2, 2:, :2] = 2.0  # comes with frame 2
+    shown = losses.shown_tokens(jnp.asarray(latents), latents, 2, 0.5)
+    np.testing.assert_array_equal(
+        shown[0], [[[0, 0], [0, 0]], [[1, 0], [1, 1]], [[1, 1], [0, 1]]]
+    )
+    history = latents.copy()
+    history[:, 1, :2, 2:] = 0.4  # nearly lost
+    history[:, 1, 2:, 2:] = 9.0  # spoilt, but the source still shows it
+    history[:, 2] = 7.0  # no frame is its own history
+    shown = losses.shown_tokens(jnp.asarray(latents), history, 2, 0.5)
+    np.testing.assert_array_equal(shown[0, 2], [[1, 0], [0, 1]])
+    shown = losses.shown_tokens(jnp.asarray(latents), history, 2, 0.7)
+    np.testing.assert_array_equal(shown[0, 2], [[1, 1], [0, 1]])
+
+
+def test_the_worst_tokens_are_some_that_count():
+    target = jnp.zeros((1, 1, 4, 4, 2))
+    prediction = target.at[:, :, :2, :2].set(3.0).at[:, :, 2:, 2:].set(2.0)
+    hard = losses.hard_errors(prediction, target, 2, 0.25)
+    np.testing.assert_allclose(hard, [[9.0]])
+    counted = jnp.array([[[[0.0, 1.0], [1.0, 1.0]]]])
+    hard = losses.hard_errors(prediction, target, 2, 0.25, counted)
+    np.testing.assert_allclose(hard, [[4.0]])
 
 
 def test_samples_without_a_frame_in_the_loss_weigh_nothing():

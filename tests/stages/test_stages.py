@@ -18,6 +18,7 @@ from anchoredit_jax.stages import (
 )
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.context import beside_history, swap_in
+from anchoredit_jax.stages.sequence import sequence_loss
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
 
 LOSS = dict(edit_weight=0.5, hard_weight=0.5, turn_alpha=1.0)
@@ -197,6 +198,46 @@ def test_a_one_pass_rollout_predicts_from_no_more_noise_than_asked():
     assert np.abs(errors(**always) / straight - 1).max() > 1e-3
     with pytest.raises(UserError, match="rollout.maximum"):
         errors(kind="one_pass", maximum=0.0)
+
+
+@pytest.mark.parametrize("kind", ["one_pass", "sequential"])
+def test_what_a_rollout_lost_is_no_target(kind):
+    """An untrained network loses all: only what edits change and the source counts."""
+    params, batch = parent()["params"], tiny_batch(2, 4)
+    # The source's left half stays; the right one changes with turn 1, then stays.
+    latents = batch["latents"].copy()
+    latents[:, 1:] = latents[:, :1]
+    latents[:, 1:, :, 4:] = batch["latents"][:, 1:2, :, 4:]
+    batch["latents"] = latents
+
+    def result(shown):
+        rollout = dict(kind=kind, probability=1.0, sampler_steps=1, shown=shown)
+        options = dict(history="beside", rollout=rollout)
+        run = tiny_run("causal_forcing", options=options)
+        state = STAGES["causal_forcing"].init_state(run, parent())
+        seen = {}
+
+        def watched(*args, shown, **options):
+            seen["shown"] = shown
+            return sequence_loss(*args, shown=shown, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(causal_forcing, "sequence_loss", watched)
+            return causal_forcing.loss_fn(run, params, state, batch)[0], seen["shown"]
+
+    every, shown = result(0.0)
+    assert shown is None
+    some, shown = result(0.1)
+    np.testing.assert_array_equal(shown[:, 1:, :, :2], 1.0)
+    np.testing.assert_array_equal(shown[:, 1, :, 2:], 0.0)  # its edit brings it
+    # With a sequential rollout the last frames' history may be the truth.
+    assert (np.asarray(shown[:, 2, :, 2:]) == 0.0).all()
+    assert np.abs(some / every - 1).max() > 1e-3
+    same, shown = result(100.0)
+    assert np.asarray(shown[:, 1:]).all()
+    np.testing.assert_allclose(same, every, rtol=1e-5)
+    with pytest.raises(UserError, match="rollout.shown"):
+        result(-1.0)
 
 
 def test_sequential_rollout_replaces_history():
