@@ -2,16 +2,19 @@
 
 import json
 import runpy
+import threading
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from anchoredit_jax.checkpoint import Lineage, digest, save_bundle
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.models.transformer import Transformer
+from tests.evaluation.judge.conftest import FakeJudge
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "evaluate.py"
 CONFIG = {
@@ -109,6 +112,51 @@ def test_wrong_input(script, checkpoint, tmp_path, capsys, flags, message):
     assert printed == "" and error.startswith("error: ") and error.count("\n") == 1
     assert message in error
     assert not out.exists()
+
+
+@pytest.fixture
+def endpoint(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with FakeJudge() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_dataset_with_a_judge_is_paid_for_once(
+    script, checkpoint, tmp_path, endpoint
+):
+    """From photographs to SR@k; the second run edits and asks nothing anew."""
+    photos, bench, out = tmp_path / "photos", tmp_path / "bench", tmp_path / "report"
+    photos.mkdir()
+    for seed, name in enumerate(("cat", "dog")):
+        pixels = np.random.default_rng(seed).integers(0, 256, (80, 96, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(photos / f"{name}.png")
+        (photos / f"{name}.txt").write_text("[local] add a hat\n[undo] undo that\n")
+    build = runpy.run_path(str(SCRIPT.parent / "build_benchmark.py"))
+    build["main"](
+        ["--images", str(photos), "--out", str(bench), "--min-side", "64",
+         "--turns", "2:20"]
+    )  # fmt: skip
+    flags = [
+        "--checkpoint", f"toy={checkpoint}", "--dataset", str(bench), "--out", str(out),
+        "--policies", "sink1_window1", "--parts", "table", "--mesh", "data=1",
+        "--judge", "a-vlm", "--judge-url", endpoint.url, "--judge-key", "",
+    ]  # fmt: skip
+    frames = out / "frames" / "toy" / "table" / "sink1_window1" / "cat.png"
+    reports, made = [], []
+    for _ in range(2):
+        script["main"](flags)
+        reports.append(json.loads((out / "report.json").read_text()))
+        made.append(frames.stat().st_mtime_ns)
+        assert len(endpoint.requests) == 4
+    assert made[0] == made[1]
+    first, second = (r["table"]["toy"]["sink1_window1"]["per_turn"] for r in reports)
+    assert first == second
+    assert [turn["mean"] for turn in first["judge_success"]] == [1.0, 1.0]
+    assert [turn["count"] for turn in first["return_psnr"]] == [0, 2]
+    told = [r["judge"]["toy"]["sink1_window1"] for r in reports]
+    assert [(t["asked"], t["reused"]) for t in told] == [(4, 0), (0, 4)]
 
 
 def test_defaults_of_sprites_and_of_a_dataset(script):
