@@ -57,7 +57,8 @@ class RolloutConfig:
         difference of latents: what a rolled-out history lost cannot be known, and the
         worst tokens would be just these. 0 counts all (the reference).
       warmup: steps before the first rollout.
-      sampler_steps, shift: of the sequential kind's few-step sampler.
+      sampler, sampler_steps, shift: of the sequential kind, "few_step" or "euler": what
+        the model will be asked with, or its history is worse than in editing.
     """
 
     kind: str = "none"
@@ -66,6 +67,7 @@ class RolloutConfig:
     shown: float = 0.0
     fraction: float = 1.0
     warmup: int = 0
+    sampler: str = "few_step"
     sampler_steps: int = 2
     shift: float = 3.0
 
@@ -74,6 +76,7 @@ class RolloutConfig:
             raise UserError(
                 f"rollout kind must be none, one_pass or sequential, got {self.kind!r}"
             )
+        SamplerConfig(self.sampler, self.sampler_steps, self.shift)  # or refused
         if self.shown < 0:
             raise UserError(f"rollout.shown must be 0 or more, got {self.shown}")
         if not 0 < self.maximum <= schedule.TIMESTEPS:
@@ -218,9 +221,9 @@ def rollout(run, params, batch, timesteps, noise, velocity, keys, root, state):
         return swap_in(latents, predicted, wanted)
     key = randomness.step_key(root, state.step, Purpose.TARGET_TURN)
     turns = randomness.integer(key, 1, latents.shape[1] - 1)
-    sampler = SamplerConfig(steps=config.sampler_steps, shift=config.shift)
+    sampler = SamplerConfig(config.sampler, config.sampler_steps, config.shift)
     noise = sequence_noise(
-        keys(Purpose.RENOISE), latents.shape[1], sampler.steps, latents.shape[2:]
+        keys(Purpose.RENOISE), latents.shape[1], sampler.draws, latents.shape[2:]
     )
     generated, _ = generate_history(run, params, batch, sampler, turns, noise)
     rolled = jnp.arange(latents.shape[1])[None] <= turns

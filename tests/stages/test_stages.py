@@ -241,11 +241,17 @@ def test_what_a_rollout_lost_is_no_target(kind):
 
 
 def test_sequential_rollout_replaces_history():
-    _, history, _ = run_steps(
-        "causal_forcing", 2,
-        dict(rollout=dict(kind="sequential", sampler_steps=1), clean_history=0.0),
-    )  # fmt: skip
-    assert all(metrics["replaced"] > 0 for metrics in history)
+    """By the sampler that was asked for."""
+    losses = []
+    for sampler in ("few_step", "euler"):
+        rollout = dict(kind="sequential", sampler=sampler, sampler_steps=2)
+        options = dict(rollout=rollout, clean_history=0.0)
+        _, history, _ = run_steps("causal_forcing", 1, options)
+        assert all(metrics["replaced"] > 0 for metrics in history)
+        losses.append(history[0]["loss"])
+    assert abs(losses[0] / losses[1] - 1) > 1e-4
+    with pytest.raises(UserError, match="few_step or euler"):
+        tiny_run("causal_forcing", options=dict(rollout=dict(sampler="ddim")))
 
 
 def test_history_views_know_their_target_turn():
