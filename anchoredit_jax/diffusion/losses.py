@@ -28,21 +28,22 @@ def changed_tokens(
     return jnp.pad(changed, ((0, 0), (1, 0), (0, 0), (0, 0)))
 
 
-def shown_tokens(
+def agreeing_tokens(
     latents: jax.Array, history: jax.Array, patch: int, threshold: float
 ) -> jax.Array:
-    """Which tokens some earlier frame shows: float32 [B, T, h/p, w/p], 0 for frame 0.
+    """Where the frame before is what it should be: float32 [B, T, h/p, w/p].
 
     Args:
       latents: the ground truth [B, T, h, w, C].
       history: what the network sees of the frames before, like latents.
-      threshold: root mean square difference within which a token is shown.
+      threshold: root mean square difference within which a token agrees.
+
+    Returns:
+      1 for tokens of frames 1..T-1 above which frame i - 1 agrees, 0 for frame 0.
     """
-    shown = [jnp.zeros_like(_token_means(latents[:, 0], patch), bool)]
-    for frame in range(1, latents.shape[1]):
-        apart = jnp.square(history[:, :frame] - latents[:, frame : frame + 1])
-        shown.append((_token_means(apart, patch) <= threshold**2).any(1))
-    return jnp.stack(shown, 1).astype(jnp.float32)
+    apart = _token_means(jnp.square(history[:, :-1] - latents[:, :-1]), patch)
+    agrees = (apart <= threshold**2).astype(jnp.float32)
+    return jnp.pad(agrees, ((0, 0), (1, 0), (0, 0), (0, 0)))
 
 
 def _token_means(values: jax.Array, patch: int) -> jax.Array:

@@ -52,10 +52,11 @@ class RolloutConfig:
         leaves in history is the last step's prediction; from pure noise, where most
         of training takes place, a frame is far worse than that.
       fraction: of the steps that roll out at all; the others skip its cost.
-      shown: a token of a target counts only if its edit changes it, or if some frame
-        before, as the model sees it, shows it to within this root mean square
-        difference of latents: what a rolled-out history lost cannot be known, and the
-        worst tokens would be just these. 0 counts all (the reference).
+      agreement: a token of a target counts only where the frame before, as the model
+        sees it, is within this root mean square difference of what it should be. Where
+        a rolled-out history took another way (an object lost, or drawn elsewhere), the
+        ground truth does not follow from it, and the worst tokens would be just these.
+        0 counts all (the reference).
       warmup: steps before the first rollout.
       sampler, sampler_steps, shift: of the sequential kind, "few_step" or "euler": what
         the model will be asked with, or its history is worse than in editing.
@@ -64,7 +65,7 @@ class RolloutConfig:
     kind: str = "none"
     probability: float = 0.5
     maximum: float = 1000.0
-    shown: float = 0.0
+    agreement: float = 0.0
     fraction: float = 1.0
     warmup: int = 0
     sampler: str = "few_step"
@@ -77,8 +78,10 @@ class RolloutConfig:
                 f"rollout kind must be none, one_pass or sequential, got {self.kind!r}"
             )
         SamplerConfig(self.sampler, self.sampler_steps, self.shift)  # or refused
-        if self.shown < 0:
-            raise UserError(f"rollout.shown must be 0 or more, got {self.shown}")
+        if self.agreement < 0:
+            raise UserError(
+                f"rollout.agreement must be 0 or more, got {self.agreement}"
+            )
         if not 0 < self.maximum <= schedule.TIMESTEPS:
             raise UserError(
                 "rollout.maximum must be a timestep above 0 and up to "
@@ -170,10 +173,10 @@ def loss_fn(run, params, state, batch):
         )
     if options.rollout.kind == "sequential":  # as in editing, its frames are clean
         timesteps = jnp.where(replaced, 0.0, timesteps)
-    shown = None
-    if options.rollout.kind != "none" and options.rollout.shown:
-        shown = losses.shown_tokens(
-            latents, context, run.model.patch, options.rollout.shown
+    counted = None
+    if options.rollout.kind != "none" and options.rollout.agreement:
+        counted = losses.agreeing_tokens(
+            latents, context, run.model.patch, options.rollout.agreement
         )
     in_loss = batch["frame_valid"]
     if options.history == "beside":
@@ -193,7 +196,7 @@ def loss_fn(run, params, state, batch):
         options.loss,
         run.model.patch,
         answers=batch["answers"],
-        shown=shown,
+        counted=counted,
     )
     return errors, kept, {**metrics, "replaced": jnp.mean(jnp.float32(replaced))}
 

@@ -68,7 +68,7 @@ def sequence_loss(
     sigmas: jax.Array | None = None,
     before: jax.Array | None = None,
     answers: jax.Array | None = None,
-    shown: jax.Array | None = None,
+    counted: jax.Array | None = None,
 ):
     """Per-sample error of the predicted velocities.
 
@@ -83,9 +83,7 @@ def sequence_loss(
       before: what frames 1..T-1 were edited from; the frame before each by default.
       answers: [B, T, h, w], 1 where any of several right answers changes the image; by
         default every instruction has one.
-      shown: [B, T, h/p, w/p], 1 for tokens that the history shows. Other tokens are in
-        the loss only where the edit changes them: nothing tells what they should be.
-        By default all are in it.
+      counted: [B, T, h/p, w/p], 1 for tokens in the loss; by default all.
       sigmas: [B, T]; timesteps / 1000 by default (the reference snaps to a grid).
 
     Returns:
@@ -96,14 +94,9 @@ def sequence_loss(
     predicted = velocity(schedule.add_noise(context, noise, sigmas), timesteps)
     target = noise - latents
     scale = _scale_of(config.weighting, timesteps, sigmas)
-    edited_from = latents[:, :-1] if before is None else before
-    changed = losses.changed_tokens(latents, edited_from, patch, config.edit_threshold)
-    if answers is not None:
-        changed = jnp.maximum(changed, losses.masked_tokens(answers, patch))
-    if shown is None:
-        counted, plain = None, losses.frame_errors(predicted, target) * scale
+    if counted is None:
+        plain = losses.frame_errors(predicted, target) * scale
     else:
-        counted = jnp.maximum(shown, changed)
         plain = losses.token_errors(predicted, target, counted) * scale
     weights = (
         losses.turn_weights(latents.shape[1], config.turn_alpha)[None] * frame_mask
@@ -111,6 +104,12 @@ def sequence_loss(
     errors, kept = losses.weighted_mean(plain, weights)
     metrics = {"plain": _mean(errors, kept)}
     if config.edit_weight:
+        before = latents[:, :-1] if before is None else before
+        changed = losses.changed_tokens(latents, before, patch, config.edit_threshold)
+        if answers is not None:
+            changed = jnp.maximum(changed, losses.masked_tokens(answers, patch))
+        if counted is not None:
+            changed = changed * counted
         edit = losses.token_errors(predicted, target, changed) * scale
         # Frames that change nothing (a kept image) have no edit error to weigh.
         edited = weights * jnp.float32(changed.sum((2, 3)) > 0)

@@ -24,22 +24,19 @@ def test_changed_tokens_and_their_error():
     np.testing.assert_allclose(error, [[0.0, 9.0, 0.0]])
 
 
-def test_tokens_that_some_frame_before_shows():
+def test_tokens_whose_frame_before_is_right():
     latents = np.zeros((1, 3, 4, 4, 2), np.float32)
-    latents[:, 1:, :2, 2:] = 1.0  # comes with frame 1 and stays
-    latents[:, 2, 2:, :2] = 2.0  # comes with frame 2
-    shown = losses.shown_tokens(jnp.asarray(latents), latents, 2, 0.5)
-    np.testing.assert_array_equal(
-        shown[0], [[[0, 0], [0, 0]], [[1, 0], [1, 1]], [[1, 1], [0, 1]]]
-    )
+    latents[:, 1:] = 1.0
     history = latents.copy()
-    history[:, 1, :2, 2:] = 0.4  # nearly lost
-    history[:, 1, 2:, 2:] = 9.0  # spoilt, but the source still shows it
+    history[:, 1, :2, 2:] = 0.4  # off by 0.6
+    history[:, 1, 2:, :2] = 0.9  # by 0.1
     history[:, 2] = 7.0  # no frame is its own history
-    shown = losses.shown_tokens(jnp.asarray(latents), history, 2, 0.5)
-    np.testing.assert_array_equal(shown[0, 2], [[1, 0], [0, 1]])
-    shown = losses.shown_tokens(jnp.asarray(latents), history, 2, 0.7)
-    np.testing.assert_array_equal(shown[0, 2], [[1, 1], [0, 1]])
+    agrees = losses.agreeing_tokens(jnp.asarray(latents), history, 2, 0.5)
+    np.testing.assert_array_equal(
+        agrees[0], [[[0, 0], [0, 0]], [[1, 1], [1, 1]], [[1, 0], [1, 1]]]
+    )
+    agrees = losses.agreeing_tokens(jnp.asarray(latents), history, 2, 0.7)
+    np.testing.assert_array_equal(agrees[0, 2], [[1, 1], [1, 1]])
 
 
 def test_the_worst_tokens_are_some_that_count():

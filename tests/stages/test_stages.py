@@ -201,42 +201,35 @@ def test_a_one_pass_rollout_predicts_from_no_more_noise_than_asked():
 
 
 @pytest.mark.parametrize("kind", ["one_pass", "sequential"])
-def test_what_a_rollout_lost_is_no_target(kind):
-    """An untrained network loses all: only what edits change and the source counts."""
+def test_targets_do_not_count_where_the_rollout_took_another_way(kind):
+    """An untrained network gets every frame wrong; what follows it is no target."""
     params, batch = parent()["params"], tiny_batch(2, 4)
-    # The source's left half stays; the right one changes with turn 1, then stays.
-    latents = batch["latents"].copy()
-    latents[:, 1:] = latents[:, :1]
-    latents[:, 1:, :, 4:] = batch["latents"][:, 1:2, :, 4:]
-    batch["latents"] = latents
 
-    def result(shown):
-        rollout = dict(kind=kind, probability=1.0, sampler_steps=1, shown=shown)
-        options = dict(history="beside", rollout=rollout)
+    def result(agreement):
+        rollout = dict(kind=kind, probability=1.0, sampler_steps=1, agreement=agreement)
+        options = dict(history="beside", rollout=rollout, loss=dict(edit_weight=0.5))
         run = tiny_run("causal_forcing", options=options)
         state = STAGES["causal_forcing"].init_state(run, parent())
         seen = {}
 
-        def watched(*args, shown, **options):
-            seen["shown"] = shown
-            return sequence_loss(*args, shown=shown, **options)
+        def watched(*args, counted, **options):
+            seen["counted"] = counted
+            return sequence_loss(*args, counted=counted, **options)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(causal_forcing, "sequence_loss", watched)
-            return causal_forcing.loss_fn(run, params, state, batch)[0], seen["shown"]
+            return causal_forcing.loss_fn(run, params, state, batch)[0], seen["counted"]
 
-    every, shown = result(0.0)
-    assert shown is None
-    some, shown = result(0.1)
-    np.testing.assert_array_equal(shown[:, 1:, :, :2], 1.0)
-    np.testing.assert_array_equal(shown[:, 1, :, 2:], 0.0)  # its edit brings it
-    # With a sequential rollout the last frames' history may be the truth.
-    assert (np.asarray(shown[:, 2, :, 2:]) == 0.0).all()
+    every, counted = result(0.0)
+    assert counted is None
+    some, counted = result(0.1)
+    assert np.asarray(counted[:, 1]).all()  # the source is what the user gave
+    assert not np.asarray(counted[:, 2]).any()  # and frame 1 is rolled out
     assert np.abs(some / every - 1).max() > 1e-3
-    same, shown = result(100.0)
-    assert np.asarray(shown[:, 1:]).all()
+    same, counted = result(100.0)
+    assert np.asarray(counted[:, 1:]).all()
     np.testing.assert_allclose(same, every, rtol=1e-5)
-    with pytest.raises(UserError, match="rollout.shown"):
+    with pytest.raises(UserError, match="rollout.agreement"):
         result(-1.0)
 
 
