@@ -13,7 +13,7 @@
         --extractor dino=dinov2-base --judge gpt-4.1 --judge-url http://host:8000/v1
 
 Prints the tables and writes report.html, which holds everything that is worth looking
-at, report.json, turns.csv, sessions.csv and the figures. Interrupted, the same command
+at, report.json, turns.csv, sessions.csv and figures/. Interrupted, the same command
 goes on: finished sessions lie in frames/, the judge's answers in judge.jsonl.
 
 Sessions are spread over all devices, or over those of --mesh.

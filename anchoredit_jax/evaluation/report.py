@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ from anchoredit_jax.evaluation.summary import (
 FORMAT = 2  # of report.json
 FRAMES = "frames"  # folder of finished sessions
 CODEC_IMAGES = 8
+FIGURES = "figures"
 ANSWERS = "judge.jsonl"  # what the judge said, and was paid for
 
 
@@ -61,8 +63,8 @@ def evaluate(
 ) -> dict:
     """Run every test on every contestant, write the report, print the tables.
 
-    Writes to `out`: report.html, report.json, turns.csv, sessions.csv, the figures that
-    the page holds, and frames/, with which a stopped evaluation goes on.
+    Writes to `out`: report.html, report.json, turns.csv, sessions.csv, figures/, which
+    the page holds too, and frames/, with which a stopped evaluation goes on.
 
     Returns:
       what report.json holds.
@@ -277,9 +279,12 @@ def _comparisons(runs: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:
 
 
 def _write(out: Path, report, runs) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+    figures = out / FIGURES
+    if figures.exists():
+        shutil.rmtree(figures)  # some may be of checkpoints that are not in this run
+    figures.mkdir(parents=True)
     groups = groups_of(report)
-    pictures = write_pictures(out, report, runs, groups)
+    pictures = write_pictures(figures, report, runs, groups)
     write_turns(out / "turns.csv", report, OVER_TURNS)
     write_sessions(out / "sessions.csv", {part: runs[part] for part in OVER_TURNS})
     text = format_report(report)

@@ -1,5 +1,7 @@
 """PSNR over a region, and means with a bootstrap confidence interval."""
 
+import functools
+
 import numpy as np
 
 MAX_PSNR = 60.0  # decibel given to a perfect match, so that means stay finite
@@ -71,9 +73,15 @@ def bootstrap_mean(
 
 def _bootstrap(totals, counts, draws, seed):
     """Means of `draws` resamplings of the sessions, those without a value left out."""
-    rng = np.random.default_rng(seed)
-    sessions = len(totals)
-    # How often each session is drawn, so that a resampling is a matrix product.
-    times = rng.multinomial(sessions, np.full(sessions, 1 / sessions), size=draws)
+    times = _resamplings(len(totals), draws, seed)
     drawn = times @ counts
     return (times @ totals)[drawn > 0] / drawn[drawn > 0]
+
+
+@functools.lru_cache(maxsize=8)  # a report has hundreds of means of the same sessions
+def _resamplings(sessions: int, draws: int, seed: int) -> np.ndarray:
+    """[draws, sessions]: how often each session is drawn, so that a resampling is a
+    matrix product; floating, since only these products are fast."""
+    rng = np.random.default_rng(seed)
+    equal = np.full(sessions, 1 / sessions)
+    return rng.multinomial(sessions, equal, size=draws).astype(np.float64)

@@ -101,7 +101,7 @@ def test_returns_are_measured(written):
     report, out, _ = written
     turns = report["table"]["toy"]["full"]["per_turn"]["return_psnr"]
     assert [turn["count"] for turn in turns] == [0, 0, 1]
-    assert (out / "drift_table_returns_toy.png").exists()
+    assert (out / "figures" / "drift_table_returns_toy.png").exists()
 
 
 def test_an_extractor_is_part_of_the_report(written):
@@ -110,7 +110,7 @@ def test_an_extractor_is_part_of_the_report(written):
         turns = report[part]["toy"]["full"]["per_turn"]["colour_source"]
         assert all(0.0 < turn["mean"] <= 1.0 for turn in turns)
     assert report["instruments"]["extractors"] == ["colour"]
-    assert (out / "drift_table_features_toy.png").exists()
+    assert (out / "figures" / "drift_table_features_toy.png").exists()
     assert "colour similarity to the source" in (out / "report.html").read_text()
 
 
@@ -130,7 +130,7 @@ def test_a_judge_is_part_of_the_report(written, capsys):
     assert [turn["mean"] for turn in turns["judge_success"]] == [0.0, 0.0, 0.0]
     assert [turn["mean"] for turn in turns["judge_kept"]] == [1.0, 1.0, 1.0]
     assert report["judge"]["toy"]["full"]["usage"]["prompt_tokens"] == 10
-    assert (out / "drift_table_judge_toy.png").exists()
+    assert (out / "figures" / "drift_table_judge_toy.png").exists()
 
 
 def test_a_dataset_that_is_not_there(tmp_path, tiny_editor):

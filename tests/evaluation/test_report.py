@@ -56,7 +56,7 @@ def written(tmp_path_factory, tiny_editor):
 
 def test_everything_is_written(written):
     _, out = written
-    drawn = {path.name for path in out.glob("*.png")}
+    drawn = {path.name for path in (out / "figures").iterdir()}
     figures = {
         f"drift_{part}_{group}_{name}.png"
         for part, groups in (
@@ -72,7 +72,8 @@ def test_everything_is_written(written):
         for name in ("student", "teacher")
     }
     assert drawn == figures | sheets | {"story.png", "story_student.png"}
-    assert {path.name for path in out.iterdir()} - drawn == {
+    assert {path.name for path in out.iterdir()} == {
+        "figures",
         "frames",
         "report.html",
         "report.json",
@@ -85,7 +86,7 @@ def test_the_page_needs_nothing_else(written):
     """All pictures are inside of it, and nothing is fetched."""
     report, out = written
     page = (out / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == len(list(out.glob("*.png")))
+    assert page.count("data:image/png;base64,") == len(list(out.glob("figures/*")))
     for outside in ("http:", "https:", "<script", "<link", 'src="/', "url("):
         assert outside not in page
     assert "Evaluation of teacher, student" in page
@@ -163,7 +164,7 @@ def test_parts_can_be_left_out(tmp_path, capsys, tiny_editor):
     settings = Settings(parse_policies("sink1_window1"), parts=("story",), **SMALL)
     report = evaluate([make_contestant(tiny_editor, "toy")], settings, tmp_path)
     assert report["table"] == report["ambiguous"] == {} and report["story"]["toy"]
-    assert {path.name for path in tmp_path.glob("*.png")} == {"story.png"}
+    assert [path.name for path in tmp_path.glob("figures/*")] == ["story.png"]
     printed = capsys.readouterr().out
     assert "cover, other edits, uncover" in printed and "ambiguous" not in printed
 
@@ -235,8 +236,11 @@ def test_a_stopped_evaluation_goes_on(tmp_path, monkeypatch, written, tiny_edito
     with pytest.raises(KeyboardInterrupt):
         evaluate([toy], settings, tmp_path)
     assert len(list(tmp_path.rglob("sprite_*.png"))) == 2
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "drift_of_another.png").write_bytes(b"")
     stop, turns = None, []
     again = evaluate([toy], settings, tmp_path)
+    assert not (tmp_path / "figures" / "drift_of_another.png").exists()
     assert len(turns) == 2
     assert again["table"]["teacher"] == report["table"]["teacher"]
 

@@ -67,7 +67,7 @@ def test_a_report(script, checkpoint, tmp_path, capsys):
     assert toy["label"] == "toy" and toy["sampler"] == "few_step:2"
     assert toy["lineage"][0]["stage"] == "single_turn"
     assert set(report["table"]["toy"]) == {"sink1_window1"}
-    assert (out / "report.html").exists() and (out / "story.png").exists()
+    assert (out / "report.html").exists() and (out / "figures" / "story.png").exists()
     printed = capsys.readouterr().out
     for part in (
         "sink 1 + window 1",
