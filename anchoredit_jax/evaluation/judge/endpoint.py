@@ -12,6 +12,8 @@ from anchoredit_jax.evaluation.judge.config import JudgeConfig
 from anchoredit_jax.evaluation.judge.verdict import Usage
 
 _SHOWN = 300  # characters of an endpoint's message that an error repeats
+# Codes of a refusal of these very images or words: no reason to refuse other turns.
+_FILTERED = ("content_filter", "content_policy_violation", "moderation_blocked")
 _SHORTEST_SECRET = 8  # shorter keys are dummies, such as "x", for servers without keys
 
 
@@ -81,7 +83,7 @@ def open_endpoint(
             cause = f" ({shown(error.__cause__)})" if error.__cause__ else ""
             raise NoAnswer(shown(error) + cause) from None
         except openai.APIStatusError as error:
-            if _may_pass(error.status_code):
+            if _may_pass(error.status_code) or error.code in _FILTERED:
                 raise NoAnswer(shown(error)) from None
             advice = _advice(config, error.status_code)
             raise UserError(

@@ -93,6 +93,17 @@ def test_a_turn_without_a_readable_answer_is_unjudged_and_the_run_goes_on(
     assert len(judge.requests) == 4
 
 
+def test_a_turn_that_a_content_filter_refuses_is_unjudged_and_the_run_goes_on(
+    judge, config, replies, make_sessions, cache
+):
+    body = '{"error": {"message": "not that image", "code": "content_filter"}}'
+    judge.script(replies(status=400, body=body))
+    found = judge_sessions(config, make_sessions(2), cache)
+    np.testing.assert_array_equal(found.scores["s0"].instruction, [np.nan, 8])
+    assert "not that image" in found.scores["s0"].reasons[0]
+    assert found.unjudged == 1 and len(judge.requests) == 2
+
+
 def test_an_unjudged_turn_is_paid_for_again_only_with_more_tries(
     judge, config, replies, make_sessions, cache
 ):
