@@ -27,9 +27,13 @@ class Instruments:
                 "small=FOLDER"
             )
 
-    def without_judge(self) -> "Instruments":
-        """For tests that tell by themselves what is right."""
-        return dataclasses.replace(self, judge=None)
+    def of(self, part: str) -> "Instruments":
+        """Those that a part of the evaluation reports; only sessions need a judge."""
+        if part == "table":
+            return self
+        if part == "identity":
+            return dataclasses.replace(self, judge=None)
+        return Instruments()
 
     def told(self) -> dict:
         """As plain JSON values; the judge's key is no part of its configuration."""

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from anchoredit_jax.checkpoint.lineage import digest
 from anchoredit_jax.evaluation.cases import Case
 from anchoredit_jax.evaluation.frame_store import FrameStore, open_store
 from anchoredit_jax.evaluation.instruments import Instruments
@@ -69,7 +68,7 @@ def run_cases(
     store = open_store(
         folder,
         {
-            "weights": digest(editor.params),
+            "weights": contestant.digest,
             "memory": dataclasses.asdict(memory),
             "sampler": dataclasses.asdict(sampler),
             "seed": seed,

@@ -94,7 +94,7 @@ def evaluate(
                 ambiguous[contestant.label] = found
             else:
                 runs[part][contestant.label] = _run_policies(
-                    contestant, settings, part, cases, out, instruments
+                    contestant, settings, part, cases, out, instruments.of(part)
                 )
     truth = {
         part: measure_truth(cases_of(part, contestants[0].editor.run.data.size))
@@ -226,8 +226,7 @@ def _run_policies(
             out / FRAMES / contestant.label / part / name,
             title,
         )
-        judged = instruments if part == "table" else instruments.without_judge()
-        runs[name] = measure_cases(cases, store, judged, out / ANSWERS, title)
+        runs[name] = measure_cases(cases, store, instruments, out / ANSWERS, title)
     return runs
 
 

@@ -1,9 +1,11 @@
 """What an evaluation runs: contestants, tests, and the sizes of the tests."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
+from anchoredit_jax.checkpoint.lineage import digest
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import MemoryConfig
@@ -38,6 +40,11 @@ class Contestant:
     editor: Any
     sampler: SamplerConfig
     ambiguous_samplers: tuple[SamplerConfig, ...] = ()
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the parameters; reads all of them."""
+        return digest(self.editor.params)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,17 @@
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from anchoredit_jax.evaluation.benchmark_builder import (
+    BenchmarkSettings,
+    build_benchmark,
+)
+from anchoredit_jax.evaluation.problems import ProblemsError
+
+SMALL = BenchmarkSettings(min_side=16)
+SIZE = (8, 8)
 
 TXT = """\
 # ten turns
@@ -68,3 +78,12 @@ def write_session(root, name, images, document):
     if document is not None:
         (folder / f"{name}.json").write_text(json.dumps(document))
     return folder
+
+
+def refused(root, out, settings=SMALL, **options):
+    """All problems; nothing was written, and the photos are as they were."""
+    before = {*out.parent.iterdir()}, files(root)
+    with pytest.raises(ProblemsError) as caught:
+        build_benchmark(root, out, settings, **options)
+    assert before == ({*out.parent.iterdir()}, files(root))
+    return caught.value.problems

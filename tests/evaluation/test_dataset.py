@@ -122,6 +122,13 @@ def test_a_judge_sees_every_session_with_its_source(written):
     ]  # not those of the identity loop, which needs none
 
 
+def test_only_what_is_reported_is_measured():
+    instruments = Instruments((extractor,), JudgeConfig("a-model"))
+    assert instruments.of("table") == instruments
+    assert instruments.of("identity") == Instruments((extractor,))
+    assert instruments.of("story") == Instruments()
+
+
 def test_a_judge_is_part_of_the_report(written, capsys):
     report, out, _ = written
     turns = report["table"]["toy"]["full"]["per_turn"]

@@ -245,6 +245,19 @@ def test_a_stopped_evaluation_goes_on(tmp_path, monkeypatch, written, tiny_edito
     assert again["table"]["teacher"] == report["table"]["teacher"]
 
 
+def test_the_weights_are_read_once(tmp_path, monkeypatch, tiny_editor):
+    """Not once a part and policy: of 14B that is most of a small evaluation."""
+    read = []
+    monkeypatch.setattr(
+        "anchoredit_jax.evaluation.settings.digest",
+        lambda params: read.append(params) or "0123456789abcdef",
+    )
+    policies = parse_policies("sink1_window1,full")
+    settings = Settings(policies, parts=("table", "identity"), **SMALL)
+    evaluate([make_contestant(tiny_editor, "toy")], settings, tmp_path)
+    assert len(read) == 1
+
+
 def test_results_of_other_weights_are_refused(tmp_path, tiny_editor):
     settings = Settings(parse_policies("sink1_window1"), parts=("table",), **SMALL)
     evaluate([make_contestant(tiny_editor, "toy")], settings, tmp_path)
