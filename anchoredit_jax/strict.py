@@ -3,6 +3,15 @@
 Fields are checked against their annotations: int, float (an int is taken), bool, str,
 `X | None`, `tuple[X, ...]`, fixed tuples, `Mapping[str, X]`, `Literal[...]` and nested
 dataclasses. Anything else is a mistake of ours, not of the user, and raises TypeError.
+
+Every field that is no section of its own says what it decides, in one word that
+resuming, parents, certificates and exports all read:
+
+- `geometry`: what the weights are, their shapes and what the numbers in them mean
+  (`ASSUMED`: published weights do not tell it);
+- `result`: what comes out of a run;
+- `way`: only how it gets there (kernel, mesh, workers, lengths, paths of the same
+  content).
 """
 
 import collections.abc
@@ -10,12 +19,113 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from anchoredit_jax.errors import UserError
 
 T = TypeVar("T")
+
+
+_MISSING = dataclasses.MISSING
+ASSUMED = "assumed geometry"
+
+
+def geometry(
+    default: Any = _MISSING, *, kinds: Sequence[str] = (), published: bool = True
+) -> Any:
+    """A dataclass field that decides what the weights are, see above.
+
+    Args:
+      kinds: the kinds that read it, see `choose_kind`; by default all.
+      published: whether published weights come with it; else a stage that starts from
+        them may choose it.
+    """
+    return _field(default, "geometry" if published else ASSUMED, kinds)
+
+
+def result(default: Any = _MISSING, *, kinds: Sequence[str] = ()) -> Any:
+    """A dataclass field that decides what comes out, see above."""
+    return _field(default, "result", kinds)
+
+
+def way(default: Any = _MISSING, *, kinds: Sequence[str] = ()) -> Any:
+    """A dataclass field that decides how a run gets to its result, see above."""
+    return _field(default, "way", kinds)
+
+
+def _field(default: Any, decides: str, kinds: Sequence[str]) -> Any:
+    return dataclasses.field(
+        default=default, metadata={"decides": decides, "kinds": tuple(kinds)}
+    )
+
+
+def deciding(cls: type, prefix: str = "") -> dict[str, str]:
+    """Dotted name of every field of a dataclass and of its sections -> what it decides.
+
+    Raises:
+      TypeError: a field that does not say.
+    """
+    told: dict[str, str] = {}
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        name = f"{prefix}{field.name}"
+        section = _section_of(hints[field.name])
+        if "decides" in field.metadata:
+            told[name] = field.metadata["decides"]
+        elif section is None:
+            raise TypeError(f"{cls.__name__}.{field.name} does not say what it decides")
+        else:
+            told |= deciding(section, f"{name}.")
+    return told
+
+
+def _section_of(annotation: Any) -> type | None:
+    """The dataclass that a field holds, maybe optionally."""
+    for option in (annotation, *typing.get_args(annotation)):
+        if dataclasses.is_dataclass(option):
+            return option
+    return None
+
+
+def choose_kind(config: Any, where: str, kinds: Mapping[str, str]) -> None:
+    """For the `__post_init__` of a dataclass whose field `kind` is one of several.
+
+    Every kind may have a section, an optional field that is None unless the kind is
+    chosen; that of the chosen kind takes its defaults where it is left out. Fields made
+    with `kinds=` are read by these kinds only.
+
+    Args:
+      where: dotted name of the config's section, for messages.
+      kinds: kind -> the name of its section, "" for a kind without one.
+
+    Raises:
+      UserError: an unknown kind, or a field that the chosen kind does not read.
+    """
+    if config.kind not in kinds:
+        what = f"{where}.kind '{config.kind}'"
+        raise UserError(unknown_name(what, config.kind, kinds))
+    hints = typing.get_type_hints(type(config))
+    for kind, name in kinds.items():
+        if not name:
+            continue
+        if kind != config.kind and getattr(config, name) is not None:
+            raise _unread(f"{where}.{name}", where, config.kind, (kind,))
+        if kind == config.kind and getattr(config, name) is None:
+            section = build_dataclass(_section_of(hints[name]), {}, f"{where}.{name}")
+            object.__setattr__(config, name, section)
+    for field in dataclasses.fields(config):
+        readers = field.metadata.get("kinds")
+        if readers and config.kind not in readers:
+            if getattr(config, field.name) != field.default:
+                raise _unread(f"{where}.{field.name}", where, config.kind, readers)
+
+
+def _unread(name: str, where: str, kind: str, readers: Sequence[str]) -> UserError:
+    return UserError(
+        f"config key '{name}' is read with {where}.kind "
+        f"{' or '.join(map(repr, readers))} only, the kind is {kind!r}: leave it out"
+    )
 
 
 class FrozenMapping(dict):

@@ -32,7 +32,7 @@ from anchoredit_jax.data.sprites.sessions import check_layout
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec, from_uint8
 from anchoredit_jax.models.text import TextEncoder
-from anchoredit_jax.strict import FrozenMapping, unknown_name
+from anchoredit_jax.strict import FrozenMapping, result, unknown_name, way
 
 NAMES = ("sprites", "sessions")
 
@@ -70,19 +70,19 @@ class DataConfig:
         and they leave nothing out.
     """
 
-    name: str = "sprites"
-    size: int = 32
-    turns: int = 1
-    batch: int = 16
-    seed: int = 0
+    name: str = result("sprites")
+    size: int = result(32)
+    turns: int = result(1)
+    batch: int = result(16)
+    seed: int = result(0)
     sessions: SessionsConfig = SessionsConfig()
-    weights: Mapping[str, float] = FrozenMapping(DEFAULT_WEIGHTS)
-    null_fraction: float = 0.05
-    layout: str = "chain"
-    skip_turns: int = 0
-    skip_probability: float = 0.5
-    length: int = ENDLESS
-    records: str | None = None
+    weights: Mapping[str, float] = result(FrozenMapping(DEFAULT_WEIGHTS))
+    null_fraction: float = result(0.05)
+    layout: str = result("chain")
+    skip_turns: int = result(0)
+    skip_probability: float = result(0.5)
+    length: int = result(ENDLESS)
+    records: str | None = way(None)
 
     def __post_init__(self):
         if self.name not in NAMES:

@@ -24,6 +24,7 @@ from anchoredit_jax.data.session_buckets import (
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec, from_uint8
 from anchoredit_jax.models.text import TextEncoder
+from anchoredit_jax.strict import way
 
 STEPS = 2**31 - 1  # the plan has no end of its own
 
@@ -40,10 +41,10 @@ class SessionsConfig:
       workers: processes that make batches; 0 for threads of this one.
     """
 
-    path: str | None = None
-    cache: str | None = None
+    path: str | None = way(None)
+    cache: str | None = way(None)
     buckets: BucketConfig = BucketConfig()
-    workers: int = 0
+    workers: int = way(0)
 
     def __post_init__(self):
         if self.workers < 0:

@@ -7,6 +7,7 @@ import numpy as np
 from anchoredit_jax.data.buckets import RULES, Size, make_buckets, nearest_bucket
 from anchoredit_jax.data.plan import BatchPlan, coverage
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.strict import result
 
 _CHUNK = 2**20  # sessions whose sizes are told apart at a time
 
@@ -24,10 +25,10 @@ class BucketConfig:
         masked; else a batch has one number of turns.
     """
 
-    step: int | None = None
-    max_ratio: float = 4.0
-    rule: str = "log_ratio"
-    mix_turns: bool = False
+    step: int | None = result(None)
+    max_ratio: float = result(4.0)
+    rule: str = result("log_ratio")
+    mix_turns: bool = result(False)
 
     def __post_init__(self):
         if self.rule not in RULES:

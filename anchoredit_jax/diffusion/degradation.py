@@ -14,6 +14,7 @@ from flax import struct
 
 from anchoredit_jax import randomness
 from anchoredit_jax.diffusion.timesteps import relative_positions
+from anchoredit_jax.strict import result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,22 +28,22 @@ class DegradeConfig:
       round_trip, round_trip_mix: probability and strongest mix of the codec round trip.
     """
 
-    colour: float = 0.0
-    colour_scale: float = 0.06
-    colour_bias: float = 0.04
-    low_frequency: float = 0.0
-    low_frequency_amplitude: float = 0.08
-    block: float = 0.0
-    block_sizes: tuple[int, ...] = (2, 4)
-    laplace: float = 0.0
-    laplace_scale: float = 0.05
-    blur: float = 0.0
-    blur_sigma: float = 0.6
-    lower: float = 0.15
-    monotonic: bool = True
-    blur_padding: str = "edge"
-    round_trip: float = 0.0
-    round_trip_mix: float = 0.5
+    colour: float = result(0.0)
+    colour_scale: float = result(0.06)
+    colour_bias: float = result(0.04)
+    low_frequency: float = result(0.0)
+    low_frequency_amplitude: float = result(0.08)
+    block: float = result(0.0)
+    block_sizes: tuple[int, ...] = result((2, 4))
+    laplace: float = result(0.0)
+    laplace_scale: float = result(0.05)
+    blur: float = result(0.0)
+    blur_sigma: float = result(0.6)
+    lower: float = result(0.15)
+    monotonic: bool = result(True)
+    blur_padding: str = result("edge")
+    round_trip: float = result(0.0)
+    round_trip_mix: float = result(0.5)
 
     @property
     def active(self) -> bool:

@@ -13,6 +13,7 @@ from jax import lax
 
 from anchoredit_jax.diffusion import schedule
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.strict import result
 
 # (x [B, ...], timestep float32 scalar) -> velocity [B, ...]
 Velocity = Callable[[jax.Array, jax.Array], jax.Array]
@@ -31,12 +32,12 @@ class SamplerConfig:
       snap_shift: see `schedule.sigma_at`; for parity, with explicit timesteps.
     """
 
-    kind: str = "few_step"
-    steps: int = 4
-    shift: float = 1.0
-    guidance: float = 1.0
-    timesteps: tuple[float, ...] | None = None
-    snap_shift: float | None = None
+    kind: str = result("few_step")
+    steps: int = result(4)
+    shift: float = result(1.0)
+    guidance: float = result(1.0)
+    timesteps: tuple[float, ...] | None = result(None)
+    snap_shift: float | None = result(None)
 
     def __post_init__(self):
         if self.kind not in ("few_step", "euler"):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from anchoredit_jax.diffusion.schedule import TIMESTEPS, shift_sigma
+from anchoredit_jax.strict import result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,15 +25,15 @@ class TimestepConfig:
       shift_frames: map every frame's u by `shift` instead of u_last.
     """
 
-    lower_min: float = 0.0
-    lower_max: float = 0.3
-    last_min: float = 0.0
-    shift: float = 1.0
-    monotonic: bool = False
-    minimum: float = 20.0
-    maximum: float = 980.0
-    truncate: bool = False
-    shift_frames: bool = False
+    lower_min: float = result(0.0)
+    lower_max: float = result(0.3)
+    last_min: float = result(0.0)
+    shift: float = result(1.0)
+    monotonic: bool = result(False)
+    minimum: float = result(20.0)
+    maximum: float = result(980.0)
+    truncate: bool = result(False)
+    shift_frames: bool = result(False)
 
 
 def relative_positions(frames: int, monotonic: bool) -> jax.Array:

@@ -20,6 +20,7 @@ from flax import struct
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory.visibility import FrameVisibility
+from anchoredit_jax.strict import result
 
 POSITIONS = ("absolute", "window_relative")
 
@@ -37,9 +38,9 @@ class MemoryConfig:
         0..sink + window, however long the session).
     """
 
-    sink: int = 1
-    window: int | None = 3
-    positions: str = "window_relative"
+    sink: int = result(1)
+    window: int | None = result(3)
+    positions: str = result("window_relative")
 
     def __post_init__(self):
         if self.positions not in POSITIONS:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.strict import geometry, result, way
 
 Array = np.ndarray | jax.Array
 
@@ -43,12 +44,12 @@ class CodecConfig:
       dtype: compute dtype of decoding; encoding is always float32.
     """
 
-    kind: str = "patch"
-    stride: int | None = None
-    weights: str | None = None
-    size: str = "wan"
-    tile: int = 256
-    dtype: str = "float32"
+    kind: str = geometry("patch")
+    stride: int | None = geometry(None)
+    weights: str | None = way(None)
+    size: str = geometry("wan")
+    tile: int = way(256)
+    dtype: str = result("float32")
 
     def __post_init__(self):
         if self.kind not in KINDS:

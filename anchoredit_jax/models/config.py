@@ -3,6 +3,7 @@
 import dataclasses
 
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.strict import geometry, result, way
 
 CHOICES = {
     "source_prompt": ("first_token", "first_prompt"),
@@ -48,25 +49,25 @@ class TransformerConfig:
         velocity follows) is sharper.
     """
 
-    dim: int
-    ffn_dim: int
-    num_heads: int
-    num_layers: int
-    channels: int = 16
-    text_dim: int = 4096
-    freq_dim: int = 256
-    patch: int = 2
-    temporal_stride: int = 4
-    spatial_stride: float = 1.0
-    source_prompt: str = "first_prompt"
-    text_visibility: str = "current"
-    eps: float = 1e-6
-    dtype: str = "float32"
-    attention: str = "prefix"
-    remat: str = "none"
-    scan_unroll: int = 1
-    init: str = "wan"
-    prediction: str = "velocity"
+    dim: int = geometry()
+    ffn_dim: int = geometry()
+    num_heads: int = geometry()
+    num_layers: int = geometry()
+    channels: int = geometry(16)
+    text_dim: int = geometry(4096)
+    freq_dim: int = geometry(256)
+    patch: int = geometry(2)
+    temporal_stride: int = geometry(4, published=False)
+    spatial_stride: float = geometry(1.0, published=False)
+    source_prompt: str = geometry("first_prompt", published=False)
+    text_visibility: str = geometry("current", published=False)
+    eps: float = geometry(1e-6)
+    dtype: str = result("float32")
+    attention: str = way("prefix")
+    remat: str = way("none")
+    scan_unroll: int = way(1)
+    init: str = result("wan")
+    prediction: str = geometry("velocity", published=False)
 
     def __post_init__(self):
         if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:

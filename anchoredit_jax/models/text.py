@@ -16,6 +16,7 @@ import numpy as np
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.umt5 import make_umt5_config
+from anchoredit_jax.strict import geometry, result, way
 
 KINDS = ("ngram", "umt5")
 
@@ -41,14 +42,14 @@ class TextConfig:
       batch: prompts that UMT5 encodes at once.
     """
 
-    kind: str = "ngram"
-    length: int = 16
-    dim: int = 64
-    seed: int = 0
-    folder: str | None = None
-    size: str = "umt5_xxl"
-    dtype: str = "float32"
-    batch: int = 1
+    kind: str = geometry("ngram")
+    length: int = geometry(16)
+    dim: int = geometry(64)
+    seed: int = geometry(0)
+    folder: str | None = way(None)
+    size: str = geometry("umt5_xxl")
+    dtype: str = result("float32")
+    batch: int = way(1)
 
     def __post_init__(self):
         if self.kind not in KINDS:

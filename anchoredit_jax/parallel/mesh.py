@@ -13,6 +13,7 @@ from jax.sharding import AxisType, Mesh
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel.rules import ACTIVATION_RULES
+from anchoredit_jax.strict import way
 
 AXES = ("data", "fsdp", "context", "tensor")
 
@@ -31,11 +32,11 @@ class MeshConfig:
       slices: of a pod, joined by the data-centre network; they multiply `data`.
     """
 
-    data: int | None = 1
-    fsdp: int = 1
-    context: int = 1
-    tensor: int = 1
-    slices: int = 1
+    data: int | None = way(1)
+    fsdp: int = way(1)
+    context: int = way(1)
+    tensor: int = way(1)
+    slices: int = way(1)
 
     def __post_init__(self):
         for axis in (*AXES, "slices"):

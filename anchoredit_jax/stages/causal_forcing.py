@@ -34,6 +34,7 @@ from anchoredit_jax.stages.context import (
 from anchoredit_jax.stages.passes import CAUSAL, Pass, rollout_passes
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
+from anchoredit_jax.strict import result
 
 PARENTS = ("single_turn", "causal_forcing")
 
@@ -62,15 +63,15 @@ class RolloutConfig:
         the model will be asked with, or its history is worse than in editing.
     """
 
-    kind: str = "none"
-    probability: float = 0.5
-    maximum: float = 1000.0
-    agreement: float = 0.0
-    fraction: float = 1.0
-    warmup: int = 0
-    sampler: str = "few_step"
-    sampler_steps: int = 2
-    shift: float = 3.0
+    kind: str = result("none")
+    probability: float = result(0.5)
+    maximum: float = result(1000.0)
+    agreement: float = result(0.0)
+    fraction: float = result(1.0)
+    warmup: int = result(0)
+    sampler: str = result("few_step")
+    sampler_steps: int = result(2)
+    shift: float = result(3.0)
 
     def __post_init__(self):
         if self.kind not in ("none", "one_pass", "sequential"):
@@ -111,14 +112,14 @@ class Options:
 
     timesteps: TimestepConfig = TimestepConfig()
     loss: SequenceLossConfig = SequenceLossConfig()
-    history: str = "in_sequence"
+    history: str = result("in_sequence")
     degrade: DegradeConfig = DegradeConfig()
     rollout: RolloutConfig = RolloutConfig()
-    clean_history: float = 0.5
-    history_noise: float = 0.0
-    memory_policies: tuple[tuple[int, int], ...] = ()
-    position_gap: int = 0
-    gap_probability: float = 0.5
+    clean_history: float = result(0.5)
+    history_noise: float = result(0.0)
+    memory_policies: tuple[tuple[int, int], ...] = result(())
+    position_gap: int = result(0)
+    gap_probability: float = result(0.5)
 
     def __post_init__(self):
         if self.history not in ("in_sequence", "beside"):

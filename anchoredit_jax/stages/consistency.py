@@ -19,6 +19,7 @@ from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.context import draw_positions, draw_visibility
 from anchoredit_jax.stages.passes import Pass
 from anchoredit_jax.stages.stored import check_dtype, stored
+from anchoredit_jax.strict import result
 
 PARENTS = ("causal_forcing",)
 
@@ -39,17 +40,17 @@ class Options:
       memory_policies, position_gap, gap_probability: as in causal forcing.
     """
 
-    grid_steps: int = 48
-    shift: float = 5.0
-    guidance: float = 3.0
-    edit_weight: float = 0.0
-    edit_threshold: float = 0.05
-    anchor_weight: float = 0.0
-    snap_shift: float | None = None
-    teacher_dtype: str = "float32"
-    memory_policies: tuple[tuple[int, int], ...] = ()
-    position_gap: int = 0
-    gap_probability: float = 0.5
+    grid_steps: int = result(48)
+    shift: float = result(5.0)
+    guidance: float = result(3.0)
+    edit_weight: float = result(0.0)
+    edit_threshold: float = result(0.05)
+    anchor_weight: float = result(0.0)
+    snap_shift: float | None = result(None)
+    teacher_dtype: str = result("float32")
+    memory_policies: tuple[tuple[int, int], ...] = result(())
+    position_gap: int = result(0)
+    gap_probability: float = result(0.5)
 
     def __post_init__(self):
         check_dtype("teacher_dtype", self.teacher_dtype)

@@ -26,6 +26,7 @@ from anchoredit_jax.stages.passes import Pass, rollout_passes
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.sequence import check_weighting
 from anchoredit_jax.stages.stored import check_dtype, stored
+from anchoredit_jax.strict import result
 
 PARENTS = ("consistency",)
 GENERATOR_SCOPE = "generator"  # its rollout, one turn shorter than the critic's
@@ -52,19 +53,19 @@ class Options:
         for half the memory.
     """
 
-    sampler_steps: int = 4
-    timesteps: tuple[float, ...] | None = None
-    sampler_shift: float = 1.0
-    guidance: float = 7.0
-    anchor_weight: float = 0.0
-    critic_ratio: int = 5
-    critic_learning_rate: float = 1e-4
-    critic_weighting: str = "velocity"
-    score_minimum: float = 20.0
-    score_maximum: float = 980.0
-    score_shift: float = 1.0
-    snap_shift: float | None = None
-    teacher_dtype: str = "float32"
+    sampler_steps: int = result(4)
+    timesteps: tuple[float, ...] | None = result(None)
+    sampler_shift: float = result(1.0)
+    guidance: float = result(7.0)
+    anchor_weight: float = result(0.0)
+    critic_ratio: int = result(5)
+    critic_learning_rate: float = result(1e-4)
+    critic_weighting: str = result("velocity")
+    score_minimum: float = result(20.0)
+    score_maximum: float = result(980.0)
+    score_shift: float = result(1.0)
+    snap_shift: float | None = result(None)
+    teacher_dtype: str = result("float32")
 
     def __post_init__(self):
         check_dtype("teacher_dtype", self.teacher_dtype)

@@ -44,6 +44,7 @@ from anchoredit_jax.stages.placed_state import (
 from anchoredit_jax.stages.profiling import Profiler, ProfileWindow
 from anchoredit_jax.stages.stopping import Stopped, StopRequest, stop_requests
 from anchoredit_jax.stages.throughput import Throughput
+from anchoredit_jax.strict import way
 
 # Sections of a configuration that may change between two runs of the same workdir.
 RESUMABLE = ("loop.", "mesh.")
@@ -61,10 +62,10 @@ class LoopConfig:
       keep: how many of the latest checkpoints stay; None keeps all.
     """
 
-    steps: int = 1000
-    log_every: int = 20
-    checkpoint_every: int = 200
-    keep: int | None = 2
+    steps: int = way(1000)
+    log_every: int = way(20)
+    checkpoint_every: int = way(200)
+    keep: int | None = way(2)
 
     def __post_init__(self):
         for name in ("steps", "log_every", "checkpoint_every"):

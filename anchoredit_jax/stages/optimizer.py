@@ -6,6 +6,7 @@ import optax
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.stages.stored import check_dtype
+from anchoredit_jax.strict import result, way
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,19 +26,19 @@ class OptimizerConfig:
       accumulate: micro-batches a batch is split into; they equal one big batch.
     """
 
-    learning_rate: float = 1e-4
-    schedule: str = "cosine"
-    steps: int = 1000
-    warmup: int = 50
-    final: float = 0.05
-    b1: float = 0.9
-    b2: float = 0.98
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    ema: float = 0.995
-    mu_dtype: str = "float32"
-    accumulate: int = 1
+    learning_rate: float = result(1e-4)
+    schedule: str = result("cosine")
+    steps: int = result(1000)
+    warmup: int = result(50)
+    final: float = result(0.05)
+    b1: float = result(0.9)
+    b2: float = result(0.98)
+    eps: float = result(1e-8)
+    weight_decay: float = result(0.0)
+    clip: float = result(1.0)
+    ema: float = result(0.995)
+    mu_dtype: str = result("float32")
+    accumulate: int = way(1)
 
     def __post_init__(self):
         if self.schedule not in ("cosine", "constant"):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from anchoredit_jax.diffusion import losses, schedule
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.strict import result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +34,12 @@ class SequenceLossConfig:
         "bell" (times `schedule.bell_weight`, which the reference's scheduler offers).
     """
 
-    turn_alpha: float = 0.0
-    edit_weight: float = 0.0
-    edit_threshold: float = 0.05
-    hard_weight: float = 0.0
-    hard_share: float = 0.125
-    weighting: str = "velocity"
+    turn_alpha: float = result(0.0)
+    edit_weight: float = result(0.0)
+    edit_threshold: float = result(0.05)
+    hard_weight: float = result(0.0)
+    hard_share: float = result(0.125)
+    weighting: str = result("velocity")
 
     def __post_init__(self):
         check_weighting(self.weighting, ("velocity", "x0", "bell"))

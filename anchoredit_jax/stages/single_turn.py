@@ -22,6 +22,7 @@ from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.passes import Pass
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
+from anchoredit_jax.strict import result
 
 PARENTS = ("single_turn", IMPORTED)  # or none: see `check_parent`
 # The source and itself: for T = 2 plain causal, for a star T - 1 samples.
@@ -39,7 +40,7 @@ class Options:
 
     timesteps: TimestepConfig = TimestepConfig()
     loss: SequenceLossConfig = SequenceLossConfig()
-    clean_source: float = 1.0
+    clean_source: float = result(1.0)
 
 
 def init_state(run, parent=None) -> steps.TrainState:
