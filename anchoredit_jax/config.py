@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
+from anchoredit_jax.config_history import modernise
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.strict import build_dataclass, unknown_name
 
@@ -98,7 +99,8 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, text: str) -> "RunConfig":
-        return cls.from_config_dict(json.loads(text))
+        """Of `to_json`, of this version or an earlier one."""
+        return cls.from_config_dict(modernise(json.loads(text)))
 
     def replace(self, **changes: Any) -> "RunConfig":
         """A copy with whole sections replaced."""

@@ -108,7 +108,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             model=dict(
                 PRESETS[given["size"]], channels=3 * STRIDE**2 + POSITION_CHANNELS
             ),
-            codec=dict(kind="patch", stride=STRIDE),
+            codec=dict(kind="patch", patch=dict(stride=STRIDE)),
             text=dict(kind="ngram", length=16, dim=PRESETS[given["size"]]["text_dim"]),
             memory=dict(sink=1, window=3, positions="window_relative"),
             data=dict(

@@ -70,10 +70,10 @@ def make_config(size: str, pods: dict, arg: str | None) -> ConfigDict:
                 attention="splash",
                 remat=settings["remat"],
             ),
-            codec=dict(kind="wan_vae", weights=given["vae"]),
+            codec=dict(kind="wan_vae", wan_vae=dict(weights=given["vae"])),
             text=dict(
-                kind="umt5", length=512, dim=4096, folder=given["text"],
-                dtype="bfloat16",
+                kind="umt5", length=512, dim=4096,
+                umt5=dict(folder=given["text"], dtype="bfloat16"),
             ),
             memory=dict(sink=1, window=4, positions="window_relative"),
             data=dict(

@@ -120,14 +120,15 @@ def _plain_run(source: Source) -> RunConfig:
         folder = folder.parent
     text: dict[str, Any] = dict(dim=source.config.text_dim)
     if source.config.text_dim == NETWORKS["umt5"].usual.dim:
-        text |= dict(kind="umt5", length=512, folder=str(folder.absolute()))
+        umt5 = dict(folder=str(folder.absolute()))
+        text |= dict(kind="umt5", length=512, umt5=umt5)
     codec: dict[str, Any] = {}
     if source.config.channels == NETWORKS["vae"].usual.latent_channels:
         found = sorted(folder.glob("Wan2.1_VAE.*")) + sorted(
             folder.glob("vae/diffusion_pytorch_model.safetensors")
         )
         weights = str(found[0].absolute()) if found else None
-        codec = dict(kind="wan_vae", weights=weights)
+        codec = dict(kind="wan_vae", wan_vae=dict(weights=weights))
     return RunConfig.from_config_dict(
         dict(
             stage="single_turn", model=dict(vars(source.config)), text=text, codec=codec

@@ -15,17 +15,47 @@ import jax.numpy as jnp
 import numpy as np
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import geometry, result, way
+from anchoredit_jax.strict import choose_kind, geometry, result, way
 
 Array = np.ndarray | jax.Array
-
-KINDS = ("patch", "wan_vae")
-STRIDES = {"patch": 2, "wan_vae": 8}
 
 # Latents of natural images in [-1, 1] get a standard deviation of about one.
 PATCH_MEAN = 0.0
 PATCH_STD = 0.5
 POSITION_CHANNELS = 4
+WAN_STRIDE = 8  # pixels of a latent's side, of the Wan VAE
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchSettings:
+    """Of the patch codec.
+
+    Attributes:
+      stride: side of the square of pixels that becomes one latent.
+    """
+
+    stride: int = geometry(2)
+
+    def __post_init__(self):
+        if self.stride < 1:
+            raise UserError(f"codec.patch.stride must be at least 1, got {self.stride}")
+
+
+@dataclasses.dataclass(frozen=True)
+class WanVaeSettings:
+    """Of the Wan VAE.
+
+    Attributes:
+      weights: path of its weights, the original file or that of diffusers.
+      size: "wan", or "tiny" for tests, which may go without weights.
+      tile: side in pixels of the tiles that large images are computed in, 0 for none.
+      dtype: compute dtype of decoding; encoding is always float32.
+    """
+
+    weights: str | None = way(None)
+    size: str = geometry("wan")
+    tile: int = way(256)
+    dtype: str = result("float32")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,42 +64,20 @@ class CodecConfig:
 
     Attributes:
       kind: "patch", the invertible space-to-depth codec, or "wan_vae".
-      stride: side of the square of pixels that becomes one latent; None for the kind's
-        own, 2 or 8. That of the Wan VAE is always 8.
-
-    Of the Wan VAE only:
-      weights: path of its weights, the original file or that of diffusers.
-      size: "wan", or "tiny" for tests, which may go without weights.
-      tile: side in pixels of the tiles that large images are computed in, 0 for none.
-      dtype: compute dtype of decoding; encoding is always float32.
+      patch, wan_vae: settings of that kind, None of the other.
     """
 
     kind: str = geometry("patch")
-    stride: int | None = geometry(None)
-    weights: str | None = way(None)
-    size: str = geometry("wan")
-    tile: int = way(256)
-    dtype: str = result("float32")
+    patch: PatchSettings | None = None
+    wan_vae: WanVaeSettings | None = None
 
     def __post_init__(self):
-        if self.kind not in KINDS:
-            raise UserError(f"codec.kind must be one of {KINDS}, got {self.kind!r}")
-        if self.stride is None:
-            object.__setattr__(self, "stride", STRIDES[self.kind])
-        if self.stride < 1:
-            raise UserError(f"codec.stride must be at least 1, got {self.stride}")
-        if self.kind == "wan_vae" and self.stride != STRIDES["wan_vae"]:
-            raise UserError(
-                f"codec.stride of the Wan VAE is {STRIDES['wan_vae']}, got "
-                f"{self.stride}: leave it out"
-            )
-        if self.kind == "patch":
-            for field in dataclasses.fields(self)[2:]:
-                if getattr(self, field.name) != field.default:
-                    raise UserError(
-                        f"codec.{field.name} is read with codec.kind 'wan_vae' only, "
-                        f"the kind is 'patch': leave it out"
-                    )
+        choose_kind(self, "codec", {"patch": "patch", "wan_vae": "wan_vae"})
+
+    @property
+    def stride(self) -> int:
+        """Side of the square of pixels that becomes one latent."""
+        return WAN_STRIDE if self.patch is None else self.patch.stride
 
 
 class Codec(Protocol):
@@ -157,23 +165,25 @@ def make_codec(config: CodecConfig) -> Codec:
     Raises:
       UserError: the Wan VAE's weights are not named, or cannot be read.
     """
-    if config.kind == "patch":
+    settings = config.wan_vae
+    if settings is None:
         return PatchCodec(config.stride)
     # Imported here: only those who name this codec pay for it.
     from anchoredit_jax.convert.vae_file import load_vae
     from anchoredit_jax.models.wan_vae import WanCodec, init_params, make_vae_config
 
-    vae = make_vae_config(config.size, dtype=config.dtype)
-    if config.weights is not None:
-        params = jax.device_put(load_vae(config.weights, vae))
-    elif config.size == "tiny":
+    vae = make_vae_config(settings.size, dtype=settings.dtype)
+    if settings.weights is not None:
+        params = jax.device_put(load_vae(settings.weights, vae))
+    elif settings.size == "tiny":
         params = jax.jit(functools.partial(init_params, vae))(jax.random.key(0))
     else:
         raise UserError(
-            "codec.kind 'wan_vae' needs codec.weights: the path of Wan2.1_VAE.pth, or "
-            "of vae/diffusion_pytorch_model.safetensors in diffusers' layout"
+            "codec.kind 'wan_vae' needs codec.wan_vae.weights: the path of "
+            "Wan2.1_VAE.pth, or of vae/diffusion_pytorch_model.safetensors in "
+            "diffusers' layout"
         )
-    return WanCodec(params, vae, config.tile)
+    return WanCodec(params, vae, settings.tile)
 
 
 def from_uint8(images: Array) -> Array:

@@ -15,15 +15,55 @@ from typing import Protocol
 import numpy as np
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.umt5 import make_umt5_config
-from anchoredit_jax.strict import geometry, result, way
-
-KINDS = ("ngram", "umt5")
+from anchoredit_jax.models.umt5 import Umt5Config, make_umt5_config
+from anchoredit_jax.strict import choose_kind, geometry, result, way
 
 NGRAMS = (3, 4, 5)
 # Of the whole word beside its n-grams; no integer, so that no sum of signs is zero.
 WORD_WEIGHT = 2.5
 CONTEXT = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class NgramSettings:
+    """Of the n-gram encoder.
+
+    Attributes:
+      seed: another seed, another set of frozen vectors.
+    """
+
+    seed: int = geometry(0)
+
+    def __post_init__(self):
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"text.ngram.seed must be in [0, 2**63), got {self.seed}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Umt5Settings:
+    """Of UMT5.
+
+    Attributes:
+      folder: model folder with its weights and tokenizer; see
+        `convert/umt5_folder.py` for the layouts.
+      size: "umt5_xxl" or "umt5_tiny".
+      dtype: compute dtype of matrix products, "float32" or "bfloat16".
+      batch: prompts that are encoded at once.
+    """
+
+    folder: str = way()
+    size: str = geometry("umt5_xxl")
+    dtype: str = result("float32")
+    batch: int = way(1)
+
+    def __post_init__(self):
+        if self.batch < 1:
+            raise UserError(f"text.umt5.batch must be at least 1, got {self.batch}")
+
+    @property
+    def network(self) -> Umt5Config:
+        """The sizes of the network."""
+        return make_umt5_config(self.size, dtype=self.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,48 +73,28 @@ class TextConfig:
     Attributes:
       kind: "ngram", the frozen hashed encoder without weights, or "umt5", Wan's.
       length: S, tokens of a prompt (words, for "ngram"; 512 in Wan).
-      dim: Dt, width of a token's embedding; that of `size`, for "umt5".
-      seed: another seed, another set of frozen vectors ("ngram" only).
-      folder: model folder with UMT5's weights and tokenizer ("umt5" only, as are the
-        following); see `convert/umt5_folder.py` for the layouts.
-      size: "umt5_xxl" or "umt5_tiny".
-      dtype: compute dtype of UMT5's matrix products, "float32" or "bfloat16".
-      batch: prompts that UMT5 encodes at once.
+      dim: Dt, width of a token's embedding; that of `umt5.size`, for "umt5".
+      ngram, umt5: settings of that kind, None of the other.
     """
 
     kind: str = geometry("ngram")
     length: int = geometry(16)
     dim: int = geometry(64)
-    seed: int = geometry(0)
-    folder: str | None = way(None)
-    size: str = geometry("umt5_xxl")
-    dtype: str = result("float32")
-    batch: int = way(1)
+    ngram: NgramSettings | None = None
+    umt5: Umt5Settings | None = None
 
     def __post_init__(self):
-        if self.kind not in KINDS:
-            raise UserError(f"text.kind must be one of {KINDS}, got {self.kind!r}")
+        choose_kind(self, "text", {"ngram": "ngram", "umt5": "umt5"})
         if self.length < 1 or self.dim < 1:
             raise UserError(
                 f"text.length and text.dim must be at least 1, "
                 f"got {self.length} and {self.dim}"
             )
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"text.seed must be in [0, 2**63), got {self.seed}")
-        if self.batch < 1:
-            raise UserError(f"text.batch must be at least 1, got {self.batch}")
-        if (self.kind == "umt5") != (self.folder is not None):
+        if self.umt5 is not None and self.dim != self.umt5.network.dim:
             raise UserError(
-                f"text.folder must name a model folder for text.kind 'umt5' and is not "
-                f"read otherwise; got text.kind {self.kind!r}, folder {self.folder!r}"
+                f"text.dim must be {self.umt5.network.dim}, the width of "
+                f"{self.umt5.size}, got {self.dim}"
             )
-        if self.kind == "umt5":
-            width = make_umt5_config(self.size, dtype=self.dtype).dim
-            if self.dim != width:
-                raise UserError(
-                    f"text.dim must be {width}, the width of {self.size}, "
-                    f"got {self.dim}"
-                )
 
 
 class TextEncoder(Protocol):
@@ -203,10 +223,11 @@ def make_text_encoder(config: TextConfig) -> TextEncoder:
     Raises:
       UserError: UMT5's folder is missing, incomplete or of another size.
     """
-    if config.kind == "umt5":
+    if config.umt5 is not None:
         # Imported here: only this kind reads weights, and models know no file formats.
         from anchoredit_jax.convert.umt5_folder import load_umt5
 
-        sizes = make_umt5_config(config.size, dtype=config.dtype)
-        return load_umt5(config.folder, sizes, config.length, config.batch)
-    return NgramTextEncoder(config.length, config.dim, config.seed)
+        umt5 = config.umt5
+        return load_umt5(umt5.folder, umt5.network, config.length, umt5.batch)
+    assert config.ngram is not None  # by `choose_kind`
+    return NgramTextEncoder(config.length, config.dim, config.ngram.seed)

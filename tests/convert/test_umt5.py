@@ -12,8 +12,13 @@ from anchoredit_jax.convert import import_weights, open_weights, umt5_names
 from anchoredit_jax.convert.tensor_files import open_tensors
 from anchoredit_jax.convert.umt5_folder import load_umt5
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.text import TextConfig, make_text_encoder
+from anchoredit_jax.models.text import (
+    TextConfig,
+    Umt5Settings,
+    make_text_encoder,
+)
 from anchoredit_jax.models.umt5 import make_umt5_config
+from anchoredit_jax.strict import build_dataclass
 
 CONFIG = make_umt5_config("umt5_tiny")
 WAN, TRANSFORMERS = umt5_names.DIALECTS
@@ -140,7 +145,9 @@ def test_a_model_folder_becomes_a_text_encoder(tmp_path, layout):
     # Wan's folder holds the transformer as well; it must not be taken for UMT5.
     save_file({"head": np.zeros(2)}, tmp_path / "diffusion_pytorch_model.safetensors")
     encoder = make_text_encoder(
-        TextConfig("umt5", 10, 32, folder=str(tmp_path), size="umt5_tiny", batch=2)
+        TextConfig(
+            "umt5", 10, 32, umt5=Umt5Settings(str(tmp_path), "umt5_tiny", batch=2)
+        )
     )
     out = encoder.encode(["make it blue", ""])
     assert out.shape == (2, 10, 32) and out.dtype == np.float32
@@ -208,19 +215,22 @@ def test_wrong_folders_and_files_are_refused(tmp_path):
         open_tensors([tmp_path / "model.gguf"])
 
 
+FOLDER = dict(folder="x")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(kind="umt5", dim=4096), "folder must name a model folder"),
-        (dict(kind="ngram", folder="x"), "not read otherwise.* 'ngram', folder 'x'"),
-        (dict(kind="umt5", folder="x", dim=64), "text.dim must be 4096.* got 64"),
-        (dict(kind="umt5", folder="x", size="xxl"), "known: umt5_tiny, umt5_xxl"),
-        (dict(batch=0), "text.batch must be at least 1"),
+        (dict(kind="umt5", dim=4096), "'text.umt5.folder' is missing"),
+        (dict(umt5=dict(folder="x")), "'text.umt5' is read with .*the kind is 'ngram'"),
+        (dict(kind="umt5", dim=64, umt5=FOLDER), "text.dim must be 4096.* got 64"),
+        (dict(kind="umt5", umt5=FOLDER | dict(size="xxl")), "known: umt5_tiny, umt5_"),
+        (dict(kind="umt5", umt5=FOLDER | dict(batch=0)), "umt5.batch must be"),
     ],
 )
 def test_wrong_settings_are_refused(options, message):
     with pytest.raises(UserError, match=message):
-        TextConfig(**options)
+        build_dataclass(TextConfig, options, "text")
 
 
 def test_a_converted_encoder_is_read_like_a_published_one(tmp_path):

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.convert import import_weights, load_vae, open_weights, vae_names
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.codec import CodecConfig, make_codec
+from anchoredit_jax.models.codec import CodecConfig, WanVaeSettings, make_codec
 from anchoredit_jax.models.wan_vae import init_params, make_vae_config
 
 CONFIG = make_vae_config("tiny")
@@ -95,7 +95,7 @@ def test_another_dialect_is_refused():
 def test_a_codec_takes_its_weights_from_a_file(tmp_path):
     save_file(published("diffusers"), tmp_path / "vae.safetensors")
     path = str(tmp_path / "vae.safetensors")
-    codec = make_codec(CodecConfig("wan_vae", size="tiny", weights=path))
+    codec = make_codec(CodecConfig("wan_vae", wan_vae=WanVaeSettings(path, "tiny")))
     whole = vae_names.from_published(published("diffusers"), CONFIG)
     expected = vae_names.still_image(whole, CONFIG)
     jax.tree.map(np.testing.assert_array_equal, codec.params, expected)

@@ -76,9 +76,9 @@ def test_the_configuration_of_an_import(tmp_path, capsys):
     run("import", "--src", src, "--out", tmp_path / "W")
     run_config = open_weights(tmp_path / "W").run
     assert run_config.model == config  # one head: 128 channels each, as in Wan
-    assert run_config.text.kind == "umt5" and run_config.text.folder == str(src)
+    assert run_config.text.kind == "umt5" and run_config.text.umt5.folder == str(src)
     assert run_config.codec.kind == "wan_vae"
-    assert run_config.codec.weights == str(src / "Wan2.1_VAE.safetensors")
+    assert run_config.codec.wan_vae.weights == str(src / "Wan2.1_VAE.safetensors")
     (tmp_path / "narrow.py").write_text(
         "def get_config(arg):\n"
         "    return dict(stage='single_turn', model=dict(dim=64, ffn_dim=32,\n"

@@ -9,6 +9,7 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import (
     CodecConfig,
     PatchCodec,
+    PatchSettings,
     from_uint8,
     make_codec,
     to_uint8,
@@ -20,7 +21,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 12, 3), np.uint8)
 @pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize("as_array", [np.asarray, jnp.asarray])
 def test_round_trip_gives_back_every_pixel(stride, as_array):
-    codec = make_codec(CodecConfig(stride=stride))
+    codec = make_codec(CodecConfig(patch=PatchSettings(stride)))
     latents = codec.encode(from_uint8(as_array(PIXELS)))
     assert latents.dtype == np.float32
     assert latents.shape == (2, 3, 8 // stride, 12 // stride, codec.channels)
@@ -90,7 +91,7 @@ def test_sides_that_do_not_divide_name_the_nearest_size():
 
 
 def test_unknown_kind_and_stride_are_refused():
-    with pytest.raises(UserError, match="codec.kind .*patch.*'vae9'"):
+    with pytest.raises(UserError, match="codec.kind 'vae9'.*patch, wan_vae"):
         CodecConfig(kind="vae9")
-    with pytest.raises(UserError, match="codec.stride"):
-        CodecConfig(stride=0)
+    with pytest.raises(UserError, match="codec.patch.stride"):
+        CodecConfig(patch=PatchSettings(0))

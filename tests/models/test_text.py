@@ -16,6 +16,7 @@ from anchoredit_jax.models.text import (
     make_text_encoder,
     split_words,
 )
+from anchoredit_jax.strict import build_dataclass
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +142,8 @@ def test_vectors_are_the_same_for_ever():
 
 
 @pytest.mark.parametrize(
-    "options", [{"kind": "t5"}, {"length": 0}, {"dim": 0}, {"seed": -1}]
+    "options", [{"kind": "t5"}, {"length": 0}, {"dim": 0}, {"ngram": {"seed": -1}}]
 )
 def test_wrong_settings_are_refused(options):
     with pytest.raises(UserError, match=f"text.*{next(iter(options))}"):
-        TextConfig(**options)
+        build_dataclass(TextConfig, options, "text")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.codec import CodecConfig, make_codec
+from anchoredit_jax.models.codec import CodecConfig, WanVaeSettings, make_codec
 from anchoredit_jax.models.wan_vae import (
     Decoder,
     Encoder,
@@ -21,6 +21,7 @@ from anchoredit_jax.models.wan_vae import (
 )
 from anchoredit_jax.models.wan_vae.layers import ChannelNorm, attend
 from anchoredit_jax.models.wan_vae.tiling import decoder_halo, encoder_halo
+from anchoredit_jax.strict import build_dataclass
 
 TINY = make_vae_config("tiny")
 # Three levels: the same layers, cheap enough for many tiles.
@@ -282,9 +283,11 @@ def test_an_unknown_size_is_refused():
 
 
 def test_the_codec_is_made_by_name():
-    codec = make_codec(CodecConfig("wan_vae", size="tiny", tile=64))
+    codec = make_codec(
+        CodecConfig("wan_vae", wan_vae=WanVaeSettings(size="tiny", tile=64))
+    )
     assert (codec.stride, codec.channels, codec.tile) == (8, 16, 64)
-    again = make_codec(CodecConfig("wan_vae", stride=8, size="tiny"))
+    again = make_codec(CodecConfig("wan_vae", wan_vae=WanVaeSettings(size="tiny")))
     jax.tree.map(np.testing.assert_array_equal, codec.params, again.params)
     assert codec.encode(pictures(1, 8, 16)).shape == (1, 1, 2, 16)
     assert make_codec(CodecConfig()).stride == CodecConfig("patch").stride == 2
@@ -293,18 +296,20 @@ def test_the_codec_is_made_by_name():
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (dict(kind="wan_vae", stride=4), "stride of the Wan VAE is 8, got 4"),
-        (dict(weights="vae.pth"), "codec.weights is read with .*'wan_vae' only"),
-        (dict(kind="patch", tile=64), "codec.tile is read with .*'wan_vae' only"),
+        (dict(kind="wan_vae", patch=dict(stride=4)), "codec.patch' is read with"),
+        (dict(wan_vae=dict(weights="vae.pth")), "codec.wan_vae' is read with"),
+        (dict(kind="patch", wan_vae={}), "'codec.wan_vae' .* the kind is 'patch'"),
+        (dict(kind="wan_vae", wan_vae=dict(stride=8)), "wan_vae.stride' .nothing"),
     ],
 )
 def test_fields_of_the_other_kind_are_refused(values, said):
     with pytest.raises(UserError, match=said):
-        CodecConfig(**values)
+        build_dataclass(CodecConfig, values, "codec")
 
 
 def test_the_full_size_needs_weights(tmp_path):
-    with pytest.raises(UserError, match="needs codec.weights.*Wan2.1_VAE.pth"):
+    with pytest.raises(UserError, match="needs codec.wan_vae.weights.*Wan2.1_VAE.pth"):
         make_codec(CodecConfig("wan_vae"))
+    missing = str(tmp_path / "missing.pth")
     with pytest.raises(UserError, match="missing.pth' does not exist"):
-        make_codec(CodecConfig("wan_vae", weights=str(tmp_path / "missing.pth")))
+        make_codec(CodecConfig("wan_vae", wan_vae=WanVaeSettings(missing)))

@@ -12,7 +12,12 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.measures import codec_error, ssim
 from anchoredit_jax.evaluation.measures.codec_error import round_layers, round_values
 from anchoredit_jax.evaluation.statistics import MAX_PSNR
-from anchoredit_jax.models.codec import CodecConfig, PatchCodec, from_uint8, to_uint8
+from anchoredit_jax.models.codec import (
+    PatchCodec,
+    WanVaeSettings,
+    from_uint8,
+    to_uint8,
+)
 from anchoredit_jax.models.wan_vae import (
     Decoder,
     WanCodec,
@@ -47,7 +52,7 @@ def test_encoding_is_float32_and_its_error_in_bfloat16_is_reported(params, trips
     program that encodes holds no value of 16 bits, whatever that dtype is, while the
     one that decodes does. What bfloat16 would cost is measured.
     """
-    for config in (CodecConfig, WanVaeConfig):
+    for config in (WanVaeSettings, WanVaeConfig):
         fields = [field.name for field in dataclasses.fields(config)]
         assert [name for name in fields if "dtype" in name] == ["dtype"]
     images, latents = jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 2, 2, 16))
