@@ -11,7 +11,7 @@ import dataclasses
 import importlib.util
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,12 @@ from ml_collections import ConfigDict
 
 from anchoredit_jax.config_history import modernise
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import build_dataclass, unknown_name
+from anchoredit_jax.strict import (
+    OF_THE_RESULT,
+    build_dataclass,
+    deciding,
+    unknown_name,
+)
 
 if TYPE_CHECKING:
     from anchoredit_jax.data.batches import DataConfig
@@ -228,15 +233,37 @@ def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
     return config
 
 
-def differing_keys(ours: RunConfig, other: RunConfig) -> list[str]:
-    """Dotted names of the fields in which two runs differ, sorted."""
-    left, right = _flat(ours.to_dict()), _flat(other.to_dict())
+def differing_keys(
+    ours: RunConfig, other: RunConfig, decides: Sequence[str] = OF_THE_RESULT
+) -> list[str]:
+    """Dotted names of the fields in which two runs differ, sorted.
+
+    Args:
+      decides: what the fields decide, of the words of `strict`.
+    """
+    left, right = deciding_values(ours, decides), deciding_values(other, decides)
     missing = object()
     return sorted(
         key
         for key in left.keys() | right.keys()
         if left.get(key, missing) != right.get(key, missing)
     )
+
+
+def deciding_values(
+    run: RunConfig, decides: Sequence[str] = OF_THE_RESULT
+) -> dict[str, Any]:
+    """Dotted name -> plain value of the fields that decide these things."""
+    told = {"stage": "result", "seed": "result"}
+    for name, section in section_types(run.stage).items():
+        told |= deciding(section, f"{name}.")
+
+    def word(key: str) -> str | None:
+        while key and key not in told:  # an item of a mapping
+            key = key.rpartition(".")[0]
+        return told.get(key)
+
+    return {k: v for k, v in _flat(run.to_dict()).items() if word(k) in decides}
 
 
 def _stage_modules() -> Mapping[str, Any]:

@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 _MISSING = dataclasses.MISSING
 ASSUMED = "assumed geometry"
+OF_THE_WEIGHTS = ("geometry", ASSUMED)
+OF_THE_RESULT = ("result", *OF_THE_WEIGHTS)
 
 
 def geometry(

@@ -38,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--export", help="write the result to this folder or *.safetensors file"
     )
+    parser.add_argument(
+        "--parent",
+        help="checkpoint or imported weights that the first stage starts from "
+        "(default: weights imported into the workdir, if there are some)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     add_host_arguments(parser)
     with Hosts() as hosts, exit_codes():
@@ -46,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             load_config(with_argument(args.config, "stage", stage)) for stage in STAGES
         ]
         hosts.start(host_flags(args))
-        results = run_curriculum(runs, args.workdir, args.until, quiet=args.quiet)
+        results = run_curriculum(
+            runs, args.workdir, args.until, args.parent, quiet=args.quiet
+        )
         if is_lead():
             final = load_weights(Path(args.workdir) / list(results)[-1])
             print("lineage: " + final.lineage.describe())

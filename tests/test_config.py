@@ -30,7 +30,7 @@ def test_every_sprite_config_is_built_and_reads_back(stage, preset):
 def test_every_sprite_config_can_be_traced(stage):
     # Shapes only: the state and the step of the full toy on a real batch.
     run = load_config(f"{SPRITES}:stage={stage}")
-    batch = loop.make_dataset(run)[0]
+    batch = loop.make_dataset(run, *loop.make_codec_and_text(run))[0]
     first = run.replace(stage="single_turn", options=STAGES["single_turn"].Options())
     scratch = jax.eval_shape(lambda: STAGES["single_turn"].init_state(first, None))
     parent = {"params": scratch.params, "ema": scratch.ema, "teacher": scratch.ema}

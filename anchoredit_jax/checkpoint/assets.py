@@ -1,7 +1,7 @@
 """Weights as one safetensors file with config and lineage, and loading by any path."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,27 +59,40 @@ def load_bundle(path: Path) -> Weights:
     Raises:
       UserError: no such file, not one of ours, or damaged.
     """
+    file = _open_bundle(path)
+    tensors = {name: file.read(name) for name in file.shapes}
+    lineage = Lineage.from_dict(json.loads(file.metadata["lineage"]))
+    params = jax.tree.map(jax.numpy.asarray, unflatten(tensors))
+    if digest(params) != lineage.digest:
+        raise UserError(
+            f"{str(file.path)!r} is damaged: its weights do not match its digest"
+        )
+    return Weights(params, RunConfig.from_json(file.metadata["config"]), lineage)
+
+
+def bundle_lineage(path: str | Path) -> Lineage:
+    """Where a bundle's weights come from; they are not read.
+
+    Raises:
+      UserError: no such file, or not one of ours.
+    """
+    return Lineage.from_dict(json.loads(_open_bundle(path).metadata["lineage"]))
+
+
+def _open_bundle(path: str | Path) -> SafetensorsFile:
     path = Path(path)
     if path.is_dir():
         path = path / FILE_NAME
     if not path.is_file():
         raise UserError(f"weights file {str(path)!r} does not exist")
     file = SafetensorsFile(path)
-    metadata = file.metadata
-    if metadata.get("format") != FORMAT or "config" not in metadata:
+    if file.metadata.get("format") != FORMAT or "config" not in file.metadata:
         raise UserError(
             f"{str(path)!r} is not a transformer's weights file of anchoredit_jax: "
             f"expected format {FORMAT!r} in its metadata, found "
-            f"{metadata.get('format')!r}"
+            f"{file.metadata.get('format')!r}"
         )
-    tensors = {name: file.read(name) for name in file.shapes}
-    lineage = Lineage.from_dict(json.loads(metadata["lineage"]))
-    params = jax.tree.map(jax.numpy.asarray, unflatten(tensors))
-    if digest(params) != lineage.digest:
-        raise UserError(
-            f"{str(path)!r} is damaged: its weights do not match its digest"
-        )
-    return Weights(params, RunConfig.from_json(metadata["config"]), lineage)
+    return file
 
 
 def load_weights(
@@ -136,11 +149,10 @@ def is_ours(path: str | Path) -> bool:
 
 
 def peek(path: str | Path) -> tuple[str, int]:
-    """(stage, step) of what `load_weights` would read, without reading the weights
-    where they are a checkpoint."""
+    """(stage, step) of what `load_weights` would read, without reading the weights."""
     path = Path(path)
     if not path.exists() or is_bundle(path):
-        lineage = load_bundle(path).lineage
+        lineage = bundle_lineage(path)
         return lineage.stage, lineage.step
     meta = manager.read_meta(find_step(path))
     return meta["stage"], meta["step"]
@@ -167,9 +179,20 @@ def find_step(path: Path) -> Path:
     )
 
 
-def make_meta(stage: str, step: int, run: RunConfig, parent: Lineage | None) -> dict:
-    """What the loop stores beside a state, and `load_weights` reads back."""
+def make_meta(
+    stage: str,
+    step: int,
+    run: RunConfig,
+    parent: Lineage | None,
+    content: Mapping[str, str] | None = None,
+) -> dict:
+    """What the loop stores beside a state, and `load_weights` reads back.
+
+    Args:
+      content: digests of what the run reads, see `stages/content.py`.
+    """
     return {
+        "content": dict(content or {}),
         "stage": stage,
         "step": step,
         "config": run.to_json(),

@@ -45,12 +45,12 @@ def describe_features(
         "decoding policy": POLICY,
         "buckets": grouping.hexdigest()[:16],
         "turns": turns,
-        "codec": _described(codec),
-        "text encoder": _described(text),
+        "codec": describe_part(codec),
+        "text encoder": describe_part(text),
     }
 
 
-def _described(part: Any) -> str:
+def describe_part(part: Any) -> str:
     """Class, plain settings and weights of a codec or text encoder."""
     settings = {
         name: value

@@ -16,9 +16,6 @@ from anchoredit_jax.errors import UserError
 
 FORMAT = "anchoredit_jax.certificate/1"
 NAME = "certificate.json"
-# Lengths and meshes may differ between runs that train alike; what data is read by how
-# many workers may too. The mesh is part of the environment.
-_NOT_IN_DIGEST = (("loop",), ("mesh",), ("data", "sessions", "workers"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,15 +100,9 @@ def digest_bytes(*parts: bytes | memoryview) -> str:
     return sha.hexdigest()
 
 
-def digest_config(config: Mapping[str, Any]) -> str:
-    """Of a run's configuration, without what may differ between equal runs."""
-    plain = json.loads(json.dumps(config))
-    for *sections, last in _NOT_IN_DIGEST:
-        section = plain
-        for name in sections:
-            section = section.get(name, {})
-        section.pop(last, None)
-    return digest_bytes(json.dumps(plain, sort_keys=True).encode())
+def digest_config(values: Mapping[str, Any]) -> str:
+    """Of what of a run's configuration decides its result, `config.deciding_values`."""
+    return digest_bytes(json.dumps(values, sort_keys=True).encode())
 
 
 def write(path: Path, certificate: Certificate) -> None:

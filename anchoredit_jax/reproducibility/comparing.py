@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from anchoredit_jax.config_history import modernise
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.reproducibility.certificate import Certificate, Row, from_bits
 
@@ -122,7 +123,8 @@ def causes(left: Certificate, right: Certificate) -> list[str]:
     for name, (ours, theirs) in _environments(left, right).items():
         if ours != theirs:
             found.append(f"environment: {name}: {ours or 'none'} | {theirs or 'none'}")
-    for name, ours, theirs in _differing(left.config, right.config):
+    configs = [modernise(certificate.config) for certificate in (left, right)]
+    for name, ours, theirs in _differing(*configs):
         if not name.startswith("loop."):
             found.append(f"config: {name}: {ours!r} | {theirs!r}")
     if left.dataset != right.dataset:

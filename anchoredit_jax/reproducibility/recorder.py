@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 
 from anchoredit_jax import randomness
 from anchoredit_jax.checkpoint.lineage import Lineage
-from anchoredit_jax.config import RunConfig
+from anchoredit_jax.config import RunConfig, deciding_values
+from anchoredit_jax.data.fingerprint import fingerprint
 from anchoredit_jax.data.placement import parts_of_processes
 from anchoredit_jax.data.session_batches import Host
 from anchoredit_jax.errors import UserError
@@ -26,7 +27,6 @@ from anchoredit_jax.reproducibility.certificate import (
     digest_bytes,
     to_bits,
 )
-from anchoredit_jax.reproducibility.dataset import fingerprint
 from anchoredit_jax.reproducibility.digests import (
     digest_keys,
     digest_leaves,
@@ -76,11 +76,10 @@ class Recorder:
         self._batch_size = run.data.batch
         self._root = randomness.stage_key(run.seed, run.stage)
         segments = (Segment(start + 1, describe_environment(mesh)),)
-        config = run.to_dict()
         made = Certificate(
             stage=run.stage,
-            config=config,
-            config_digest=certificates.digest_config(config),
+            config=run.to_dict(),
+            config_digest=certificates.digest_config(deciding_values(run)),
             dataset=fingerprint(run),
             parent=lineage
             and {

@@ -16,6 +16,7 @@ def run_curriculum(
     runs: Sequence[RunConfig],
     workdir: str | Path,
     until: str | None = None,
+    parent: str | Path | None = None,
     *,
     quiet: bool = False,
 ) -> dict[str, StageResult]:
@@ -25,6 +26,7 @@ def run_curriculum(
 
     Args:
       until: the last stage to run; None is the last of `runs`.
+      parent: what the first stage starts from, see `run_stage`.
 
     Raises:
       UserError: as `run_stage`; an unknown `until`; or a stage in `workdir` that began
@@ -35,11 +37,10 @@ def run_curriculum(
         raise UserError(unknown_name(f"stage '{until}'", until, names))
     last = names.index(until) if until is not None else len(names) - 1
     results: dict[str, StageResult] = {}
-    parent: Path | None = None
     for run in runs[: last + 1]:
         folder = stage_folder(workdir, run.stage)
-        if parent is not None:
-            _check_not_stale(folder, parent, run.stage)
+        if results:
+            _check_not_stale(folder, Path(parent), run.stage)
         result = run_stage(run, workdir, parent, quiet=quiet)
         results[run.stage] = result
         if is_lead():

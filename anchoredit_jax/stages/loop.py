@@ -8,10 +8,11 @@ if it had never been interrupted.
 
 import contextlib
 import dataclasses
+import json
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ from anchoredit_jax.data.batches import iterate_batches, make_batches
 from anchoredit_jax.data.placement import host_of, place
 from anchoredit_jax.data.session_batches import ALL_ROWS, Host
 from anchoredit_jax.errors import UserError, exit_on_user_error
-from anchoredit_jax.models.codec import make_codec
-from anchoredit_jax.models.text import make_text_encoder
+from anchoredit_jax.models.codec import Codec, make_codec
+from anchoredit_jax.models.text import TextEncoder, make_text_encoder
 from anchoredit_jax.parallel import hosts, make_mesh
 from anchoredit_jax.parallel.sharded import shard_step
 from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages.content import check_content, describe_content
 from anchoredit_jax.stages.divergence import DivergedError, Watch
 from anchoredit_jax.stages.metrics_log import MetricsLog, progress_bar
 from anchoredit_jax.stages.observer import Observer
@@ -45,9 +47,6 @@ from anchoredit_jax.stages.profiling import Profiler, ProfileWindow
 from anchoredit_jax.stages.stopping import Stopped, StopRequest, stop_requests
 from anchoredit_jax.stages.throughput import Throughput
 from anchoredit_jax.strict import way
-
-# Sections of a configuration that may change between two runs of the same workdir.
-RESUMABLE = ("loop.", "mesh.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +130,14 @@ def run_stage(
     mesh = make_mesh(run.mesh)
     hosts.check_mesh(mesh)
     check_rows(run, mesh)
-    dataset = make_dataset(run, host_of(mesh))
+    codec, text = make_codec_and_text(run)
+    content = describe_content(run, codec, text)
+    hosts.check_same(
+        "what is trained on",
+        zlib.crc32(json.dumps(content).encode()),
+        "sessions, codec and text encoder must be the same on every host",
+    )
+    dataset = make_dataset(run, codec, text, host_of(mesh))
     if start is None:
         weights, trees = find_parent(run, workdir, parent, mesh)
         lineage = weights.lineage if weights else None
@@ -140,6 +146,7 @@ def run_stage(
     else:
         meta = manager.read_meta(checkpoints / str(start))
         check_resumable(run, folder, RunConfig.from_json(meta["config"]))
+        check_content(str(folder), content, meta.get("content"))
         lineage = assets.parent_of(meta)
         check_same_parent(run.stage, lineage, parent)
         if start >= run.loop.steps:
@@ -162,7 +169,7 @@ def run_stage(
         ) as batches,
     ):
         loop = _Loop(
-            run, lineage, saver, log, bar, profiler, start, batch_place(mesh),
+            run, lineage, content, saver, log, bar, profiler, start, batch_place(mesh),
             Throughput(run, mesh.size), Watch(run.stage), observer,
         )  # fmt: skip
         train_step = stage.make_train_step(run)
@@ -181,6 +188,7 @@ class _Loop:
 
     run: RunConfig
     lineage: Lineage | None
+    content: Mapping[str, str]
     saver: Any
     log: MetricsLog
     bar: Any
@@ -255,7 +263,9 @@ class _Loop:
             self.report(step, state)
         if self.observer is not None:
             self.observer.saving(step, state)
-        meta = assets.make_meta(self.run.stage, step, self.run, self.lineage)
+        meta = assets.make_meta(
+            self.run.stage, step, self.run, self.lineage, self.content
+        )
         manager.save(self.saver, step, state, meta)
         self.saved = step
 
@@ -270,16 +280,18 @@ def stage_folder(workdir: str | Path, stage: str) -> Path:
 
 
 def check_resumable(run: RunConfig, folder: Path, saved: RunConfig) -> None:
-    """Refuse to continue a run under another configuration (loop lengths may change).
+    """Refuse to continue a run whose configuration would lead to another result. How
+    it gets there may change: mesh, workers, kernel, accumulation, lengths, paths.
 
     Raises:
       UserError: names the keys that differ.
     """
-    keys = [k for k in differing_keys(run, saved) if not k.startswith(RESUMABLE)]
+    keys = differing_keys(run, saved)
     if keys:
         raise UserError(
             f"{folder} holds a run of another configuration (differs in "
-            f"{', '.join(keys)}): use another --workdir, or the same configuration"
+            f"{', '.join(keys)}): use the same configuration, or start from its "
+            f"weights in another --workdir, with --parent {folder}"
         )
 
 
@@ -297,8 +309,8 @@ def _check_processes(run: RunConfig, checkpoints: Path, start: int | None) -> No
     )
 
 
-def make_dataset(run: RunConfig, host: Host = ALL_ROWS) -> Any:
-    """The run's batches by step, made for its model; the rows of `host` of them.
+def make_codec_and_text(run: RunConfig) -> tuple[Codec, TextEncoder]:
+    """The run's codec and text encoder, which fit its model.
 
     Raises:
       UserError: latents or text that the model cannot take, naming both numbers.
@@ -313,6 +325,13 @@ def make_dataset(run: RunConfig, host: Host = ALL_ROWS) -> Any:
     ):
         if given != wanted:
             raise UserError(f"config: {what}: {given}, the model takes {wanted}")
+    return codec, text
+
+
+def make_dataset(
+    run: RunConfig, codec: Codec, text: TextEncoder, host: Host = ALL_ROWS
+) -> Any:
+    """The run's batches by step; the rows of `host` of them."""
     return make_batches(
         run.data,
         codec,

@@ -16,23 +16,10 @@ from anchoredit_jax.config import RunConfig, differing_keys
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import state_shardings
 from anchoredit_jax.stages import STAGES
+from anchoredit_jax.strict import OF_THE_WEIGHTS
 
-# Model fields in which a stage may differ from the checkpoint it starts from: they say
-# how to compute, not what; all others belong to the weights.
-COMPUTE_ONLY = tuple(
-    f"model.{name}" for name in ("attention", "dtype", "init", "remat", "scan_unroll")
-)
-
-
-# What published weights fix; how they are used is up to the stage that takes them.
-GEOMETRY = tuple(
-    f"model.{name}"
-    for name in (
-        "dim", "ffn_dim", "num_heads", "num_layers", "channels", "text_dim",
-        "freq_dim", "patch", "eps",
-    )
-)  # fmt: skip
-
+# Trees beside the weights that a stage of the same kind, or the next one, goes on with.
+KEPT = ("teacher", "critic")
 
 def find_parent(
     run: RunConfig,
@@ -45,19 +32,19 @@ def find_parent(
     Args:
       mesh: where it goes, each part read by the processes that hold it.
 
+    Without a `parent` it is the stage before, or imported weights, in `workdir`.
+
     Returns:
       (the EMA weights with their lineage, the trees by name that `init_state` takes:
-      "params", "ema", and "teacher" where the parent has one); or (None, None).
+      "params", "ema", and those of `KEPT` that the parent has); or (None, None).
 
     Raises:
-      UserError: missing, of a stage that this one cannot follow, or of another model.
+      UserError: missing, of a stage that this one cannot follow, of another model, or
+        nothing is there and the stage is not to start from random values.
     """
     allowed = STAGES[run.stage].PARENTS
     if parent is None:
-        for stage in allowed:
-            if manager.latest_step(Path(workdir) / stage / "checkpoints") is not None:
-                parent = Path(workdir) / stage
-                break
+        parent = _in_workdir(Path(workdir), allowed)
     places = None
     if mesh is not None and mesh.size > 1:
         places = functools.partial(state_shardings, mesh=mesh)
@@ -66,12 +53,15 @@ def find_parent(
         weights = assets.load_weights(parent, places=places)
     check_parent(run.stage, allowed, weights.lineage if weights else None)
     if weights is None:
+        _check_from_scratch(run)
         return None, None
     imported = weights.lineage.stage == IMPORTED
+    # Published weights do not tell what they were used with.
+    decides = ("geometry",) if imported else OF_THE_WEIGHTS
     differing = [
         key
-        for key in differing_keys(run, weights.run)
-        if (key in GEOMETRY if imported else _belongs_to_weights(key))
+        for key in differing_keys(run, weights.run, decides)
+        if key.startswith("model.") or not imported
     ]
     if differing:
         raise UserError(
@@ -85,7 +75,7 @@ def find_parent(
     trees = {"params": params, "ema": params}
     if not isinstance(parent, Weights) and not assets.is_bundle(parent):
         step_dir = assets.find_step(parent)
-        names = {"params", "teacher"} & manager.tree_shapes(step_dir).keys()
+        names = {"params", *KEPT} & manager.tree_shapes(step_dir).keys()
         trees |= {name: manager.read_item(step_dir, name, places) for name in names}
     return weights, trees
 
@@ -98,8 +88,26 @@ def _put(leaf: Any, place: jax.sharding.Sharding) -> jax.Array:
     return jax.make_array_from_callback(leaf.shape, place, lambda part: local[part])
 
 
-def _belongs_to_weights(key: str) -> bool:
-    return key.startswith(("model.", "codec.", "text.")) and key not in COMPUTE_ONLY
+def _in_workdir(workdir: Path, allowed: tuple[str, ...]) -> Path | None:
+    """The first of the allowed parents that a workdir holds."""
+    for stage in allowed:
+        if manager.latest_step(workdir / stage / "checkpoints") is not None:
+            return workdir / stage
+        file = workdir / assets.FILE_NAME
+        if stage == IMPORTED and file.is_file() and assets.peek(file)[0] == IMPORTED:
+            return file
+    return None
+
+
+def _check_from_scratch(run: RunConfig) -> None:
+    """UserError unless the stage may start from random values."""
+    if not getattr(run.options, "from_scratch", True):
+        raise UserError(
+            f"stage {run.stage} of this configuration starts from imported weights, "
+            "and there are none: import them into the workdir (launch/convert.py "
+            "import), name them with --parent, or ask for random values by "
+            "options.from_scratch=true"
+        )
 
 
 def check_same_parent(

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from anchoredit_jax.config import deciding_values
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import MeshConfig
 from anchoredit_jax.reproducibility import read, write
@@ -48,7 +49,8 @@ def test_zeros_of_both_signs_have_other_bits():
 @pytest.mark.usefixtures("fake_stages")
 def test_lengths_mesh_and_workers_are_not_in_the_digest_of_a_configuration():
     def digest(arg, **sections):
-        return digest_config(make_run("fake_first", arg).replace(**sections).to_dict())
+        run = make_run("fake_first", arg).replace(**sections)
+        return digest_config(deciding_values(run))
 
     same = digest("loop.steps=3,data.sessions.workers=1", mesh=MeshConfig(fsdp=2))
     assert same == digest("")

@@ -170,7 +170,7 @@ def test_a_changed_record_of_the_same_number_is_seen(tmp_path, monkeypatch):
             return batch
 
     monkeypatch.setattr(
-        loop, "make_dataset", lambda run, host: OneChanged(make_dataset(run, host))
+        loop, "make_dataset", lambda *args: OneChanged(make_dataset(*args))
     )
 
     def in_order(dataset, start, workers):

@@ -57,7 +57,7 @@ def test_a_mixed_batch_has_the_mean_loss_of_its_parts(tmp_path, monkeypatch):
         monkeypatch.setattr(
             loop,
             "make_dataset",
-            lambda run, host, rows=rows: grain.MapDataset.source(SomeRows(run, rows)),
+            lambda run, *_, rows=rows: grain.MapDataset.source(SomeRows(run, rows)),
         )
         run = load_config(SMALL.format(len(rows)))
         run_certified(run, tmp_path / name, quiet=True)

@@ -23,6 +23,7 @@ from anchoredit_jax.stages import STAGES
 from anchoredit_jax.stages.loop import exit_codes, run_stage
 from anchoredit_jax.stages.passes import Pass
 from anchoredit_jax.stages.step import TrainState
+from anchoredit_jax.strict import result
 
 WIDTH = make_codec(CodecConfig()).channels
 
@@ -31,7 +32,7 @@ WIDTH = make_codec(CodecConfig()).channels
 class Options:
     """`diverge_at`: the step whose loss is NaN."""
 
-    diverge_at: int = -1
+    diverge_at: int = result(-1)
 
 
 def make_optimizer(run):

@@ -244,7 +244,33 @@ def test_another_configuration_is_refused_when_resuming(tmp_path):
     train(tmp_path, arg="loop.steps=4")
     arg = "optimizer.learning_rate=0.5,data.batch=4"
     refused(tmp_path, "differs in data.batch, optimizer.learning_rate", arg=arg)
+    refused(tmp_path, f"with --parent {tmp_path / 'fake_first'}", arg=arg)
+    refused(tmp_path, "differs in model.dtype", arg="model.dtype=bfloat16")
     train(tmp_path, arg="loop.steps=6,loop.log_every=3,loop.keep=1")
+
+
+@pytest.mark.parametrize(
+    "arg",
+    [
+        "model.attention=dense",
+        "model.remat=block",
+        "model.scan_unroll=2",
+        "optimizer.accumulate=2",
+        "data.sessions.workers=1",
+    ],
+)
+def test_what_decides_only_the_way_may_change_when_resuming(tmp_path, arg):
+    train(tmp_path, arg="loop.steps=4")
+    assert train(tmp_path, arg=f"loop.steps=6,{arg}").resumed == 4
+
+
+def test_other_contents_are_refused_when_resuming(tmp_path, monkeypatch):
+    train(tmp_path, arg="loop.steps=4")
+    describe = loop.describe_content
+    monkeypatch.setattr(
+        loop, "describe_content", lambda *of: {**describe(*of), "codec": "another"}
+    )
+    refused(tmp_path, "another codec .*now another; see codec.wan_vae.weights")
 
 
 def test_a_file_in_the_place_of_the_workdir_is_refused(tmp_path):

@@ -1,11 +1,12 @@
 """The fingerprint of what a run trains on."""
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.data.prepared import PreparedSessions
-from anchoredit_jax.reproducibility.certificate import digest_bytes
 
 # What decides sprites that are made on demand; how they are batched is the plan's.
 _SPRITES = (
@@ -30,7 +31,12 @@ def fingerprint(run: RunConfig) -> str:
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         ]
-        return digest_bytes(json.dumps(files).encode())
+        return _digest(files)
     made = run.to_dict()["data"]
     settings = {name: made[name] for name in _SPRITES}
-    return digest_bytes(json.dumps(settings, sort_keys=True).encode())
+    return _digest(settings)
+
+
+def _digest(values: Any) -> str:
+    told = json.dumps(values, sort_keys=True).encode()
+    return hashlib.blake2b(told, digest_size=8).hexdigest()
