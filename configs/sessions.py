@@ -8,7 +8,7 @@ Arguments are those of configs/sprites.py, and
     path    folder of launch/prepare_data.py (needed)
     cache   its feature cache, made by launch/prepare_data.py --cache
     side    images have about the area of a square of this side, pixels
-    turns   the longest sequence; of longer sessions the first turns are used
+    turns   the longest sequence; longer sessions are cut into several (stage 1: edits)
 
 The model, its codec and its words are the toy's: everything runs on photographs, and
 learns their gist. For real sizes, replace `model`, `codec` and `text`.
@@ -40,12 +40,16 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config = sprites.get_config(",".join(f"{key}={given[key]}" for key in of_sprites))
     config.data = ConfigDict(
         dict(
-            name="sessions",
+            kind="sessions",
             size=given["side"],
             turns=1 if given["stage"] == "single_turn" else given["turns"],
             batch=config.data.batch,
             seed=given["seed"],
-            sessions=dict(path=given["path"], cache=given["cache"] or None),
+            sessions=dict(
+                path=given["path"],
+                cache=given["cache"] or None,
+                layout="pairs" if given["stage"] == "single_turn" else "chain",
+            ),
         )
     )
     config.text.length = LENGTH

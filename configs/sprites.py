@@ -41,10 +41,10 @@ STEPS = {
 }
 STAGE_NAMES = tuple(STEPS["full"])
 # How often training asks for what, where it is not the data's own choice. Stage 1 packs
-# four edits of one source into a sequence (data.layout = "star"): edits of objects are
-# learned last and get the time that others do not need. Ambiguous ones have an error
-# that no training removes, which adds to the noise; stage 3 needs a teacher of them,
-# which stage 2 makes.
+# four edits of one source into a sequence (data.sprites.layout = "star"): edits of
+# objects are learned last and get the time that others do not need. Ambiguous ones have
+# an error that no training removes, which adds to the noise; stage 3 needs a teacher of
+# them, which stage 2 makes.
 AMBIGUOUS = dict(add_somewhere=0.6, background_other=0.4)
 DISTILLED = dict(add_somewhere=1.5, background_other=1.5)
 WEIGHTS = dict(
@@ -112,13 +112,15 @@ def get_config(arg: str | None = None) -> ConfigDict:
             text=dict(kind="ngram", length=16, dim=PRESETS[given["size"]]["text_dim"]),
             memory=dict(sink=1, window=3, positions="window_relative"),
             data=dict(
-                name="sprites",
+                kind="sprites",
                 size=32,
                 turns=TURNS[stage],
-                weights=dict(DEFAULT_WEIGHTS, **WEIGHTS.get(stage, {})),
                 batch=BATCH[stage],
                 seed=given["seed"],
-                layout="star" if star else "chain",
+                sprites=dict(
+                    weights=dict(DEFAULT_WEIGHTS, **WEIGHTS.get(stage, {})),
+                    layout="star" if star else "chain",
+                ),
                 **SKIP.get(stage, {}),
             ),
             optimizer=dict(

@@ -77,13 +77,15 @@ def make_config(size: str, pods: dict, arg: str | None) -> ConfigDict:
             ),
             memory=dict(sink=1, window=4, positions="window_relative"),
             data=dict(
-                name="sessions",
+                kind="sessions",
                 size=SIDE,
                 turns=1 if stage == "single_turn" else TURNS,
                 batch=settings["batch"],
                 seed=given["seed"],
                 sessions=dict(
-                    path=given["path"], cache=given["cache"] or None
+                    path=given["path"],
+                    cache=given["cache"] or None,
+                    layout="pairs" if stage == "single_turn" else "chain",
                 ),
             ),
             optimizer=dict(

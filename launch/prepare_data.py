@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--max-bad", type=int, default=1000, help="bad records that are put up with"
     )
     parser.add_argument("--cache", help="folder for features, instead of preparing")
-    parser.add_argument("--config", help="of --cache: whose codec, text and buckets")
+    parser.add_argument("--config", help="of --cache: any stage; whose codec, text, sizes")
     parser.add_argument("--dtype", default="bfloat16", help="of --cache, or float16")
     parser.add_argument(
         "--process", default="0/1", help="of --cache: this one's number of so many"
@@ -68,27 +68,24 @@ def _prepare(args, languages) -> None:
 def _cache(args) -> None:
     from anchoredit_jax.data.feature_cache import build_cache
     from anchoredit_jax.data.prepared import PreparedSessions
-    from anchoredit_jax.data.session_buckets import assign_buckets
+    from anchoredit_jax.data.session_batches import group_prepared
     from anchoredit_jax.models.codec import make_codec
     from anchoredit_jax.models.text import make_text_encoder
 
     if not args.config:
         raise UserError("--cache needs --config: whose codec, text encoder and buckets")
     run = load_config(args.config)
-    if run.data.name != "sessions":
+    if run.data.kind != "sessions":
         raise UserError(
-            f"--cache is of prepared sessions; {args.config} has data.name "
-            f"{run.data.name!r}"
+            f"--cache is of prepared sessions; {args.config} has data.kind "
+            f"{run.data.kind!r}"
         )
     codec, text = make_codec(run.codec), make_text_encoder(run.text)
     sessions = PreparedSessions(run.data.sessions.path)
-    buckets = assign_buckets(
-        sessions.turns, sessions.height, sessions.width, run.data.size,
-        codec.stride * run.model.patch, run.data.turns, run.data.sessions.buckets,
-    )  # fmt: skip
+    groups = group_prepared(sessions, run.data, codec.stride, run.model.patch)
     with _bar(args.quiet) as (_, progress):
         folder = build_cache(
-            args.cache, sessions, buckets, run.data.turns, codec, text,
+            args.cache, sessions, groups, codec, text,
             dtype=args.dtype, process=_process(args.process), progress=progress,
         )  # fmt: skip
     print(f"features of {len(sessions)} sessions in {folder}")

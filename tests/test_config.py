@@ -84,7 +84,7 @@ def test_arguments_and_dotted_names_reach_their_fields():
     run = load_config(
         f"{SPRITES}:stage=causal_forcing,steps=70,seed=5,data.batch=3,"
         "options.rollout.kind=sequential,options.memory_policies=[[0,0],[1,2]],"
-        "sampler.timesteps=[1000,500.5],memory.window=none,data.weights.move=7,"
+        "sampler.timesteps=[1000,500.5],memory.window=none,data.sprites.weights.move=7,"
         "options.rollout.probability=.5"
     )
     assert (run.loop.steps, run.optimizer.steps, run.seed, run.data.seed) == (
@@ -93,8 +93,8 @@ def test_arguments_and_dotted_names_reach_their_fields():
         5,
         5,
     )
-    assert run.data.batch == 3 and run.data.weights["move"] == 7.0
-    assert len(run.data.weights) > 1
+    assert run.data.batch == 3 and run.data.sprites.weights["move"] == 7.0
+    assert len(run.data.sprites.weights) > 1
     assert run.options.rollout.kind == "sequential"
     assert run.options.rollout.probability == 0.5
     assert run.options.memory_policies == ((0, 0), (1, 2))
@@ -152,12 +152,12 @@ def test_differing_keys_are_named_by_their_dotted_path():
     left = load_config(f"{SPRITES}:stage=causal_forcing")
     right = load_config(
         f"{SPRITES}:stage=causal_forcing,seed=1,options.rollout.probability=0.9,"
-        "data.weights.move=9"
+        "data.sprites.weights.move=9"
     )
     assert configs.differing_keys(left, left) == []
     assert configs.differing_keys(left, right) == [
         "data.seed",
-        "data.weights.move",
+        "data.sprites.weights.move",
         "options.rollout.probability",
         "seed",
     ]

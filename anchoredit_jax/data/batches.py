@@ -5,7 +5,6 @@ number of threads that read ahead changes nothing. Session n of the plan is samp
 n % batch of step n // batch.
 """
 
-import dataclasses
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -14,120 +13,22 @@ import grain
 import numpy as np
 from absl import flags
 
+from anchoredit_jax.data.config import DataConfig
+from anchoredit_jax.data.runs import padded_row, stack_rows
 from anchoredit_jax.data.session_batches import (
     ALL_ROWS,
     Host,
-    SessionsConfig,
+    SessionSteps,
     open_session_steps,
 )
-from anchoredit_jax.data.sprites import (
-    DEFAULT_WEIGHTS,
-    ENDLESS,
-    SpriteSource,
-    open_sprites,
-)
-from anchoredit_jax.data.sprites.instructions import check_weights
-from anchoredit_jax.data.sprites.render import MIN_SIZE
-from anchoredit_jax.data.sprites.sessions import check_layout
+from anchoredit_jax.data.sprites import SpriteSource, open_sprites
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec, from_uint8
 from anchoredit_jax.models.text import TextEncoder
-from anchoredit_jax.strict import FrozenMapping, result, unknown_name, way
 
-NAMES = ("sprites", "sessions")
+__all__ = ["DataConfig", "collate", "iterate_batches", "make_batches", "open_steps"]
 
 _STEPS = 2**31 - 1  # of a dataset; the plan has no end of its own
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """Which sessions a run trains on.
-
-    Attributes:
-      name: "sprites", procedural sessions with exact ground truth, or "sessions",
-        prepared ones of images; `sessions` then says where they are.
-      size: side of the images, pixels; of "sessions" the side of the square whose area
-        they have.
-      turns: N, edits of a session; its frames are T = N + 1. The most, of "sessions".
-      batch: B, sessions of a step.
-      seed: names an endless sequence of sessions, or the order of stored ones.
-      sessions: of the name "sessions".
-
-    Of "sprites" only:
-      weights: kind of edit -> how often, relative to the others. Kinds that are not
-        named never occur.
-      null_fraction: probability that a turn has the null instruction and changes
-        nothing, whatever the weights say.
-      layout: "chain" (each edit follows the last) or "star" (all edit the source).
-      skip_turns, skip_probability: this share of the sessions leaves 1 to `skip_turns`
-        turns out behind the source. The first frame shown after them is history only.
-        So the source may differ from the frame that is edited in more than the turns
-        shown could change, as late in a long session, where a memory holds the source
-        and a few recent frames.
-      length: sessions before the sequence starts again; small ones are for overfitting.
-      records: folder of sessions written by `sprites.build_sprites`, read instead of
-        making them; then `seed`, `weights`, `null_fraction` and `length` are theirs,
-        and they leave nothing out.
-    """
-
-    name: str = result("sprites")
-    size: int = result(32)
-    turns: int = result(1)
-    batch: int = result(16)
-    seed: int = result(0)
-    sessions: SessionsConfig = SessionsConfig()
-    weights: Mapping[str, float] = result(FrozenMapping(DEFAULT_WEIGHTS))
-    null_fraction: float = result(0.05)
-    layout: str = result("chain")
-    skip_turns: int = result(0)
-    skip_probability: float = result(0.5)
-    length: int = result(ENDLESS)
-    records: str | None = way(None)
-
-    def __post_init__(self):
-        if self.name not in NAMES:
-            raise UserError(unknown_name(f"data.name '{self.name}'", self.name, NAMES))
-        if (self.name == "sessions") != (self.sessions.path is not None):
-            raise UserError(
-                "data.sessions.path names prepared sessions for data.name 'sessions', "
-                f"and is not read otherwise; given {self.sessions.path!r} with "
-                f"data.name {self.name!r}"
-            )
-        for field in ("turns", "batch", "length"):
-            if getattr(self, field) < 1:
-                raise UserError(
-                    f"data.{field} must be 1 or more, got {getattr(self, field)}"
-                )
-        if self.size < MIN_SIZE:
-            raise UserError(f"data.size must be {MIN_SIZE} or more, got {self.size}")
-        if self.length > ENDLESS:
-            raise UserError(f"data.length must be at most {ENDLESS}, got {self.length}")
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"data.seed must be in [0, 2**63), got {self.seed}")
-        for field in ("null_fraction", "skip_probability"):
-            if not 0 <= getattr(self, field) <= 1:
-                raise UserError(
-                    f"data.{field} must be in [0, 1], got {getattr(self, field)}"
-                )
-        if self.skip_turns and self.layout == "star":
-            raise UserError(
-                "data.skip_turns must be 0 with data.layout 'star', whose edits all "
-                "start from the source"
-            )
-        if self.skip_turns < 0:
-            raise UserError(f"data.skip_turns must be 0 or more, got {self.skip_turns}")
-        if self.skip_turns and self.turns < 2:
-            raise UserError(
-                "data.skip_turns needs data.turns of 2 or more: the first frame after "
-                "the turns left out is no target"
-            )
-        if self.skip_turns and self.records:
-            raise UserError(
-                "data.skip_turns must be 0 with data.records: stored sessions hold "
-                "every turn"
-            )
-        check_weights(self.weights)
-        check_layout(self.layout)
 
 
 class SessionSource(Protocol):
@@ -151,33 +52,50 @@ def make_batches(
     host: Host = ALL_ROWS,
     quiet: bool = False,
 ) -> grain.MapDataset:
-    """A dataset whose element s is the batch of step s, as `collate` makes it.
+    """A dataset whose element s is the batch of step s, see `open_steps`.
+
+    Args:
+      quiet: leave out what is printed to stderr of "sessions": what is compiled, and
+        which buckets never fill a batch.
+    """
+    steps = open_steps(config, codec, text, source, patch=patch, host=host)
+    if isinstance(steps, SessionSteps) and not quiet:
+        print(steps.coverage(), file=sys.stderr)
+    return grain.MapDataset.source(steps)
+
+
+def open_steps(
+    config: DataConfig,
+    codec: Codec,
+    text: TextEncoder,
+    source: SessionSource | None = None,
+    *,
+    patch: int = 1,
+    host: Host = ALL_ROWS,
+) -> "SessionSteps | SourceSteps":
+    """Random access to the batches of all steps, as `collate` makes them.
+
+    Its `shapes` are (T, height, width) of the batches, each one compiled program.
 
     Args:
       source: sessions to take instead of those that `config` names.
       patch: side in latents of a token; the sides of "sessions" are whole tokens.
       host: whose rows of the batches to make.
-      quiet: leave out what is printed to stderr of "sessions": which buckets never
-        fill a batch.
 
     Raises:
       UserError: the images do not fit the codec, or the records not the config.
     """
-    if source is None and config.name == "sessions":
-        steps = open_session_steps(
-            config.sessions,
-            size=config.size,
-            turns=config.turns,
-            batch=config.batch,
-            seed=config.seed,
-            codec=codec,
-            text=text,
-            patch=patch,
-            host=host,
-        )
-        if not quiet:
-            print(steps.coverage(), file=sys.stderr)
-        return grain.MapDataset.source(steps)
+    sessions = config.sessions
+    cached = sessions is not None and sessions.cache is not None
+    if config.workers and not cached:
+        if hasattr(codec, "params") or hasattr(text, "params"):
+            raise UserError(
+                "data.workers: worker processes would each hold the weights of codec "
+                "and text encoder; make a feature cache of prepared sessions with "
+                "launch/prepare_data.py --cache, or use 0 workers"
+            )
+    if source is None and sessions is not None:
+        return open_session_steps(config, codec, text, patch=patch, host=host)
     if source is None:
         source = make_source(config)
     if config.size % codec.stride:
@@ -185,12 +103,11 @@ def make_batches(
             f"data.size {config.size} is no multiple of the codec's stride "
             f"{codec.stride}"
         )
-    steps = _StepSource(source, host.rows(config.batch), config.batch, codec, text)
-    return grain.MapDataset.source(steps)
+    return SourceSteps(source, config, host, codec, text)
 
 
 def make_source(config: DataConfig) -> SessionSource:
-    """The sessions that a config names.
+    """The sprite sessions that a config names.
 
     Raises:
       UserError: stored records are missing, or of another size or number of turns.
@@ -200,19 +117,21 @@ def make_source(config: DataConfig) -> SessionSource:
             turns=config.turns,
             seed=config.seed,
             size=config.size,
-            weights=config.weights,
+            weights=config.sprites.weights,
             null_fraction=config.null_fraction,
-            length=config.length,
-            layout=config.layout,
+            length=config.sprites.length,
+            layout=config.sprites.layout,
             skip_turns=config.skip_turns,
             skip_probability=config.skip_probability,
+            drop_fraction=config.drop_fraction,
         )
-    source = open_sprites(config.records)
+    path = config.records.path
+    source = open_sprites(path)
     expected = (config.turns + 1, config.size, config.size, 3)
     found = source.records([0])[0]["images"].shape
     if found != expected:
         raise UserError(
-            f"data.records {config.records!r} holds sessions of shape {found}; "
+            f"data.records.path {path!r} holds sessions of shape {found}; "
             f"data.turns {config.turns} and data.size {config.size} ask for {expected}"
         )
     return source
@@ -266,41 +185,47 @@ def collate(
       before), answers float32 [B, T, h, w] (1 where any of several right answers to a
       frame's instruction changes the image; 0 where the answer is one).
     """
-    frames = max(len(record["images"]) for record in records)
-    images = np.stack([_pad(record["images"], frames) for record in records])
-    prompts = [
-        prompt
-        for record in records
-        for prompt in _pad_prompts(record["instructions"], frames - 1)
-    ]
-    embedded = text.encode(prompts)
-    null = text.encode([""])
-    return {
-        "latents": np.ascontiguousarray(codec.encode(from_uint8(images)), np.float32),
-        "text": embedded.reshape(len(records), frames - 1, *embedded.shape[1:]),
-        "null_text": np.repeat(null, len(records), axis=0),
-        "id": np.array([record["id"] for record in records], np.int32),
-        "frame_valid": np.stack([_valid(record, frames) for record in records]),
-        "answers": np.stack(
-            [_answers(record, frames, codec.stride) for record in records]
-        ),
-    }
+    turns = max(len(record["instructions"]) for record in records)
+    images = np.concatenate([record["images"] for record in records])
+    latents = np.ascontiguousarray(codec.encode(from_uint8(images)), np.float32)
+    told = [text for record in records for text in record["instructions"]]
+    prompts = text.encode([*told, ""])
+    rows, start = [], 0
+    for number, record in enumerate(records):
+        stop = start + len(record["instructions"])
+        shown = latents[start + number : stop + number + 1]
+        rows.append(
+            padded_row(
+                shown,
+                prompts[start:stop],
+                record.get("follows", [True] * (stop - start)),
+                turns,
+                _answers(record, codec.stride),
+            )
+        )
+        start = stop
+    return stack_rows(rows, [record["id"] for record in records], prompts[-1])
 
 
-class _StepSource:
-    """Element s is the batch of step s."""
+class SourceSteps:
+    """Element s is the batch of step s.
+
+    Attributes:
+      shapes: (T, height, width) of all batches, one entry.
+    """
 
     def __init__(
         self,
         sessions: SessionSource,
-        rows: np.ndarray,
-        batch: int,
+        config: DataConfig,
+        host: Host,
         codec: Codec,
         text: TextEncoder,
     ):
+        self.shapes = ((config.turns + 1, config.size, config.size),)
         self._sessions = sessions
-        self._rows = rows
-        self._batch = batch
+        self._rows = host.rows(config.batch)
+        self._batch = config.batch
         self._codec = codec
         self._text = text
 
@@ -314,29 +239,10 @@ class _StepSource:
         return collate(self._sessions.records(indices), self._codec, self._text)
 
 
-def _pad(images: np.ndarray, frames: int) -> np.ndarray:
-    missing = frames - len(images)
-    return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-
-
-def _valid(record: Mapping[str, Any], frames: int) -> np.ndarray:
-    """Float32 [T], 0 for padding and for frames that follow from nothing shown."""
-    valid = np.float32(np.arange(frames) < len(record["images"]))
-    follows = record.get("follows", ())
-    valid[1 : 1 + len(follows)] *= follows
-    return valid
-
-
-def _answers(record: Mapping[str, Any], frames: int, stride: int) -> np.ndarray:
-    """Float32 [T, h, w], 0 for the source and for padding; a latent counts where any of
-    its pixels does."""
+def _answers(record: Mapping[str, Any], stride: int) -> np.ndarray | None:
+    """[N, h, w]; a latent counts where any of its pixels does."""
+    if "answers" not in record:
+        return None
     height, width = (side // stride for side in record["images"].shape[1:3])
-    mask = np.zeros((frames, height, width), np.float32)
-    if "answers" in record:
-        pixels = record["answers"].reshape(-1, height, stride, width, stride)
-        mask[1 : 1 + len(pixels)] = pixels.any((2, 4))
-    return mask
-
-
-def _pad_prompts(prompts: Sequence[str], count: int) -> list[str]:
-    return [*prompts, *[""] * (count - len(prompts))]
+    pixels = record["answers"].reshape(-1, height, stride, width, stride)
+    return pixels.any((2, 4))

@@ -1,6 +1,7 @@
 """Latents and prompt embeddings of all sessions, computed once and read at random.
 
-A cache is made in parts, each an ArrayRecord file that appears whole or not at all; any
+It holds one latent an image and one embedding a text of whole sessions, whatever a
+stage shows of them: one cache serves all stages. A cache is made in parts, each an ArrayRecord file that appears whole or not at all; any
 process can make any part. `features.json` says what it was made with, and a cache made
 with anything else is refused by name.
 """
@@ -8,7 +9,7 @@ with anything else is refused by name.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from anchoredit_jax.checkpoint.lineage import digest
+from anchoredit_jax.data.features import SessionFeatures
+from anchoredit_jax.data.groups import Groups
 from anchoredit_jax.data.prepared import PreparedSessions
-from anchoredit_jax.data.session_buckets import Buckets
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec
 from anchoredit_jax.models.text import TextEncoder
@@ -30,21 +32,16 @@ PART_SIZE = 1000  # sessions
 
 
 def describe_features(
-    sessions: PreparedSessions,
-    buckets: Buckets,
-    turns: int,
-    codec: Codec,
-    text: TextEncoder,
+    sessions: PreparedSessions, groups: Groups, codec: Codec, text: TextEncoder
 ) -> dict[str, Any]:
     """All that decides what a cache holds, as plain JSON values."""
-    of_session = np.ascontiguousarray(buckets.of_session)
-    grouping = hashlib.sha256(repr(buckets.shapes).encode() + of_session.tobytes())
+    of_session = np.ascontiguousarray(groups.of_session)
+    sizes = hashlib.sha256(repr(groups.shapes).encode() + of_session.tobytes())
     return {
         "dataset": sessions.fingerprint,
         "sessions": len(sessions),
         "decoding policy": POLICY,
-        "buckets": grouping.hexdigest()[:16],
-        "turns": turns,
+        "sizes": sizes.hexdigest()[:16],
         "codec": describe_part(codec),
         "text encoder": describe_part(text),
     }
@@ -70,8 +67,7 @@ def describe_part(part: Any) -> str:
 def build_cache(
     folder: str | Path,
     sessions: PreparedSessions,
-    buckets: Buckets,
-    turns: int,
+    groups: Groups,
     codec: Codec,
     text: TextEncoder,
     *,
@@ -94,7 +90,7 @@ def build_cache(
     if dtype not in DTYPES:
         raise UserError(f"dtype must be one of {', '.join(DTYPES)}, given {dtype!r}")
     folder = Path(folder)
-    about = describe_features(sessions, buckets, turns, codec, text)
+    about = describe_features(sessions, groups, codec, text)
     about |= {"dtype": dtype, "parts": -(-len(sessions) // PART_SIZE)}
     _claim(folder, about)
     _write(folder / "null.safetensors", save({"text": text.encode([""])[0]}))
@@ -102,7 +98,7 @@ def build_cache(
     for done, part in enumerate(mine, 1):
         path = folder / part_name(part)
         if not path.is_file():
-            _build_part(path, part, sessions, buckets, codec, text, DTYPES[dtype])
+            _build_part(path, part, sessions, groups, codec, text, DTYPES[dtype])
         progress(done, len(mine))
     return folder
 
@@ -131,26 +127,24 @@ def _check_same(
         )
 
 
-def _build_part(path, part, sessions, buckets, codec, text, dtype) -> None:
+def _build_part(path, part, sessions, groups, codec, text, dtype) -> None:
     from array_record.python.array_record_module import ArrayRecordWriter
-
-    from anchoredit_jax.data.session_batches import encode_frames
 
     temporary = path.with_name(path.name + ".partial")
     writer = ArrayRecordWriter(str(temporary), "group_size:1")
     try:
         first = part * PART_SIZE
         for index in range(first, min(first + PART_SIZE, len(sessions))):
-            bucket = int(buckets.of_session[index])
-            if bucket == len(buckets.shapes):  # left out; indices stay as they are
+            group = int(groups.of_session[index])
+            if group == len(groups.shapes):  # left out; indices stay as they are
                 writer.write(save({}))
                 continue
-            turns, size = buckets.shapes[bucket]
-            session = sessions[index]
-            latents = encode_frames(session, min(turns, session.turns), size, codec)
+            turns, size = groups.shapes[group]
+            features = SessionFeatures(sessions[index], size, codec, text)
+            latents = features.latents(range(turns + 1))
             record = {"latents": _bits(latents, dtype)}
-            for language, texts in session.instructions.items():
-                embedded = text.encode(texts[: len(latents) - 1])
+            for language in features.languages:
+                embedded = features.text(language, range(turns))
                 lengths = _lengths(embedded)
                 kept = [row[:n] for row, n in zip(embedded, lengths, strict=True)]
                 record[f"text/{language}"] = _bits(np.concatenate(kept), dtype)
@@ -215,31 +209,44 @@ class FeatureCache:
         self._dtype = DTYPES[about["dtype"]]
         self._source: Any = None
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """(latents float32 [T, h, w, C], language -> embeddings float32 [N, S, Dt])."""
+    def __getitem__(self, index: int) -> "StoredFeatures":
         if self._source is None:
             from grain.sources import ArrayRecordDataSource
 
             self._source = ArrayRecordDataSource(self._paths)
         record = load(self._source[index])
-        prompts = {}
-        for name, lengths in record.items():
-            kind, _, language = name.partition("/")
-            if kind == "lengths":
-                prompts[language] = self._unpacked(record[f"text/{language}"], lengths)
-        return self._wide(record["latents"]), prompts
-
-    def _wide(self, bits: np.ndarray) -> np.ndarray:
-        return bits.view(self._dtype).astype(np.float32)
-
-    def _unpacked(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        embedded = np.zeros((len(lengths), *self.null_text.shape), np.float32)
-        start = 0
-        for row, length in zip(embedded, lengths.tolist(), strict=True):
-            row[:length] = self._wide(tokens[start : start + length])
-            start += length
-        return embedded
+        return StoredFeatures(record, self._dtype, self.null_text.shape)
 
     def __getstate__(self) -> dict[str, Any]:
         """Other processes open the files themselves."""
         return {**self.__dict__, "_source": None}
+
+
+class StoredFeatures:
+    """Of one session, as `SessionFeatures`; only what is asked for is widened."""
+
+    def __init__(self, record: Mapping[str, np.ndarray], dtype: Any, shape: Any):
+        self._record, self._dtype, self._shape = record, dtype, shape
+
+    @property
+    def languages(self) -> list[str]:
+        """Of the instructions, sorted."""
+        names = (name.partition("/") for name in self._record)
+        return sorted(language for kind, _, language in names if kind == "lengths")
+
+    def latents(self, frames: Sequence[int]) -> np.ndarray:
+        """Float32 [n, h, w, C] of these frames; one may be named twice."""
+        return self._wide(self._record["latents"][list(frames)])
+
+    def text(self, language: str, turns: Sequence[int]) -> np.ndarray:
+        """Float32 [n, S, Dt] of these instructions."""
+        tokens = self._record[f"text/{language}"]
+        ends = self._record[f"lengths/{language}"].cumsum()
+        embedded = np.zeros((len(turns), *self._shape), np.float32)
+        for row, turn in zip(embedded, turns, strict=True):
+            kept = tokens[ends[turn - 1] if turn else 0 : ends[turn]]
+            row[: len(kept)] = self._wide(kept)
+        return embedded
+
+    def _wide(self, bits: np.ndarray) -> np.ndarray:
+        return bits.view(self._dtype).astype(np.float32)

@@ -9,9 +9,8 @@ from anchoredit_jax.config import RunConfig
 from anchoredit_jax.data.prepared import PreparedSessions
 
 # What decides sprites that are made on demand; how they are batched is the plan's.
-_SPRITES = (
-    "seed", "size", "turns", "weights", "null_fraction", "layout", "skip_turns",
-    "skip_probability", "length",
+_SHARED = (
+    "seed", "size", "turns", "null_fraction", "skip_turns", "skip_probability",
 )  # fmt: skip
 
 
@@ -22,10 +21,10 @@ def fingerprint(run: RunConfig) -> str:
     same size is seen by the digests of the batches it is in.
     """
     data = run.data
-    if data.name == "sessions":
+    if data.sessions is not None:
         return PreparedSessions(data.sessions.path).fingerprint
     if data.records is not None:
-        folder = Path(data.records)
+        folder = Path(data.records.path)
         files = [
             (str(path.relative_to(folder)), path.stat().st_size)
             for path in sorted(folder.rglob("*"))
@@ -33,7 +32,9 @@ def fingerprint(run: RunConfig) -> str:
         ]
         return _digest(files)
     made = run.to_dict()["data"]
-    settings = {name: made[name] for name in _SPRITES}
+    settings = {**{name: made[name] for name in _SHARED}, **made["sprites"]}
+    if data.drop_fraction:
+        settings["drop_fraction"] = data.drop_fraction
     return _digest(settings)
 
 

@@ -18,6 +18,11 @@ def key_of(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
+def uniform_of(*parts: object) -> float:
+    """A number in [0, 1) that follows from the given values."""
+    return (key_of(*parts) >> 11) * 2.0**-53
+
+
 def permute(numbers: np.ndarray | int, size: int, key: int) -> np.ndarray:
     """Where a permutation of 0 .. size - 1 sends `numbers`.
 

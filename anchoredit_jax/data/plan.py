@@ -1,13 +1,13 @@
-"""The batch plan: which sessions make the batch of step s, design 4.
+"""The batch plan: which samples make the batch of step s, design 4.
 
-A batch comes from one bucket (turns, height, width), so that it has one shape. An epoch
-holds every session once: the last batch of a bucket is filled up with empty places,
-which weigh nothing. What step s gets is a pure function of (dataset, seed, s). Beside
-the column that names each session's bucket the plan keeps next to nothing: the order of
-an epoch is computed, and the r-th session of a bucket is found by counting.
+A batch comes from one bucket, so that it has one shape. An epoch holds every sample
+once: the last batch of a bucket is filled up with empty places, which weigh nothing.
+What step s gets is a pure function of (dataset, seed, s), and computed when asked for:
+what the samples of a bucket are, `pairs` and `chains` know.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,64 +15,50 @@ import numpy as np
 from anchoredit_jax.data.permutation import key_of, permute
 from anchoredit_jax.errors import UserError
 
-EMPTY = -1  # a place of a batch without a session
-_BLOCK = 2**16  # sessions whose buckets are counted together
+EMPTY = -1  # a place of a batch without a sample
 
 
 class PlannedBatch(NamedTuple):
     """What one step reads.
 
     Attributes:
-      epoch: how often all sessions were seen before.
+      epoch: how often all samples were seen before.
       bucket: all of them are of this one.
-      sessions: int64 [B], indices into the dataset, `EMPTY` at the end where the bucket
-        has no more.
+      samples: int64 [B], numbers in the bucket, `EMPTY` at the end where it has no
+        more.
     """
 
     epoch: int
     bucket: int
-    sessions: np.ndarray
+    samples: np.ndarray
 
 
 class BatchPlan:
     """Batches of any step, in any order.
 
     Attributes:
-      sizes: int64 [buckets], sessions of each bucket.
+      sizes: int64 [buckets], samples of each bucket.
       batches: int64 [buckets], batches that an epoch takes from each.
       steps_per_epoch: all of them together.
     """
 
     def __init__(
-        self,
-        bucket_of: np.ndarray,
-        buckets: int,
-        batch: int,
-        seed: int = 0,
-        fingerprint: str = "",
+        self, sizes: Sequence[int], batch: int, seed: int = 0, fingerprint: str = ""
     ):
         """
         Args:
-          bucket_of: the bucket of every session, unsigned integers below `buckets`;
-            `buckets` itself for a session that is left out. May be a mapped file.
+          sizes: samples of each bucket in an epoch.
           batch: B.
           seed, fingerprint: of the order; the latter names the dataset.
 
         Raises:
-          UserError: no session is in any bucket, or a batch of less than 1.
+          UserError: no bucket has a sample, or a batch of less than 1.
         """
         if batch < 1:
-            raise UserError(f"a batch must hold 1 session or more, got {batch}")
-        self._bucket_of = bucket_of
+            raise UserError(f"a batch must hold 1 sample or more, got {batch}")
         self._batch = batch
         self._name = (fingerprint, seed)
-        blocks = -(-len(bucket_of) // _BLOCK)
-        counts = np.zeros((blocks + 1, buckets), np.int64)
-        for block in range(blocks):
-            part = bucket_of[block * _BLOCK : (block + 1) * _BLOCK]
-            counts[block + 1] = np.bincount(part, minlength=buckets + 1)[:buckets]
-        self._before = counts.cumsum(0)  # sessions of a bucket before each block
-        self.sizes = self._before[-1]
+        self.sizes = np.array(sizes, np.int64)
         self.batches = -(-self.sizes // batch)
         self.steps_per_epoch = int(self.batches.sum())
         if not self.steps_per_epoch:
@@ -89,34 +75,25 @@ class BatchPlan:
         number = place - int(ends[bucket] - self.batches[bucket])
         size = int(self.sizes[bucket])
         first = number * self._batch
-        ranks = np.arange(first, min(first + self._batch, size))
-        ranks = permute(ranks, size, self._key(epoch, bucket))
-        sessions = np.full(self._batch, EMPTY, np.int64)
-        sessions[: len(ranks)] = [self._find(bucket, int(rank)) for rank in ranks]
-        return PlannedBatch(epoch, bucket, sessions)
+        places = np.arange(first, min(first + self._batch, size))
+        samples = np.full(self._batch, EMPTY, np.int64)
+        samples[: len(places)] = permute(places, size, self._key(epoch, bucket))
+        return PlannedBatch(epoch, bucket, samples)
 
     def _key(self, *what: object) -> int:
         return key_of(*self._name, *what)
 
-    def _find(self, bucket: int, rank: int) -> int:
-        """Index of a bucket's session number `rank`, in the order of the dataset."""
-        before = self._before[:, bucket]
-        block = int(np.searchsorted(before, rank, side="right")) - 1
-        start = block * _BLOCK
-        part = self._bucket_of[start : start + _BLOCK]
-        return start + int(np.flatnonzero(part == bucket)[rank - int(before[block])])
-
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
-    """How the sessions of one bucket fill batches.
+    """How the samples of one bucket fill batches.
 
     Attributes:
-      sessions, batches: of an epoch.
+      samples, batches: of an epoch.
       empty: places of its last batch that stay empty.
     """
 
-    sessions: int
+    samples: int
     batches: int
     empty: int
 
@@ -127,7 +104,7 @@ class Coverage:
 
 
 def coverage(plan: BatchPlan, batch: int) -> list[Coverage]:
-    """One entry a bucket, those without sessions included."""
+    """One entry a bucket, those without samples included."""
     return [
         Coverage(int(size), int(batches), int(batches * batch - size))
         for size, batches in zip(plan.sizes, plan.batches, strict=True)

@@ -6,51 +6,26 @@ decides what they are.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from anchoredit_jax.data.fitting import decode_to_bucket
+from anchoredit_jax.data.chains import Chains
+from anchoredit_jax.data.config import DataConfig
+from anchoredit_jax.data.features import LiveFeatures
+from anchoredit_jax.data.groups import Groups, Members, group_sessions
+from anchoredit_jax.data.pairs import Pairs
 from anchoredit_jax.data.permutation import key_of
-from anchoredit_jax.data.plan import EMPTY, BatchPlan, PlannedBatch
-from anchoredit_jax.data.prepared import PreparedSessions, Session
-from anchoredit_jax.data.session_buckets import (
-    BucketConfig,
-    Buckets,
-    assign_buckets,
-    describe_coverage,
-)
+from anchoredit_jax.data.plan import EMPTY, BatchPlan
+from anchoredit_jax.data.prepared import PreparedSessions
+from anchoredit_jax.data.runs import padded_row, stack_rows
+from anchoredit_jax.data.samples import Sample
+from anchoredit_jax.data.session_buckets import describe_coverage
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.codec import Codec, from_uint8
+from anchoredit_jax.models.codec import Codec
 from anchoredit_jax.models.text import TextEncoder
-from anchoredit_jax.strict import way
 
 STEPS = 2**31 - 1  # the plan has no end of its own
-
-
-@dataclasses.dataclass(frozen=True)
-class SessionsConfig:
-    """Where prepared sessions lie, and how they become batches.
-
-    Attributes:
-      path: a folder of launch/prepare_data.py.
-      cache: its feature cache, made with the same settings; None computes latents and
-        embeddings anew at every step.
-      buckets: how sessions are grouped.
-      workers: processes that make batches; 0 for threads of this one.
-    """
-
-    path: str | None = way(None)
-    cache: str | None = way(None)
-    buckets: BucketConfig = BucketConfig()
-    workers: int = way(0)
-
-    def __post_init__(self):
-        if self.workers < 0:
-            raise UserError(
-                f"data.sessions.workers must be 0 or more, got {self.workers}"
-            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,146 +57,146 @@ class Host:
 ALL_ROWS = Host()
 
 
+class Features(Protocol):
+    """Latents and embeddings of sessions by index, see `features` and
+    `feature_cache`."""
+
+    null_text: np.ndarray
+
+    def __getitem__(self, index: int) -> Any: ...
+
+
 class SessionSteps:
-    """Random access to the batches of all steps, see `collate_sessions`.
+    """Random access to the batches of all steps, see `batches.collate`.
+
+    An `id` of a batch names a sample of the dataset: the session is its rest modulo the
+    number of sessions.
 
     Attributes:
-      plan, buckets: what is trained on when, and at which size.
+      plan, samples: what is trained on when, and what it is.
+      shapes: (T, height, width) of every bucket; each is one compiled program.
     """
 
     def __init__(
         self,
+        config: DataConfig,
         sessions: PreparedSessions,
-        buckets: Buckets,
-        batch: int,
-        seed: int,
-        codec: Codec,
-        text: TextEncoder,
-        features: Any = None,
+        groups: Groups,
+        features: Features,
         host: Host = ALL_ROWS,
     ):
         """
         Args:
-          features: a `FeatureCache` to read latents and embeddings from.
+          groups: of the sessions, at the sizes of the features.
           host: whose rows to make.
         """
-        self.buckets = buckets
+        self._config, self._count = config, len(sessions)
+        self._name = (sessions.fingerprint, config.seed)
+        members = Members(groups.of_session, len(groups.shapes))
+        if config.sessions.layout == "pairs":
+            self.samples = Pairs(groups, members, config.null_fraction, self._name)
+        else:
+            self.samples = Chains(
+                groups,
+                members,
+                config.turns,
+                config.null_fraction,
+                config.skip_probability,
+                self._name,
+                config.sessions.buckets.mix_turns,
+            )
         self.plan = BatchPlan(
-            buckets.of_session, len(buckets.shapes), batch, seed, sessions.fingerprint
+            self.samples.sizes, config.batch, config.seed, sessions.fingerprint
         )
-        self._sessions = sessions
-        self._batch, self._rows = batch, host.rows(batch)
-        self._seed = seed
+        self.shapes = tuple((turns + 1, *size) for turns, size in self.samples.shapes)
+        self._rows = host.rows(config.batch)
         self._features = features
-        # With features nothing is encoded: weights need not stay in memory.
-        self._codec, self._text = (codec, text) if features is None else (None, None)
+        self._left_out = int(np.count_nonzero(groups.of_session == len(groups.shapes)))
 
     def coverage(self) -> str:
-        """Which buckets there are, and which of them never fill a batch."""
-        return describe_coverage(self.buckets, self.plan, self._batch)
+        """What there is to compile, and which buckets never fill a batch."""
+        told = describe_coverage(self.samples.shapes, self.plan, self._config.batch)
+        return f"{told}; {self._left_out} of {self._count} sessions left out"
 
     def __len__(self) -> int:
         return STEPS
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         planned = self.plan[int(step)]
-        turns, size = self.buckets.shapes[planned.bucket]
-        rows = planned.sessions[self._rows]
-        # An empty place shows the batch's first session, and weighs nothing.
-        shown = np.where(rows == EMPTY, planned.sessions[0], rows)
-        parts = [self._features_of(planned, int(i), turns, size) for i in shown]
-        batch = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-        batch["frame_valid"] *= np.float32(rows != EMPTY)[:, None]
-        batch["null_text"] = np.repeat(self._null(), len(rows), axis=0)
-        batch["id"] = shown.astype(np.int32)
+        numbers = planned.samples[self._rows]
+        turns, _ = self.samples.shapes[planned.bucket]
+        # An empty place shows the batch's first sample, and weighs nothing.
+        shown = np.where(numbers == EMPTY, planned.samples[0], numbers)
+        samples = [
+            self.samples.sample(planned.epoch, planned.bucket, number)
+            for number in shown.tolist()
+        ]
+        rows = [self._row(planned.epoch, sample, turns) for sample in samples]
+        ids = [(s.session + s.part * self._count) % 2**31 for s in samples]
+        batch = stack_rows(rows, ids, self._features.null_text)
+        batch["frame_valid"] *= np.float32(numbers != EMPTY)[:, None]
         return batch
 
-    def _null(self) -> np.ndarray:
-        if self._features is not None:
-            return self._features.null_text[None]
-        return self._text.encode([""])
-
-    def _features_of(self, planned: PlannedBatch, index: int, turns: int, size):
-        if self._features is not None:
-            latents, prompts = self._features[index]
-        else:
-            session = self._sessions[index]
-            latents = encode_frames(
-                session, min(turns, session.turns), size, self._codec
-            )
-            prompts = {
-                language: self._text.encode(texts[: len(latents) - 1])
-                for language, texts in session.instructions.items()
-            }
-        languages = sorted(prompts)
-        pick = key_of(self._sessions.fingerprint, self._seed, planned.epoch, index)
-        return padded(latents, prompts[languages[pick % len(languages)]], turns)
+    def _row(self, epoch: int, sample: Sample, turns: int) -> dict[str, np.ndarray]:
+        index = sample.session
+        run = sample.run.drop(
+            self._config.drop_fraction, *self._name, "drop", epoch, index
+        )
+        features = self._features[index]
+        languages = features.languages
+        language = languages[key_of(*self._name, epoch, index) % len(languages)]
+        null = self._features.null_text
+        text = np.repeat(null[None], len(run.turns), axis=0)
+        told = [place for place, turn in enumerate(run.turns) if turn is not None]
+        if told:
+            text[told] = features.text(language, [run.turns[place] for place in told])
+        return padded_row(features.latents(run.frames), text, run.targets, turns)
 
 
-def encode_frames(
-    session: Session, turns: int, size: tuple[int, int], codec: Codec
-) -> np.ndarray:
-    """The first `turns` + 1 images at a bucket's size, as latents [T, h, w, C]."""
-    images = [
-        decode_to_bucket(data, size, f"image {number} of session {session.key!r}")
-        for number, data in enumerate(session.images[: turns + 1])
-    ]
-    latents = codec.encode(from_uint8(np.stack(images)))
-    return np.ascontiguousarray(latents, np.float32)
+def group_prepared(
+    sessions: PreparedSessions, config: DataConfig, stride: int, patch: int
+) -> Groups:
+    """The groups of a prepared dataset, the same in every stage and layout.
 
+    Args:
+      stride: of the codec.
+      patch: side in latents of a token: sizes are whole tokens.
 
-def padded(latents: np.ndarray, text: np.ndarray, turns: int) -> Mapping[str, Any]:
-    """One row of a batch: T - 1 = `turns`, the last frame repeated, weightless."""
-    missing = turns + 1 - len(latents)
-    text = np.pad(text[:turns], ((0, turns - len(text[:turns])), (0, 0), (0, 0)))
-    return {
-        "latents": np.concatenate([latents, np.repeat(latents[-1:], missing, 0)]),
-        "text": text.astype(np.float32),
-        "frame_valid": np.float32(np.arange(turns + 1) < len(latents)),
-        "answers": np.zeros((turns + 1, *latents.shape[1:3]), np.float32),
-    }
+    Raises:
+      UserError: sizes that do not fit.
+    """
+    return group_sessions(
+        sessions.turns, sessions.height, sessions.width, config.size, stride * patch,
+        config.sessions.buckets,
+    )  # fmt: skip
 
 
 def open_session_steps(
-    config: SessionsConfig,
-    *,
-    size: int,
-    turns: int,
-    batch: int,
-    seed: int,
+    config: DataConfig,
     codec: Codec,
     text: TextEncoder,
+    *,
     patch: int = 1,
     host: Host = ALL_ROWS,
 ) -> SessionSteps:
     """The batches of a prepared dataset.
 
     Args:
-      size: side of the square whose area the buckets have, pixels.
-      turns: N of the longest sequence; of longer sessions the first N turns count.
-      patch: side in latents of a token: buckets are whole tokens.
+      config: of the kind "sessions".
+      patch: side in latents of a token.
 
     Raises:
       UserError: no dataset, a cache made with other settings, or sizes that do not fit.
     """
-    if config.path is None:
-        raise UserError("data.sessions.path must name a folder of prepared sessions")
-    sessions = PreparedSessions(config.path)
-    buckets = assign_buckets(
-        sessions.turns, sessions.height, sessions.width, size, codec.stride * patch,
-        turns, config.buckets,
-    )  # fmt: skip
-    features = None
-    if config.cache is not None:
+    sessions = PreparedSessions(config.sessions.path)
+    groups = group_prepared(sessions, config, codec.stride, patch)
+    if config.sessions.cache is not None:
         from anchoredit_jax.data.feature_cache import FeatureCache, describe_features
 
+        # Nothing is encoded then: weights need not stay in memory.
         features = FeatureCache(
-            config.cache, describe_features(sessions, buckets, turns, codec, text)
+            config.sessions.cache, describe_features(sessions, groups, codec, text)
         )
-    elif config.workers and (hasattr(codec, "params") or hasattr(text, "params")):
-        raise UserError(
-            "data.sessions.workers: worker processes would each hold the weights of "
-            "codec and text encoder; make a feature cache with launch/prepare_data.py "
-            "--cache, or use 0 workers"
-        )
-    return SessionSteps(sessions, buckets, batch, seed, codec, text, features, host)
+    else:
+        features = LiveFeatures(sessions, groups, codec, text)
+    return SessionSteps(config, sessions, groups, features, host)

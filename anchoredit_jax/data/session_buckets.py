@@ -1,28 +1,28 @@
-"""Buckets of prepared sessions: which (turns, height, width) each is trained at."""
+"""Which sizes sessions are trained at, and what a person should know of them."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 
-import numpy as np
-
-from anchoredit_jax.data.buckets import RULES, Size, make_buckets, nearest_bucket
+from anchoredit_jax.data.buckets import RULES, Size, make_buckets
 from anchoredit_jax.data.plan import BatchPlan, coverage
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.strict import result
 
-_CHUNK = 2**20  # sessions whose sizes are told apart at a time
+SIDES = 16  # steps along the side of the square, about: 49 sizes up to 4 : 1
 
 
 @dataclasses.dataclass(frozen=True)
 class BucketConfig:
-    """How sessions are grouped.
+    """The sizes that images are cut to.
 
     Attributes:
-      step: pixels that both sides are multiples of; None is the codec's stride times
-        the patch.
-      max_ratio: of the longer side to the shorter one.
+      step: pixels that both sides are multiples of; None is about a sixteenth of
+        `data.size`, in whole tokens.
+      max_ratio: of the longer side to the shorter one; what is longer loses its ends.
       rule: "log_ratio", or "ratio", that of the reference.
-      mix_turns: sessions of all lengths share a bucket, padded to the longest and
-        masked; else a batch has one number of turns.
+      mix_turns: runs of all lengths share a batch, padded to the longest and masked;
+        else a batch has one number of turns.
     """
 
     step: int | None = result(None)
@@ -31,90 +31,96 @@ class BucketConfig:
     mix_turns: bool = result(False)
 
     def __post_init__(self):
+        where = "data.sessions.buckets"
         if self.rule not in RULES:
-            raise UserError(
-                f"data.buckets.rule must be one of {RULES}, got {self.rule!r}"
-            )
+            raise UserError(f"{where}.rule must be one of {RULES}, got {self.rule!r}")
         if self.step is not None and self.step < 1:
-            raise UserError(f"data.buckets.step must be 1 or more, got {self.step}")
+            raise UserError(f"{where}.step must be 1 or more, got {self.step}")
+        if not 1 <= self.max_ratio < math.inf:
+            raise UserError(f"{where}.max_ratio must be 1 or more, {self.max_ratio}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Buckets:
-    """Every session's bucket.
-
-    Attributes:
-      shapes: (turns, (height, width)) of each bucket that has sessions.
-      of_session: the bucket of every session; `len(shapes)` for those left out.
-    """
-
-    shapes: tuple[tuple[int, Size], ...]
-    of_session: np.ndarray
-
-
-def assign_buckets(
-    turns: np.ndarray,
-    height: np.ndarray,
-    width: np.ndarray,
+def bucket_table(
     size: int,
-    step: int,
-    max_turns: int,
-    config: BucketConfig,
-) -> Buckets:
-    """Group sessions by the size of their source image and their number of turns.
+    unit: int,
+    config: BucketConfig = BucketConfig(),  # noqa: B008  (frozen)
+) -> tuple[Size, ...]:
+    """(height, width) in pixels of all buckets, see `make_buckets`.
 
     Args:
-      turns, height, width: columns; sessions of 0 turns are left out.
-      size: side of the square whose area the buckets have, pixels.
-      step: where the config leaves it open.
-      max_turns: N of the longest sequence; of longer sessions the first N turns count.
+      size: side of the square whose area they have, pixels.
+      unit: side of a token, pixels: the codec's stride times the patch.
 
     Raises:
-      UserError: the size is no multiple of the step, or all sessions are left out.
+      UserError: sides that are not made of whole tokens.
     """
-    table = make_buckets((size, size), config.step or step, config.max_ratio)
-    number_of = {bucket: i for i, bucket in enumerate(table)}
-    lengths = max_turns + 1
-    nearest: dict[int, int] = {}
-    codes = np.zeros(len(turns), np.uint32)
-    for start in range(0, len(turns), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        sizes = height[part].astype(np.uint32) << 16 | width[part].astype(np.uint32)
-        unique, inverse = np.unique(sizes, return_inverse=True)
-        for code in unique.tolist():
-            if code not in nearest:
-                image = divmod(code, 2**16)
-                nearest[code] = number_of[nearest_bucket(image, table, config.rule)]
-        bucket = np.array([nearest[code] for code in unique.tolist()], np.uint32)
-        length = np.minimum(turns[part], max_turns).astype(np.uint32)
-        if config.mix_turns:
-            length = np.where(length > 0, np.uint32(max_turns), np.uint32(0))
-        codes[part] = bucket[inverse] * lengths + length
-    used = [code for code in np.unique(codes).tolist() if code % lengths]
-    if not used:
-        raise UserError("no session has a turn to train on")
-    dtype = np.uint8 if len(used) < 2**8 else np.uint16
-    renumbered = np.full(len(table) * lengths, len(used), dtype)
-    renumbered[used] = np.arange(len(used))
-    return Buckets(
-        tuple((code % lengths, table[code // lengths]) for code in used),
-        renumbered[codes],
-    )
+    step = default_step(size, unit) if config.step is None else config.step
+    if step % unit:
+        raise UserError(
+            f"data.sessions.buckets.step must be a multiple of {unit} pixels, the "
+            f"codec's stride times the patch; got {step}"
+        )
+    return make_buckets((size, size), step, config.max_ratio)
 
 
-def describe_coverage(buckets: Buckets, plan: BatchPlan, batch: int) -> str:
-    """What a person should know before training: which buckets never fill a batch."""
-    lines = []
+def default_step(size: int, unit: int) -> int:
+    """The multiple of `unit` that divides `size` and is nearest to a sixteenth of it;
+    `unit` itself where the size is no multiple of it."""
+    whole = [step for step in range(unit, size + 1, unit) if size % step == 0]
+    wanted = math.log(size / SIDES)
+    return min(whole, key=lambda step: abs(math.log(step) - wanted), default=unit)
+
+
+def check_tokens(
+    shapes: Sequence[tuple[int, int, int]], unit: int, context: int
+) -> None:
+    """UserError unless the devices of the mesh's axis `context` share every frame's
+    tokens evenly: else each of them would silently do all attention.
+
+    Args:
+      shapes: (frames, height, width) of batches, pixels.
+      unit: side of a token, pixels.
+      context: `mesh.context`.
+    """
+    uneven = {
+        (height, width): height // unit * (width // unit)
+        for _, height, width in shapes
+        if height // unit * (width // unit) % context
+    }
+    if uneven:
+        (height, width), tokens = next(iter(uneven.items()))
+        step = unit * next(n for n in range(1, context + 1) if n * n % context == 0)
+        raise UserError(
+            f"images of {height} x {width} pixels have {tokens} tokens a frame, which "
+            f"mesh.context {context} does not divide ({len(uneven)} sizes): set "
+            f"data.sessions.buckets.step (data.size without buckets) to a multiple of "
+            f"{step}, or another mesh.context"
+        )
+
+
+def describe_coverage(
+    shapes: Sequence[tuple[int, Size]], plan: BatchPlan, batch: int
+) -> str:
+    """What a person should know before training: how many programs are compiled, and
+    which buckets never fill a batch.
+
+    Args:
+      shapes: (turns, (height, width)) of each bucket.
+    """
+    sizes, lengths = (len(set(values)) for values in (*zip(*shapes, strict=True),)[::-1])
+    lines = [
+        f"{len(shapes)} programs are compiled, one for each shape of a batch: {sizes} "
+        f"sizes, {lengths} numbers of turns"
+    ]
     for (turns, (height, width)), entry in zip(
-        buckets.shapes, coverage(plan, batch), strict=True
+        shapes, coverage(plan, batch), strict=True
     ):
-        told = f"{turns} turns {height} x {width}: {entry.sessions} sessions, "
+        told = f"{turns} turns {height} x {width}: {entry.samples} samples, "
         told += f"{entry.batches} batches of {batch}"
         if entry.empty:
             told += f", {entry.empty} places empty"
         if entry.never_full:
             told += " (never fills a batch)"
         lines.append(told)
-    left_out = int(np.count_nonzero(buckets.of_session == len(buckets.shapes)))
-    lines.append(f"{plan.steps_per_epoch} steps an epoch; {left_out} sessions left out")
+    lines.append(f"{plan.steps_per_epoch} steps an epoch")
     return "\n".join(lines)

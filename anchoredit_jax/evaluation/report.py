@@ -197,9 +197,9 @@ def _check(contestants, settings, out: Path) -> None:
         )
     for contestant in contestants:
         data = contestant.editor.run.data
-        if settings.dataset is None and data.name != "sprites":
+        if settings.dataset is None and data.kind == "sessions":
             raise UserError(
-                f"{contestant.path}: trained on {data.name!r}, not on sprites; give "
+                f"{contestant.path}: trained on {data.kind!r}, not on sprites; give "
                 "--dataset, a folder of sessions"
             )
         if settings.dataset is None:

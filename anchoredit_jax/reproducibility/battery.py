@@ -78,7 +78,7 @@ def trials(run: RunConfig) -> tuple[Trial, ...]:
         ),
         Trial(
             "a worker process makes the batches",
-            "data.sessions.workers=1",
+            "data.workers=1",
             why="the batch of a step is a function of its number",
         ),
         Trial(

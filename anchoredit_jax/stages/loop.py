@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import grain
 import jax
 import numpy as np
 
@@ -23,9 +24,10 @@ from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.checkpoint.assets import Weights
 from anchoredit_jax.checkpoint.lineage import Lineage
 from anchoredit_jax.config import RunConfig, differing_keys
-from anchoredit_jax.data.batches import iterate_batches, make_batches
+from anchoredit_jax.data.batches import iterate_batches, open_steps
 from anchoredit_jax.data.placement import host_of, place
-from anchoredit_jax.data.session_batches import ALL_ROWS, Host
+from anchoredit_jax.data.session_batches import ALL_ROWS, Host, SessionSteps
+from anchoredit_jax.data.session_buckets import check_tokens
 from anchoredit_jax.errors import UserError, exit_on_user_error
 from anchoredit_jax.models.codec import Codec, make_codec
 from anchoredit_jax.models.text import TextEncoder, make_text_encoder
@@ -165,7 +167,7 @@ def run_stage(
         progress_bar(run.stage, start, run.loop.steps, quiet or not lead) as bar,
         Profiler(profile, folder / "profile", start) as profiler,
         contextlib.closing(
-            iterate_batches(dataset, start, workers=run.data.sessions.workers)
+            iterate_batches(dataset, start, workers=run.data.workers)
         ) as batches,
     ):
         loop = _Loop(
@@ -331,21 +333,24 @@ def make_codec_and_text(run: RunConfig) -> tuple[Codec, TextEncoder]:
 def make_dataset(
     run: RunConfig, codec: Codec, text: TextEncoder, host: Host = ALL_ROWS
 ) -> Any:
-    """The run's batches by step; the rows of `host` of them."""
-    return make_batches(
-        run.data,
-        codec,
-        text,
-        patch=run.model.patch,
-        host=host,
-        quiet=not hosts.is_lead(),
-    )
+    """The run's batches by step; the rows of `host` of them.
+
+    Of prepared sessions it is printed how many programs are compiled, and for what.
+
+    Raises:
+      UserError: images whose tokens the mesh cannot share.
+    """
+    steps = open_steps(run.data, codec, text, patch=run.model.patch, host=host)
+    check_tokens(steps.shapes, codec.stride * run.model.patch, run.mesh.context)
+    if isinstance(steps, SessionSteps) and hosts.is_lead():
+        print(steps.coverage(), file=sys.stderr)
+    return grain.MapDataset.source(steps)
 
 
 def _beside_the_run(run: RunConfig) -> contextlib.AbstractContextManager:
     """Where codec and text encoder are loaded: with a feature cache in the memory of
     the host. They only tell then whose features these are, and are let go."""
-    if run.data.sessions.cache is None:
+    if run.data.sessions is None or run.data.sessions.cache is None:
         return contextlib.nullcontext()
     return jax.default_device(jax.local_devices(backend="cpu")[0])
 

@@ -1,11 +1,11 @@
 """Stage 1: single-turn, identity-preserving pretraining (design 1 and 3.5).
 
 T = 2: a source and one edited frame, `temporal_stride` apart. Samples that share their
-source may be packed into one sequence (`data.layout = "star"`): every edited frame then
-sees the source and itself only, and stands at the same temporal position, so that a
-source is encoded once for several targets. Null instructions, whose target is the
-source itself, are part of the data (`data.null_fraction`), so that the model learns to
-keep what it is not told to change.
+source may be packed into one sequence (`data.sprites.layout = "star"`): every edited
+frame then sees the source and itself only, and stands at the same temporal position, so
+that a source is encoded once for several targets. Null instructions, whose target is
+the source itself, are part of the data (`data.null_fraction`), so that the model learns
+to keep what it is not told to change.
 """
 
 import dataclasses

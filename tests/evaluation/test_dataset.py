@@ -70,7 +70,7 @@ def written(tmp_path_factory, dataset, tiny_editor):
     out = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(policy_run, "judge_sessions", judge_sessions)
-        toy = make_contestant(tiny_editor, "toy", name="sessions")
+        toy = make_contestant(tiny_editor, "toy", kind="sessions")
         return evaluate([toy], settings, out, instruments), out, asked
 
 
@@ -144,7 +144,7 @@ def test_a_dataset_that_is_not_there(tmp_path, tiny_editor):
     settings = Settings(
         parse_policies("full"), parts=("table",), dataset=str(tmp_path / "nowhere")
     )
-    toy = make_contestant(tiny_editor, "toy", name="sessions")
+    toy = make_contestant(tiny_editor, "toy", kind="sessions")
     with pytest.raises(UserError, match="nowhere"):
         evaluate([toy], settings, tmp_path / "out")
     assert not (tmp_path / "out").exists()

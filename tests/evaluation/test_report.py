@@ -30,14 +30,14 @@ SMALL = dict(
 )
 
 
-def make_contestant(editor, label, *, name="sprites", seed=0) -> Contestant:
+def make_contestant(editor, label, *, kind="sprites", seed=0) -> Contestant:
     sampler = SamplerConfig("few_step", 2, 3.0)
     run = types.SimpleNamespace(
         model=editor.run.model,
         stage="causal_forcing",
         memory=MemoryConfig(1, 1),
         sampler=sampler,
-        data=types.SimpleNamespace(name=name, seed=seed, size=16),
+        data=types.SimpleNamespace(kind=kind, seed=seed, size=16),
     )
     editor = types.SimpleNamespace(**{**vars(editor), "run": run})
     return Contestant(label, f"weights/{label}", editor, sampler, (sampler,))

@@ -52,7 +52,7 @@ def test_lengths_mesh_and_workers_are_not_in_the_digest_of_a_configuration():
         run = make_run("fake_first", arg).replace(**sections)
         return digest_config(deciding_values(run))
 
-    same = digest("loop.steps=3,data.sessions.workers=1", mesh=MeshConfig(fsdp=2))
+    same = digest("loop.steps=3,data.workers=1", mesh=MeshConfig(fsdp=2))
     assert same == digest("")
     assert digest("data.seed=1") != digest("")
     assert digest("optimizer.learning_rate=0.5") != digest("")

@@ -92,10 +92,10 @@ def test_batches_after_a_resume_are_those_of_a_straight_run(
     prepared, tmp_path, workers
 ):
     """Row 53: records, crops and languages of every step, whoever makes them."""
-    data = f"data.name=sessions,data.sessions.path={prepared},data.size=24,data.turns=2"
+    data = f"data.kind=sessions,data.sessions.path={prepared},data.size=24,data.turns=2"
     straight = certify(tmp_path / "a", data)
     assert len({row.data for row in straight.rows}) == 10
-    data += f",data.sessions.workers={workers}"
+    data += f",data.workers={workers}"
     certify(tmp_path / "b", f"{data},loop.steps=6")
     resumed = certify(tmp_path / "b", data)
     assert resumed.rows == straight.rows

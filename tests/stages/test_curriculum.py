@@ -86,7 +86,7 @@ def test_the_four_real_stages_follow_one_another(tmp_path):
 
 def test_a_stage_goes_on_from_its_own_weights_with_other_data(tmp_path):
     first = run_stage(real_run("single_turn"), tmp_path / "a", quiet=True)
-    arg = ",seed=1,data.weights.move=3.0"
+    arg = ",seed=1,data.sprites.weights.move=3.0"
     again = real_run("single_turn", arg)
     second = run_stage(again, tmp_path / "b", first.checkpoint, quiet=True)
     lineage = load_weights(second.checkpoint).lineage

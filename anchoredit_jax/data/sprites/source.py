@@ -6,7 +6,8 @@ what `grain.MapDataset.source` takes. An instruction such as "add a red ring som
 has more than one right answer; the images show one of them, and "answers" is True where
 any of them changes the image (nowhere, for an instruction with one answer). Sessions
 made on demand may leave turns out behind the source: their records say so with
-"follows", N bool, False where an image does not follow from the ones before.
+"follows", N bool, False where an image does not follow from the ones before. They may
+also drop instructions: the null instruction then stands for an edit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,12 @@ from zlib import crc32
 
 import numpy as np
 
-from anchoredit_jax.data.sprites.instructions import Edit, check_weights
+from anchoredit_jax.data.runs import Run, all_turns, successive
+from anchoredit_jax.data.sprites.instructions import (
+    NULL_INSTRUCTION,
+    Edit,
+    check_weights,
+)
 from anchoredit_jax.data.sprites.render import render
 from anchoredit_jax.data.sprites.sessions import (
     DEFAULT_WEIGHTS,
@@ -47,6 +53,7 @@ class SpriteSource:
         layout: str = "chain",
         skip_turns: int = 0,
         skip_probability: float = 0.5,
+        drop_fraction: float = 0.0,
     ):
         check_weights(weights)
         check_layout(layout)
@@ -61,6 +68,7 @@ class SpriteSource:
         self.layout = layout
         self.skip_turns = skip_turns
         self.skip_probability = skip_probability
+        self.drop_fraction = drop_fraction
 
     def __len__(self) -> int:
         return self.length
@@ -88,25 +96,41 @@ class SpriteSource:
     def records(self, indices: Sequence[int]) -> list[dict]:
         """Several records, rendered together."""
         sessions = [self.session(index) for index in indices]
-        skipped = [len(session.edits) - self.turns for session in sessions]
+        runs = [self._run(session) for session in sessions]
         scenes = [
-            scene
-            for session, skip in zip(sessions, skipped, strict=True)
-            for scene in (session.scenes[0], *session.scenes[1 + skip :])
+            session.scenes[frame]
+            for session, run in zip(sessions, runs, strict=True)
+            for frame in run.frames
         ]
         images = render(scenes, self.size)
         images = images.reshape(len(indices), self.turns + 1, *images.shape[1:])
         return [
             {
                 "images": images[i],
-                "instructions": [edit.text for edit in session.edits[skip:]],
+                "instructions": self._instructions(session, run),
                 "answers": np.stack(
-                    [_answers(edit, self.size) for edit in session.edits[skip:]]
+                    [
+                        _answers(session.edits[frame - 1], self.size)
+                        for frame in run.frames[1:]
+                    ]
                 ),
-                "follows": [skip == 0, *[True] * (self.turns - 1)],
+                "follows": list(run.targets),
                 "id": session.index,
             }
-            for i, (session, skip) in enumerate(zip(sessions, skipped, strict=True))
+            for i, (session, run) in enumerate(zip(sessions, runs, strict=True))
+        ]
+
+    def _run(self, session: SpriteSession) -> Run:
+        """What is shown of a session: the source and its last turns."""
+        edits = len(session.edits)
+        skipped = edits - self.turns
+        return successive(all_turns(edits), skipped + 1 if skipped else 0, edits)
+
+    def _instructions(self, session: SpriteSession, run: Run) -> list[str]:
+        run = run.drop(self.drop_fraction, "sprites", self.seed, session.index)
+        return [
+            NULL_INSTRUCTION if turn is None else session.edits[turn].text
+            for turn in run.turns
         ]
 
 

@@ -1,0 +1,175 @@
+"""What a run trains on: the section `data` of a configuration.
+
+`DataConfig.kind` chooses one of three kinds of data; each has a section of its own, and
+a field that the chosen kind does not read is refused.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from anchoredit_jax.data.session_buckets import BucketConfig
+from anchoredit_jax.data.sprites import DEFAULT_WEIGHTS, ENDLESS
+from anchoredit_jax.data.sprites.instructions import check_weights
+from anchoredit_jax.data.sprites.render import MIN_SIZE
+from anchoredit_jax.data.sprites.sessions import check_layout
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.strict import FrozenMapping, choose_kind, result, way
+
+KINDS = {name: name for name in ("sprites", "records", "sessions")}
+SESSION_LAYOUTS = ("chain", "pairs")
+MOST_NULLS = 0.9  # of prepared sessions, whose edits are all shown besides
+_MADE = ("sprites", "sessions")  # kinds whose samples are put together here
+
+
+@dataclasses.dataclass(frozen=True)
+class SpritesConfig:
+    """Procedural sessions with exact ground truth, made when asked for.
+
+    Attributes:
+      weights: kind of edit -> how often, relative to the others. Kinds that are not
+        named never occur.
+      layout: "chain" (each edit follows the last) or "star" (all edit the source).
+      length: sessions before the sequence starts again; small ones are for overfitting.
+    """
+
+    weights: Mapping[str, float] = result(FrozenMapping(DEFAULT_WEIGHTS))
+    layout: str = result("chain")
+    length: int = result(ENDLESS)
+
+    def __post_init__(self):
+        check_weights(self.weights)
+        check_layout(self.layout)
+        if not 1 <= self.length <= ENDLESS:
+            raise UserError(
+                f"data.sprites.length must be in [1, {ENDLESS}], got {self.length}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordsConfig:
+    """Sprite sessions that `sprites.build_sprites` wrote, read in their order.
+
+    Attributes:
+      path: the folder that it returned.
+    """
+
+    path: str = way()
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionsConfig:
+    """Prepared sessions of images.
+
+    Attributes:
+      path: a folder of launch/prepare_data.py.
+      cache: its feature cache; None computes latents and embeddings anew at every step.
+      layout: "pairs": every edit of every session once an epoch, as two frames; or
+        "chain": the source and a run of successive turns that may start anywhere, every
+        turn of every session once an epoch as a target.
+      buckets: the sizes that images are cut to.
+    """
+
+    path: str = way()
+    cache: str | None = way(None)
+    layout: str = result("chain")
+    buckets: BucketConfig = BucketConfig()
+
+    def __post_init__(self):
+        if self.layout not in SESSION_LAYOUTS:
+            raise UserError(
+                f"data.sessions.layout must be one of {SESSION_LAYOUTS}, got "
+                f"{self.layout!r}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which sessions a run trains on.
+
+    Attributes:
+      kind: "sprites", procedural sessions; "records", stored ones of them; "sessions",
+        prepared ones of images. Its section says the rest.
+      size: side of the images, pixels; of "sessions" the side of the square whose area
+        they have.
+      turns: N, edits of a sample; its frames are T = N + 1. The most, of the sessions'
+        layout "chain"; 1 of "pairs".
+      batch: B, samples of a step.
+      seed: names an endless sequence of sprites, or the order of prepared sessions. Of
+        records the seed they were built with: evaluation keeps away from it.
+      workers: processes that make batches; 0 for threads of this one.
+      null_fraction: this share of the turns has the null instruction "" and changes
+        nothing: the frame before is to be kept.
+      drop_fraction: of this share of the edits the instruction is left out, the null
+        instruction stands in its place; what guidance needs.
+      skip_probability: this share of the samples shows a source that differs from the
+        frame that is edited in more than the turns shown could change, as late in a
+        long session, where a memory holds the source and a few recent frames. The first
+        frame behind such a gap is history only. Of "sessions" the share, of those whose
+        turns would fit into one run, that is cut all the same; parts of longer ones
+        have such gaps anyway.
+      skip_turns: of sprites, the most turns left out behind the source, 1 or more of
+        them where any; 0 for no gaps at all.
+    """
+
+    kind: str = result("sprites")
+    size: int = result(32)
+    turns: int = result(1)
+    batch: int = result(16)
+    seed: int = result(0)
+    workers: int = way(0)
+    null_fraction: float = result(0.05, kinds=_MADE)
+    drop_fraction: float = result(0.0, kinds=_MADE)
+    skip_probability: float = result(0.5, kinds=_MADE)
+    skip_turns: int = result(0, kinds=("sprites",))
+    sprites: SpritesConfig | None = None
+    records: RecordsConfig | None = None
+    sessions: SessionsConfig | None = None
+
+    def __post_init__(self):
+        choose_kind(self, "data", KINDS)
+        for field, least in (
+            ("size", 1 if self.kind == "sessions" else MIN_SIZE),
+            ("turns", 1),
+            ("batch", 1),
+            ("workers", 0),
+            ("skip_turns", 0),
+        ):
+            value = getattr(self, field)
+            if value < least:
+                raise UserError(f"data.{field} must be {least} or more, got {value}")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"data.seed must be in [0, 2**63), got {self.seed}")
+        for field in ("null_fraction", "drop_fraction", "skip_probability"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise UserError(
+                    f"data.{field} must be in [0, 1], got {getattr(self, field)}"
+                )
+        if self.skip_turns:
+            self._check_skipping()
+        if self.sessions is not None:
+            self._check_sessions()
+
+    def _check_skipping(self):
+        if self.sprites.layout == "star":
+            raise UserError(
+                "data.skip_turns must be 0 with data.sprites.layout 'star', whose edits "
+                "all start from the source"
+            )
+        if self.turns < 2:
+            raise UserError(
+                "data.skip_turns needs data.turns of 2 or more: the first frame after "
+                "the turns left out is no target"
+            )
+
+    def _check_sessions(self):
+        pairs = self.sessions.layout == "pairs"
+        if pairs != (self.turns == 1):
+            raise UserError(
+                "data.turns must be 1 with data.sessions.layout 'pairs', and 2 or more "
+                f"with 'chain'; got {self.turns} with {self.sessions.layout!r}"
+            )
+        if self.null_fraction > MOST_NULLS:
+            raise UserError(
+                f"data.null_fraction must be at most {MOST_NULLS} with data.kind "
+                f"'sessions', whose edits are all shown; got {self.null_fraction}"
+            )
