@@ -29,4 +29,28 @@ def modernise(config: Mapping[str, Any]) -> dict[str, Any]:
             moved = {field: section.pop(field) for field in fields if field in section}
             if moved and section.get("kind", next(iter(kinds))) == kind:
                 section[kind] = moved
+    if "name" in config.get("data", {}):
+        config["data"] = _data_of_a_kind(config["data"])
     return config
+
+
+def _data_of_a_kind(old: Mapping[str, Any]) -> dict[str, Any]:
+    """The section `data` from before its kinds had sections of their own."""
+
+    def taken(*names: str) -> dict[str, Any]:
+        return {name: old[name] for name in names if name in old}
+
+    sessions = dict(old.get("sessions") or {})
+    workers = sessions.pop("workers", 0)
+    data = {**taken("size", "turns", "batch", "seed"), "workers": workers}
+    if old["name"] == "sessions":
+        # Neither null turns nor gaps: the first turns of every session were seen.
+        layout = "pairs" if old.get("turns", 1) == 1 else "chain"
+        sessions = {**sessions, "layout": layout}
+        unread = {"null_fraction": 0.0, "skip_probability": 0.0}
+        return {**data, **unread, "kind": "sessions", "sessions": sessions}
+    if old.get("records"):
+        return {**data, "kind": "records", "records": {"path": old["records"]}}
+    made = taken("null_fraction", "skip_turns", "skip_probability")
+    sprites = taken("weights", "layout", "length")
+    return {**data, **made, "kind": "sprites", "sprites": sprites}

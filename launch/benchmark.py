@@ -90,7 +90,7 @@ def data(repetitions: int) -> None:
     seconds, peak = benchmark_plan()
     print(
         f"plan of 100 million sessions: {seconds:.2f} s to the first batch, "
-        f"{peak / 2**20:.1f} MiB beyond the column of buckets"
+        f"{peak / 2**20:.1f} MiB beyond the column of groups"
     )
     with tempfile.TemporaryDirectory() as folder:
         times = benchmark_data(Path(folder), repetitions)

@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--max-bad", type=int, default=1000, help="bad records that are put up with"
     )
     parser.add_argument("--cache", help="folder for features, instead of preparing")
-    parser.add_argument("--config", help="of --cache: any stage; whose codec, text, sizes")
+    parser.add_argument(
+        "--config", help="of --cache: any stage; whose codec, text, sizes"
+    )
     parser.add_argument("--dtype", default="bfloat16", help="of --cache, or float16")
     parser.add_argument(
         "--process", default="0/1", help="of --cache: this one's number of so many"

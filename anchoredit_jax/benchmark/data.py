@@ -13,16 +13,18 @@ import numpy as np
 from PIL import Image
 
 from anchoredit_jax.benchmark.timing import Timing, interleave
+from anchoredit_jax.data.chains import Chains
 from anchoredit_jax.data.feature_cache import (
     FeatureCache,
     build_cache,
     describe_features,
 )
 from anchoredit_jax.data.fitting import decode_to_bucket
+from anchoredit_jax.data.groups import Groups, Members, group_sessions
 from anchoredit_jax.data.images import crop_box
 from anchoredit_jax.data.plan import BatchPlan
 from anchoredit_jax.data.prepared import PreparedSessions, prepare
-from anchoredit_jax.data.session_buckets import BucketConfig, assign_buckets
+from anchoredit_jax.data.session_buckets import BucketConfig, bucket_table
 from anchoredit_jax.models.codec import PatchCodec
 from anchoredit_jax.models.text import NgramTextEncoder
 
@@ -45,13 +47,12 @@ def benchmark_data(folder: Path, repetitions: int = 5) -> dict[str, Timing]:
     _photographs(raw)
     prepare(raw, folder / "prepared")
     sessions = PreparedSessions(folder / "prepared")
-    buckets = assign_buckets(
-        sessions.turns, sessions.height, sessions.width, SIDE, 16, FRAMES - 1,
-        BucketConfig(),
-    )  # fmt: skip
-    size = buckets.shapes[0][1]
+    groups = group_sessions(
+        sessions.turns, sessions.height, sessions.width, SIDE, 16, BucketConfig()
+    )
+    size = groups.shapes[0][1]
     codec, text = PatchCodec(8), NgramTextEncoder(16, 64)
-    tools = (sessions, buckets, FRAMES - 1, codec, text)
+    tools = (sessions, groups, codec, text)
     build_cache(folder / "cache", *tools)
     cache = FeatureCache(folder / "cache", describe_features(*tools))
 
@@ -65,7 +66,7 @@ def benchmark_data(folder: Path, repetitions: int = 5) -> dict[str, Timing]:
 
     def cached():
         for index in range(len(sessions)):
-            cache[index]
+            cache[index].latents(range(FRAMES))
 
     functions: dict[str, Callable] = {"ours": ours, "obvious": obvious}
     if (loader := _webdataset(raw, folder / "shard.tar", size)) is not None:
@@ -73,18 +74,28 @@ def benchmark_data(folder: Path, repetitions: int = 5) -> dict[str, Timing]:
     return interleave({**functions, "cache": cached}, repetitions)
 
 
-def benchmark_plan(sessions: int = 10**8, buckets: int = 40) -> tuple[float, int]:
+def benchmark_plan(sessions: int = 10**8, turns: int = 14) -> tuple[float, int]:
     """Seconds until a plan of so many sessions is ready, and the resident memory that
-    it took beyond the column of their buckets, bytes."""
-    column = np.empty(sessions, np.uint8)
+    it took beyond the column of their groups, bytes.
+
+    Args:
+      turns: the most that a session has; they are of all sizes of a megapixel.
+    """
+    shapes = tuple(
+        (n, size) for size in bucket_table(1024, 16) for n in range(1, turns + 1)
+    )
+    column = np.empty(sessions, np.uint16)
     rng = np.random.default_rng(0)
     for start in range(0, sessions, 2**20):
         part = column[start : start + 2**20]
-        part[:] = rng.integers(0, buckets, len(part))
+        part[:] = rng.integers(0, len(shapes), len(part))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
-    plan = BatchPlan(column, buckets, batch=16)
-    plan[0]
+    members = Members(column, len(shapes))
+    chains = Chains(Groups(shapes, column), members, 5, 0.05, 0.5, ("benchmark", 0))
+    planned = BatchPlan(chains.sizes, batch=16)[0]
+    for number in planned.samples.tolist():
+        chains.sample(planned.epoch, planned.bucket, number)
     seconds = time.perf_counter() - began
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2)
     return seconds, unit * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

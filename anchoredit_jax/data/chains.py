@@ -133,7 +133,7 @@ def fewest_runs(total: int, turns: int) -> int:
 def cuts(total: int, runs: int, turns: int) -> list[Lengths]:
     """Ways to cut `total` turns into `runs` runs of at most `turns`.
 
-    All runs but two are as long as can be; none is shorter than 2, so that a gap is one.
+    All runs but two are as long as can be; none is shorter than 2: gaps are real ones.
     """
     if runs == 1:
         return [(total,)]

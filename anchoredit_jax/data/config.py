@@ -152,8 +152,8 @@ class DataConfig:
     def _check_skipping(self):
         if self.sprites.layout == "star":
             raise UserError(
-                "data.skip_turns must be 0 with data.sprites.layout 'star', whose edits "
-                "all start from the source"
+                "data.skip_turns must be 0 with data.sprites.layout 'star', whose "
+                "edits all start from the source"
             )
         if self.turns < 2:
             raise UserError(

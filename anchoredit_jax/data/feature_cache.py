@@ -1,9 +1,10 @@
 """Latents and prompt embeddings of all sessions, computed once and read at random.
 
 It holds one latent an image and one embedding a text of whole sessions, whatever a
-stage shows of them: one cache serves all stages. A cache is made in parts, each an ArrayRecord file that appears whole or not at all; any
-process can make any part. `features.json` says what it was made with, and a cache made
-with anything else is refused by name.
+stage shows of them: one cache serves all stages. A cache is made in parts, each an
+ArrayRecord file that appears whole or not at all; any process can make any part.
+`features.json` says what it was made with, and a cache made with anything else is
+refused by name.
 """
 
 import dataclasses

@@ -67,9 +67,7 @@ def group_sessions(
     used = [code for code in np.unique(codes).tolist() if code % lengths]
     if not used:
         raise UserError("no session has a turn to train on")
-    renumbered = np.full(
-        len(table) * lengths, len(used), np.min_scalar_type(len(used))
-    )
+    renumbered = np.full(len(table) * lengths, len(used), np.min_scalar_type(len(used)))
     renumbered[used] = np.arange(len(used))
     return Groups(
         tuple((code % lengths, table[code // lengths]) for code in used),

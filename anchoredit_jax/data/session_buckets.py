@@ -107,7 +107,9 @@ def describe_coverage(
     Args:
       shapes: (turns, (height, width)) of each bucket.
     """
-    sizes, lengths = (len(set(values)) for values in (*zip(*shapes, strict=True),)[::-1])
+    sizes, lengths = (
+        len(set(values)) for values in (*zip(*shapes, strict=True),)[::-1]
+    )
     lines = [
         f"{len(shapes)} programs are compiled, one for each shape of a batch: {sizes} "
         f"sizes, {lengths} numbers of turns"

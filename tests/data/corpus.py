@@ -87,13 +87,16 @@ BAD = {
 }
 
 
-def make_corpus(root, good=200, shards=2):
+def make_corpus(root, good=200, shards=2, most=8):
     """Good sessions and one of each kind of bad ones, in shards and in folders.
+
+    Args:
+      most: turns; sessions have 1, 2, .. of them in turn.
 
     Returns:
       (name -> turns of the good ones, name -> reason of the bad ones).
     """
-    sessions = {name(n): dict(session_files(n, 1 + n % 8)) for n in range(good)}
+    sessions = {name(n): dict(session_files(n, 1 + n % most)) for n in range(good)}
     turns = {key: len(files) - 2 for key, files in sessions.items()}
     reasons = {}
     for key, (reason, spoil) in BAD.items():

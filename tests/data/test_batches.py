@@ -13,6 +13,7 @@ from anchoredit_jax.data.batches import (
     iterate_batches,
     make_batches,
 )
+from anchoredit_jax.data.config import SpritesConfig
 from anchoredit_jax.data.sprites import SpriteSource, render, sample_session
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import PatchCodec, from_uint8, to_uint8
@@ -45,7 +46,7 @@ def test_shapes_types_and_content(dataset):
     }
     assert batch["id"].tolist() == [20, 21, 22, 23]
     assert (batch["frame_valid"] == 1).all()
-    session = sample_session(6, 22, 3, CONFIG.weights, CONFIG.null_fraction)
+    session = sample_session(6, 22, 3, CONFIG.sprites.weights, CONFIG.null_fraction)
     images = to_uint8(CODEC.decode(batch["latents"][2]))
     assert (images == render(session.scenes)).all()
     texts = [edit.text for edit in session.edits]
@@ -55,7 +56,9 @@ def test_shapes_types_and_content(dataset):
 def test_where_several_answers_are_right():
     """Any latent that a right answer changes, and none where the answer is one."""
     kinds = {"background": 1.0, "add_somewhere": 2.0}
-    config = dataclasses.replace(CONFIG, weights=kinds, null_fraction=0.0)
+    config = dataclasses.replace(
+        CONFIG, sprites=SpritesConfig(kinds), null_fraction=0.0
+    )
     batch = make_batches(config, CODEC, TEXT)[0]
     assert (batch["answers"][:, 0] == 0).all()
     several = 0
@@ -87,7 +90,9 @@ def test_batches_of_another_size_hold_the_same_sessions(dataset):
 
 
 def test_the_source_starts_again_at_its_length():
-    dataset = make_batches(dataclasses.replace(CONFIG, length=6), CODEC, TEXT)
+    dataset = make_batches(
+        dataclasses.replace(CONFIG, sprites=SpritesConfig(length=6)), CODEC, TEXT
+    )
     assert dataset[1]["id"].tolist() == [4, 5, 0, 1]
     assert same(dataset[0], dataset[3])
 
@@ -136,28 +141,25 @@ def test_null_instructions_are_zero_and_change_nothing():
 
 def test_the_config_is_hashable_and_strict():
     assert hash(DataConfig()) == hash(DataConfig())
-    config = build_dataclass(DataConfig, {"weights": {"move": 2, "add": 1}}, "data")
-    assert config.weights == {"move": 2.0, "add": 1.0}
+    weights = {"sprites": {"weights": {"move": 2, "add": 1}}}
+    config = build_dataclass(DataConfig, weights, "data")
+    assert config.sprites.weights == {"move": 2.0, "add": 1.0}
     assert hash(config) != hash(DataConfig())
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"name": "sprite"}, "sprites"),
-        ({"size": 8}, "data.size"),
-        ({"turns": 0}, "data.turns"),
-        ({"batch": 0}, "data.batch"),
-        ({"length": 0}, "data.length"),
-        ({"length": 2**40}, "data.length"),
-        ({"seed": -1}, "data.seed"),
-        ({"null_fraction": 1.5}, "null_fraction"),
-        ({"weights": {"mov": 1.0}}, "move"),
-    ],
-)
-def test_wrong_configs_are_refused(change, words):
-    with pytest.raises(UserError, match=words):
-        dataclasses.replace(CONFIG, **change)
+def test_dropped_instructions_are_null_and_nothing_else_changes(dataset):
+    config = dataclasses.replace(CONFIG, drop_fraction=0.3, batch=40)
+    batch, whole = (
+        make_batches(c, CODEC, TEXT)[0]
+        for c in (config, dataclasses.replace(config, drop_fraction=0.0))
+    )
+    for name in ("latents", "answers", "frame_valid", "id"):
+        np.testing.assert_array_equal(batch[name], whole[name])
+    changed = (batch["text"] != whole["text"]).any((2, 3))
+    assert 0.2 < changed.mean() < 0.4
+    assert not batch["text"][changed].any()
+    again = make_batches(dataclasses.replace(config, batch=20), CODEC, TEXT)[1]
+    np.testing.assert_array_equal(again["text"], batch["text"][20:])
 
 
 def test_a_size_that_the_codec_cannot_cut_is_refused():

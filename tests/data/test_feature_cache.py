@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from anchoredit_jax.data import feature_cache
+from anchoredit_jax.data import feature_cache, features
+from anchoredit_jax.data.config import DataConfig, SessionsConfig
 from anchoredit_jax.data.feature_cache import (
     FeatureCache,
     build_cache,
     describe_features,
 )
 from anchoredit_jax.data.prepared import PreparedSessions, prepare
-from anchoredit_jax.data.session_batches import SessionsConfig, open_session_steps
-from anchoredit_jax.data.session_buckets import BucketConfig, assign_buckets
+from anchoredit_jax.data.session_batches import group_prepared, open_session_steps
+from anchoredit_jax.data.session_buckets import BucketConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import PatchCodec
 from anchoredit_jax.models.text import NgramTextEncoder
@@ -24,7 +25,7 @@ from anchoredit_jax.models.text import NgramTextEncoder
 from .corpus import make_corpus
 
 CODEC, TEXT = PatchCodec(stride=2), NgramTextEncoder(length=8, dim=16)
-SETTINGS = dict(size=24, turns=8, batch=4, seed=3, patch=2)
+LAYOUTS = {"chain": 5, "pairs": 1}  # with its turns
 
 
 @pytest.fixture(scope="module")
@@ -35,39 +36,62 @@ def prepared(tmp_path_factory):
     return root / "prepared"
 
 
-def tools(prepared, turns=8, step=4, config=None, codec=CODEC, text=TEXT):
-    sessions = PreparedSessions(prepared)
-    buckets = assign_buckets(
-        sessions.turns, sessions.height, sessions.width, 24, step, turns,
-        config or BucketConfig(),
+def data(prepared, cache=None, layout="chain", size=24, **buckets):
+    sessions = SessionsConfig(
+        str(prepared), cache and str(cache), layout, BucketConfig(**buckets)
+    )
+    return DataConfig(
+        "sessions", size, LAYOUTS[layout], batch=4, seed=3, null_fraction=0.2,
+        drop_fraction=0.2, sessions=sessions,
     )  # fmt: skip
-    return sessions, buckets, turns, codec, text
+
+
+def open_steps(*arguments, codec=CODEC, text=TEXT, **options):
+    return open_session_steps(data(*arguments, **options), codec, text, patch=2)
+
+
+def tools(prepared, codec=CODEC, text=TEXT, **options):
+    sessions = PreparedSessions(prepared)
+    groups = group_prepared(sessions, data(prepared, **options), codec.stride, 2)
+    return sessions, groups, codec, text
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_batches_are_those_without_a_cache(prepared, tmp_path, dtype):
+def test_one_cache_serves_all_stages_with_the_batches_of_none(
+    prepared, tmp_path, dtype
+):
     cache = build_cache(tmp_path / "features", *tools(prepared), dtype=dtype)
-    plain = open_session_steps(
-        SessionsConfig(str(prepared)), codec=CODEC, text=TEXT, **SETTINGS
-    )
-    cached = open_session_steps(
-        SessionsConfig(str(prepared), str(cache)), codec=CODEC, text=TEXT, **SETTINGS
-    )
-    cached = pickle.loads(pickle.dumps(cached))  # as worker processes get it
     kind = {"float16": np.float16, "bfloat16": jnp.bfloat16}[dtype]
-    for step in range(plain.plan.steps_per_epoch):
-        ours, theirs = cached[step], plain[step]
-        for name, value in theirs.items():
-            if name in ("latents", "text"):
-                value = value.astype(kind).astype(np.float32)
-            np.testing.assert_array_equal(ours[name], value, err_msg=name)
+    for layout in LAYOUTS:
+        plain = open_steps(prepared, layout=layout)
+        cached = open_steps(prepared, cache, layout=layout)
+        cached = pickle.loads(pickle.dumps(cached))  # as worker processes get it
+        for step in range(min(plain.plan.steps_per_epoch, 20)):
+            ours, theirs = cached[step], plain[step]
+            for name, value in theirs.items():
+                if name in ("latents", "text"):
+                    value = value.astype(kind).astype(np.float32)
+                np.testing.assert_array_equal(ours[name], value, err_msg=name)
+
+
+def test_only_what_is_shown_is_decoded(prepared, monkeypatch):
+    decoded = []
+    real = features.decode_to_bucket
+    monkeypatch.setattr(
+        features, "decode_to_bucket", lambda *a: decoded.append(a[2]) or real(*a)
+    )
+    steps = open_steps(prepared, layout="pairs")
+    for step in range(5):
+        decoded.clear()
+        valid = steps[step]["frame_valid"]
+        latents = steps[step]["latents"]
+        kept = (latents[:, 0] == latents[:, 1]).all((1, 2, 3)).sum()
+        assert len(decoded) == 2 * (2 * len(valid) - kept)  # asked for twice
 
 
 def test_nothing_is_encoded_beside_a_cache(prepared, tmp_path, monkeypatch):
     cache = build_cache(tmp_path / "features", *tools(prepared))
-    steps = open_session_steps(
-        SessionsConfig(str(prepared), str(cache)), codec=CODEC, text=TEXT, **SETTINGS
-    )
+    steps = open_steps(prepared, cache)
     monkeypatch.setattr(PatchCodec, "encode", None)
     monkeypatch.setattr(NgramTextEncoder, "encode", None)
     assert steps[0]["latents"].dtype == np.float32
@@ -78,9 +102,7 @@ def test_codec_and_text_encoder_are_let_go_beside_a_cache(prepared, tmp_path):
     cache = build_cache(tmp_path / "features", *tools(prepared))
     codec, text = PatchCodec(stride=2), NgramTextEncoder(length=8, dim=16)
     gone = [weakref.ref(codec), weakref.ref(text)]
-    steps = open_session_steps(
-        SessionsConfig(str(prepared), str(cache)), codec=codec, text=text, **SETTINGS
-    )
+    steps = open_steps(prepared, cache, codec=codec, text=text)
     del codec, text
     gc.collect()
     assert [reference() for reference in gone] == [None, None]
@@ -102,14 +124,15 @@ def test_a_stale_cache_is_refused_by_name(prepared, tmp_path):
     for name, changed in (
         ("codec", tools(prepared, codec=PatchCodec(stride=4))),
         ("text encoder", tools(prepared, text=NgramTextEncoder(8, 16, seed=1))),
-        ("buckets", tools(prepared, step=8)),
-        ("turns", tools(prepared, turns=4)),
-        ("buckets", tools(prepared, config=BucketConfig(mix_turns=True))),
+        ("sizes", tools(prepared, step=8)),
+        ("sizes", tools(prepared, max_ratio=1.0)),
     ):
         with pytest.raises(UserError, match=f"with another .*{name}.*make it again"):
             FeatureCache(cache, describe_features(*changed))
         with pytest.raises(UserError, match=f"with another .*{name}"):
             build_cache(cache, *changed)
+    for same in (dict(layout="pairs"), dict(mix_turns=True)):
+        FeatureCache(cache, describe_features(*tools(prepared, **same)))
     with pytest.raises(UserError, match="another dtype"):
         build_cache(cache, *made, dtype="float16")
     with pytest.raises(UserError, match="another decoding policy"):
@@ -146,12 +169,15 @@ def test_parts_are_shared_out_and_an_interrupted_job_goes_on(
         FeatureCache(folder, describe_features(*made)) for folder in (whole, shared)
     )
     for index in (0, 7, 23):
-        for x, y in zip(a[index], b[index], strict=True):
-            if isinstance(x, dict):
-                assert x.keys() == y.keys()
-                assert all((x[k] == y[k]).all() for k in x)
-            else:
-                np.testing.assert_array_equal(x, y)
+        one, other = a[index], b[index]
+        turns = int(made[0].turns[index])
+        frames = range(turns + 1)
+        np.testing.assert_array_equal(one.latents(frames), other.latents(frames))
+        assert one.languages == other.languages
+        for language in one.languages:
+            np.testing.assert_array_equal(
+                one.text(language, range(turns)), other.text(language, range(turns))
+            )
     with pytest.raises(UserError, match="no feature cache in"):
         FeatureCache(tmp_path / "nowhere", {})
     with pytest.raises(UserError, match="dtype must be one of"):

@@ -1,89 +1,80 @@
-"""Buckets of sessions, and the report on which of them never fill a batch."""
+"""Sizes of prepared sessions, and what is said of them before training."""
 
 import numpy as np
 import pytest
 
+from anchoredit_jax.data.buckets import nearest_bucket
 from anchoredit_jax.data.plan import BatchPlan
 from anchoredit_jax.data.session_buckets import (
     BucketConfig,
-    assign_buckets,
+    bucket_table,
+    check_tokens,
+    default_step,
     describe_coverage,
 )
 from anchoredit_jax.errors import UserError
 
-TURNS = np.uint8([1, 2, 3, 9, 0, 2, 2, 2, 2])
-HEIGHT = np.uint16([64, 64, 32, 64, 64, 64, 65, 1000, 6400])
-WIDTH = np.uint16([64, 64, 64, 64, 64, 128, 64, 1002, 6400])
+
+@pytest.mark.parametrize(
+    ("size", "unit", "step"),
+    [
+        (1024, 16, 64), (512, 16, 32), (832, 16, 64), (768, 16, 48), (480, 16, 32),
+        (64, 4, 4), (24, 4, 4), (32, 4, 4), (848, 16, 16), (16, 16, 16), (30, 16, 16),
+    ],
+)  # fmt: skip
+def test_the_step_is_about_a_sixteenth_of_the_size(size, unit, step):
+    assert default_step(size, unit) == step
 
 
-def assigned(max_turns=4, size=64, **config):
-    return assign_buckets(
-        TURNS, HEIGHT, WIDTH, size, 16, max_turns, BucketConfig(**config)
-    )
+def test_a_megapixel_has_49_sizes_and_they_keep_photographs():
+    table = bucket_table(1024, 16)
+    assert len(table) == 49
+    for ratio in (1, 4 / 3, 3 / 2, 16 / 9, 2, 21 / 9):
+        for height, width in ((1000, 1000 * ratio), (1000 * ratio, 1000)):
+            bucket = nearest_bucket((round(height), round(width)), table)
+            aspect, wanted = bucket[0] / bucket[1], height / width
+            assert min(aspect, wanted) / max(aspect, wanted) > 0.95
 
 
-def shapes_of(buckets):
-    left_out = len(buckets.shapes)
-    return [
-        None if bucket == left_out else buckets.shapes[bucket]
-        for bucket in buckets.of_session.tolist()
-    ]
+def test_a_megapixel_divides_by_every_context():
+    table = bucket_table(1024, 16)
+    shapes = [(6, *size) for size in table]
+    for context in (1, 2, 4, 8, 16):
+        check_tokens(shapes, 16, context)
 
 
-def test_by_turns_and_aspect():
-    shapes = shapes_of(assigned())
-    assert shapes[0] == (1, (64, 64)) and shapes[1] == (2, (64, 64))
-    assert shapes[2] == (3, (48, 80))  # of aspect 1 : 2, in whole steps
-    assert shapes[3] == (4, (64, 64))  # nine turns: the first four
-    assert shapes[4] is None  # none: left out
-    # Any size of an image has its bucket, also one that no step divides.
-    assert shapes[6] == shapes[7] == shapes[8] == (2, (64, 64))
-
-
-def test_lengths_can_share_a_bucket():
-    shapes = shapes_of(assigned(mix_turns=True))
-    assert {shape[0] for shape in shapes if shape} == {4}
-    assert shapes[4] is None
-
-
-def test_the_references_rule_is_an_option():
-    height, width = np.uint16([100]), np.uint16([145])
-    found = {
-        rule: assign_buckets(
-            np.uint8([1]), height, width, 64, 16, 1, BucketConfig(rule=rule)
-        ).shapes
-        for rule in ("log_ratio", "ratio")
-    }
-    assert all(len(shapes) == 1 for shapes in found.values())
-    with pytest.raises(UserError, match="data.buckets.rule must be one of"):
-        BucketConfig(rule="nearest")
-
-
-def test_many_chunks_are_one_table(monkeypatch):
-    whole = assigned()
-    monkeypatch.setattr("anchoredit_jax.data.session_buckets._CHUNK", 2)
-    parts = assigned()
-    assert parts.shapes == whole.shapes
-    np.testing.assert_array_equal(parts.of_session, whole.of_session)
+def test_tokens_that_the_mesh_cannot_share_are_refused():
+    config = BucketConfig(step=16)
+    shapes = [(6, *size) for size in bucket_table(1024, 16, config)]
+    for context, uneven, step in ((4, 104, 32), (8, 136, 64)):
+        with pytest.raises(UserError) as error:
+            check_tokens(shapes, 16, context)
+        said = str(error.value)
+        assert f"mesh.context {context} does not divide ({uneven} sizes)" in said
+        assert f"a multiple of {step}, or" in said
+        wider = bucket_table(1024, 16, BucketConfig(step=step))
+        check_tokens([(6, *size) for size in wider], 16, context)
+    # The same frame in another shape of a batch is one size.
+    with pytest.raises(UserError, match=r"36 x 32 pixels have 72 .* \(1 sizes\)"):
+        check_tokens([(2, 36, 32), (3, 36, 32)], 4, 16)
 
 
 def test_the_report():
-    """Three buckets of 1, 4 and 5 sessions, batches of 4."""
-    turns = np.repeat(np.uint8([1, 2, 3]), [1, 4, 5])
-    sides = np.full(10, 64, np.uint16)
-    buckets = assign_buckets(turns, sides, sides, 64, 16, 4, BucketConfig())
-    said = describe_coverage(buckets, BatchPlan(buckets.of_session, 3, 4), 4)
-    lines = said.splitlines()
-    assert lines[0].endswith("1 batches of 4, 3 places empty (never fills a batch)")
-    assert lines[1] == "2 turns 64 x 64: 4 sessions, 1 batches of 4"
-    assert lines[2].endswith("2 batches of 4, 3 places empty")
-    assert lines[3] == "4 steps an epoch; 0 sessions left out"
+    """Three buckets of 1, 4 and 5 samples, batches of 4."""
+    shapes = [(1, (64, 64)), (2, (64, 64)), (2, (48, 80))]
+    lines = describe_coverage(shapes, BatchPlan((1, 4, 5), 4), 4).splitlines()
+    assert lines[0] == (
+        "3 programs are compiled, one for each shape of a batch: 2 sizes, 2 numbers of "
+        "turns"
+    )
+    assert lines[1].endswith("1 batches of 4, 3 places empty (never fills a batch)")
+    assert lines[2] == "2 turns 64 x 64: 4 samples, 1 batches of 4"
+    assert lines[3].endswith("2 batches of 4, 3 places empty")
+    assert lines[4] == "4 steps an epoch"
 
 
-def test_wrong_sizes_are_refused():
-    with pytest.raises(UserError, match="multiples of 16, given 60 x 60"):
-        assigned(size=60)
-    with pytest.raises(UserError, match="no session has a turn"):
-        assign_buckets(
-            np.uint8([0]), np.uint16([8]), np.uint16([8]), 64, 16, 1, BucketConfig()
-        )
+def test_the_references_rule_is_an_option():
+    table = np.array(bucket_table(64, 16, BucketConfig(rule="ratio")))
+    assert (table % 16 == 0).all()
+    with pytest.raises(UserError, match="buckets.rule must be one of"):
+        BucketConfig(rule="nearest")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.data.batches import DataConfig, make_batches, make_source
+from anchoredit_jax.data.config import RecordsConfig, SpritesConfig
 from anchoredit_jax.data.sprites import SpriteSource, build_sprites, open_sprites
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import PatchCodec
@@ -38,8 +39,10 @@ def test_records_are_those_of_the_source(folder):
 
 def test_batches_from_records_are_those_made_on_demand(folder):
     tools = PatchCodec(), NgramTextEncoder()
-    made = DataConfig(turns=3, seed=4, batch=8, null_fraction=0.0, length=12)
-    read = DataConfig(turns=3, seed=99, batch=8, records=str(folder))
+    made = DataConfig(
+        turns=3, seed=4, batch=8, null_fraction=0.0, sprites=SpritesConfig(length=12)
+    )
+    read = DataConfig("records", turns=3, batch=8, records=RecordsConfig(str(folder)))
     for step in (0, 1, 2):  # past the end: the twelve again
         ours, theirs = (make_batches(c, *tools)[step] for c in (made, read))
         for name in ours:
@@ -69,7 +72,7 @@ def test_wrong_records_are_refused(folder, tmp_path):
     with pytest.raises(UserError, match="no sprite records"):
         open_sprites(tmp_path)
     with pytest.raises(UserError, match="data.turns 2"):
-        make_source(DataConfig(turns=2, records=str(folder)))
+        make_source(DataConfig("records", turns=2, records=RecordsConfig(str(folder))))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):
         build_sprites(tmp_path / "file", 1, turns=1)
