@@ -1,0 +1,94 @@
+"""The size that an image is edited at: the one that training would have given it.
+
+Weights trained on prepared sessions of all shapes edit an image in its bucket. Those
+trained on squares edit squares. Of imported weights no training is known: they take
+buckets too. Who asks for a size gets it.
+"""
+
+from typing import TYPE_CHECKING
+
+from anchoredit_jax.data.buckets import (
+    Size,
+    default_step,
+    make_buckets,
+    nearest_bucket,
+)
+from anchoredit_jax.data.session_buckets import BucketConfig
+from anchoredit_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from anchoredit_jax.config import RunConfig
+
+AUTO = "auto"
+# None: as trained. "auto": the image's bucket. A side: the bucket among those of its
+# square's area. (height, width): exactly that.
+AskedSize = int | str | Size | None
+
+
+def editing_size(
+    run: "RunConfig", image: Size, asked: AskedSize = None, *, trained: bool = True
+) -> Size:
+    """The size that an image is edited at.
+
+    Args:
+      run: that made the weights.
+      image: (height, width) of the decoded image.
+      asked: None is the rule above; "auto" the image's bucket, whatever the training
+        was; a side in pixels the bucket of that square's area; (height, width) exactly
+        that.
+      trained: whether `run` tells what the weights were trained on.
+
+    Returns:
+      (height, width) in pixels, multiples of codec stride x patch.
+
+    Raises:
+      UserError: a size that cannot be, with the nearest that can.
+    """
+    check_asked(run, asked)
+    if isinstance(asked, tuple):
+        return asked
+    side = run.data.size
+    prepared = _bucket_config(run)
+    if asked is None and trained and prepared is None:
+        return side, side
+    config = prepared or BucketConfig()
+    multiple = run.codec.stride * run.model.patch
+    step = config.step or default_step(side, multiple)
+    if isinstance(asked, int) and asked != side:
+        side, step = asked, default_step(asked, multiple)
+    return nearest_bucket(
+        image, make_buckets((side, side), step, config.max_ratio), config.rule
+    )
+
+
+def check_asked(run: "RunConfig", asked: AskedSize) -> None:
+    """Refuse a size that no image can be edited at.
+
+    Raises:
+      UserError: no size, or sides that are no multiples of codec stride x patch.
+    """
+    if asked is None or asked == AUTO:
+        return
+    sides = asked if isinstance(asked, tuple) else (asked,)
+    if len(sides) not in (1, 2) or any(
+        isinstance(side, bool) or not isinstance(side, int) for side in sides
+    ):
+        raise UserError(
+            f"size must be {AUTO!r}, a side in pixels, or (height, width), given "
+            f"{asked!r}"
+        )
+    stride, patch = run.codec.stride, run.model.patch
+    multiple = stride * patch
+    near = [max(round(side / multiple), 1) * multiple for side in sides]
+    if list(sides) != near:
+        given, nearest = (" x ".join(map(str, told)) for told in (sides, near))
+        raise UserError(
+            f"size {given} must be a multiple of {multiple} (codec stride {stride} x "
+            f"patch {patch}); the nearest is {nearest}"
+        )
+
+
+def _bucket_config(run: "RunConfig") -> BucketConfig | None:
+    """How the run chose the sizes of its images; None: all were the same square."""
+    sessions = run.data.sessions
+    return sessions.buckets if sessions and sessions.path else None
