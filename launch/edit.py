@@ -5,6 +5,8 @@
 
 Writes turn_00.png (the source as the model sees it) to turn_NN.png, contact_sheet.png
 and session.json into the folder --out: all of it, or, when something is wrong, nothing.
+An image is edited at the shape nearest to its own that the weights were trained at; a
+line says which, and how much of the image is kept.
 
     python launch/edit.py --image photos/ --instructions turns.txt --out results
 
@@ -34,10 +36,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tqdm import tqdm  # noqa: E402
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.data.images import decode_image, fit_image  # noqa: E402
+from anchoredit_jax.data.images import decode_image  # noqa: E402
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 from anchoredit_jax.memory.causal_memory import POSITIONS  # noqa: E402
-from anchoredit_jax.session import Editor, EditSession, load_editor  # noqa: E402
+from anchoredit_jax.session import Editor, load_editor  # noqa: E402
 from anchoredit_jax.session.branches import Branches  # noqa: E402
 from anchoredit_jax.session.edit_session import OnStep  # noqa: E402
 from anchoredit_jax.session.image_folder import edit_image, find_images  # noqa: E402
@@ -48,6 +50,7 @@ from anchoredit_jax.session.result_folder import (  # noqa: E402
     describe_image,
     write_result,
 )
+from anchoredit_jax.session.shapes import describe_crop  # noqa: E402
 from anchoredit_jax.session.turns import check_seed  # noqa: E402
 
 FULL = "full"
@@ -79,7 +82,7 @@ def edit_one(args: argparse.Namespace, instructions: Sequence[str]) -> bool:
     editor = prepare_editor(args, instructions)
     with step_bar(editor.steps * len(instructions), "edit", leave=True) as on_step:
         out = edit_image(
-            editor, path, image, instructions, args.seed, args.out, on_step
+            editor, path, image, instructions, args.seed, args.out, tqdm.write, on_step
         )
     print(f"{_count(instructions, 'turn')} in {out}, all of them in contact_sheet.png")
     return False
@@ -97,9 +100,11 @@ def edit_folder(args: argparse.Namespace, instructions: Sequence[str]) -> bool:
         try:
             image = decode_image(path)
             with step_bar(editor.steps * len(instructions), name) as on_step:
+                target = out / name
                 edit_image(
-                    editor, path, image, instructions, args.seed, out / name, on_step
-                )
+                    editor, path, image, instructions, args.seed, target, tqdm.write,
+                    on_step,
+                )  # fmt: skip
         except UserError as error:
             failed[path] = error
             tqdm.write(f"error: {path.name}: {error}", file=sys.stderr)
@@ -124,8 +129,8 @@ def edit_interactively(args: argparse.Namespace) -> bool:
     origin = {"image": describe_image(args.image)}
     out = check_branches_target(args.out)
     editor = prepare_editor(args, [""] * MAX_TURNS)
-    pixels, crop = fit_image(image, editor.size)
-    session = EditSession.from_pixels(editor, pixels, crop, args.seed)
+    session = editor.start(image, args.seed)
+    print(f"{Path(args.image).name}: {describe_crop(session.crop)}")
     branches = Branches(session)
     typed = sys.stdin.isatty()
     if typed:

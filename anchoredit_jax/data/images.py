@@ -21,6 +21,7 @@ pixel areas aligned: there is no half-pixel shift in either direction.
 
 import dataclasses
 import io
+import math
 import os
 import struct
 import warnings
@@ -87,6 +88,11 @@ class Crop:
         """Model pixels per source pixel, (vertical, horizontal)."""
         height, width = self.box_size
         return self.size[0] / height, self.size[1] / width
+
+    @property
+    def kept(self) -> float:
+        """Share of the source's pixels that lie in the crop."""
+        return math.prod(self.box_size) / math.prod(self.source)
 
 
 def decode_image(

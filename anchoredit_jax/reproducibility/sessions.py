@@ -57,7 +57,7 @@ def run_battery(checkpoint: str | os.PathLike | None = None) -> list[Outcome]:
     """
     max_turns = TURNS + 1
     editor = load_editor(checkpoint, max_turns=max_turns)
-    asked = scripts(editor.size[0])
+    asked = scripts(editor.side)
     return judge_all(editor, asked, load_editor(checkpoint, max_turns=max_turns))
 
 

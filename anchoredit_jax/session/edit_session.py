@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.data.images import Crop
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.session import session_file
@@ -59,7 +60,8 @@ class EditSession:
     def from_pixels(
         cls, editor: Editor, pixels: np.ndarray, crop: Crop, seed: int = 0
     ) -> "EditSession":
-        """A new session on uint8 [H, W, 3] of the model's size; encodes it, once."""
+        """A new session on uint8 [H, W, 3], cut and resized by `crop`; encodes it,
+        once."""
         return cls(editor, [source_turn(editor, pixels, crop)], seed)
 
     @property
@@ -83,9 +85,14 @@ class EditSession:
         return self._turns[self._current].image
 
     @property
+    def size(self) -> Size:
+        """(height, width) that the image is edited at, pixels."""
+        return self.crop.size
+
+    @property
     def crop(self) -> Crop:
         """Where the model's image lies in the source: `crop.box` in its pixels, and
-        `crop.scale`, model pixels for one of them."""
+        `crop.scale`, model pixels for one of them; `crop.kept` is its share of them."""
         return self._turns[0].crop
 
     def edit(
@@ -220,8 +227,8 @@ def edit_together(
     one after the other, and the device has the next one's work while the host decodes.
     (As one batch, XLA would add up in another order; mapped in one program, they would
     take as long.) So sessions may be at different turns and of different editors, and
-    may be undone, branched and left out at any time; no number of them compiles
-    anything, and the device holds what two turns need.
+    may be undone, branched and left out at any time, and of different shapes; no number
+    of them compiles anything, and the device holds what two turns need.
 
     Args:
       instructions: one for all, or one for each.

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.data.images import Source, decode_image, fit_image
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
@@ -18,6 +19,7 @@ from anchoredit_jax.models.codec import Codec, make_codec
 from anchoredit_jax.models.text import TextEncoder, make_text_encoder
 from anchoredit_jax.parallel import MeshConfig, make_mesh, state_shardings
 from anchoredit_jax.session.programs import Programs, make_programs
+from anchoredit_jax.session.shapes import AskedSize, check_asked, editing_size
 from anchoredit_jax.stages.stored import check_dtype, stored
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ class Editor:
       weights: which of the checkpoint's weights, "ema" or "params".
       max_turns: longest session; needed, and used, with a full history only.
       mesh: that the parameters lie on, None for one device.
+      size: that images are edited at, where `start` is not given one; see
+        `shapes.editing_size`.
 
     Raises:
       UserError: parts or settings that do not fit each other.
@@ -58,6 +62,7 @@ class Editor:
     weights: str = "ema"
     max_turns: int | None = None
     mesh: Mesh | None = None
+    size: AskedSize = None
     # By settings; shared with the editors that `with_settings` gives.
     _programs: dict[Any, Programs] = dataclasses.field(
         default_factory=dict, init=False, repr=False
@@ -71,19 +76,31 @@ class Editor:
         ):
             if ours != theirs:
                 raise UserError(f"{what}: {ours} are made, the model expects {theirs}")
-        multiple = self.codec.stride * model.patch
-        for side in self.size:
-            if side % multiple or side < multiple:
-                near = max(round(side / multiple), 1) * multiple
-                raise UserError(
-                    f"image side {side} must be a multiple of {multiple} (codec stride "
-                    f"{self.codec.stride} x patch {model.patch}); the nearest is {near}"
-                )
+        for asked in (self.side, self.size):
+            check_asked(self.run, asked)
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the model's images."""
-        return self.run.data.size, self.run.data.size
+    def side(self) -> int:
+        """Of the square that the weights were trained at, or whose area the images
+        had, pixels."""
+        return self.run.data.size
+
+    def size_of(self, image: Size, size: AskedSize = None) -> Size:
+        """The (height, width) that an image of (height, width) is edited at.
+
+        Args:
+          size: see `shapes.editing_size`; None: the editor's own.
+
+        Raises:
+          UserError: a size that cannot be, with the nearest that can.
+        """
+        asked = self.size if size is None else size
+        return editing_size(self.run, image, asked, trained=self._is_trained)
+
+    @property
+    def _is_trained(self) -> bool:
+        """Whether `run` made the weights; else they are somebody else's."""
+        return self.lineage is None or self.lineage.step > 0
 
     @property
     def steps(self) -> int:
@@ -105,18 +122,28 @@ class Editor:
             )
         return self._programs[settings]
 
-    def start(self, image: Source, seed: int = 0) -> "EditSession":
+    def start(
+        self, image: Source, seed: int = 0, size: AskedSize = None
+    ) -> "EditSession":
         """A new session on `image`, see `data.images` for what is accepted.
+
+        It is edited at its own shape, as far as the training knew that; sessions of
+        any shapes share an editor, and each new shape is compiled once.
 
         Args:
           seed: of all turns of the session that are not given one of their own.
+          size: that the image is cut and resized to: "auto" for the one whose shape is
+            nearest, a side in pixels for the area of another square, (height, width)
+            for exactly that; None: the editor's own.
 
         Raises:
-          UserError: the image cannot be decoded, or the seed is out of range.
+          UserError: the image cannot be decoded, the seed is out of range, or the size
+            is none that the model can take.
         """
         from anchoredit_jax.session.edit_session import EditSession
 
-        pixels, crop = fit_image(decode_image(image), self.size)
+        decoded = decode_image(image)
+        pixels, crop = fit_image(decoded, self.size_of(decoded.shape[:2], size))
         return EditSession.from_pixels(self, pixels, crop, seed)
 
     def with_settings(
@@ -124,6 +151,7 @@ class Editor:
         memory: MemoryConfig | None = None,
         sampler: SamplerConfig | None = None,
         max_turns: int | None = None,
+        size: AskedSize = None,
     ) -> "Editor":
         """The same weights with other settings, for sessions that need their own:
 
@@ -138,12 +166,11 @@ class Editor:
         max_turns = self.max_turns if max_turns is None else max_turns
         if memory.window is not None:
             max_turns = None
-        given = (memory, sampler, max_turns)
-        if given == (self.memory, self.sampler, self.max_turns):
+        size = self.size if size is None else size
+        given = dict(memory=memory, sampler=sampler, max_turns=max_turns, size=size)
+        if all(getattr(self, name) == value for name, value in given.items()):
             return self
-        other = dataclasses.replace(
-            self, memory=memory, sampler=sampler, max_turns=max_turns
-        )
+        other = dataclasses.replace(self, **given)
         object.__setattr__(other, "_programs", self._programs)
         return other
 

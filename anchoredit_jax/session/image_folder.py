@@ -1,20 +1,20 @@
 """The same instructions for every image of a folder, one result folder each."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from anchoredit_jax.data.images import fit_image
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.session.edit_session import EditSession, OnStep
+from anchoredit_jax.session.edit_session import OnStep
 from anchoredit_jax.session.editor import Editor
 from anchoredit_jax.session.result_folder import (
     check_target,
     describe_image,
     write_result,
 )
+from anchoredit_jax.session.shapes import describe_crop
 
 SUFFIXES = tuple(
     ".png .jpg .jpeg .jpe .mpo .webp .avif .gif .bmp .tif .tiff .ppm .pgm .pbm .jp2 "
@@ -53,22 +53,24 @@ def edit_image(
     instructions: Sequence[str],
     seed: int,
     out: str | os.PathLike,
+    say: Callable[[str], None],
     on_step: OnStep | None = None,
 ) -> Path:
     """Edit one image and write its result folder; see `result_folder`.
 
     Args:
       path, image: the file, and what is in it, uint8 [H, W, 3].
+      say: is told, before the first turn, what size the image is edited at.
       on_step: as of `EditSession.edit`, for every instruction.
 
     Raises:
       UserError: the image, an instruction, or the folder is refused; nothing is
         written then.
     """
-    pixels, crop = fit_image(image, editor.size)
     origin = {"image": describe_image(path)}
     target = check_target(out)
-    session = EditSession.from_pixels(editor, pixels, crop, seed)
+    session = editor.start(image, seed)
+    say(f"{Path(path).name}: {describe_crop(session.crop)}")
     for instruction in instructions:
         session.edit(instruction, on_step=on_step)
     return write_result(target, session, origin)

@@ -21,6 +21,7 @@ from anchoredit_jax.session.contact_sheet import to_sheet_size
 from anchoredit_jax.session.edit_session import EditSession
 from anchoredit_jax.session.editor import Editor
 from anchoredit_jax.session.result_folder import caption, fill_folder
+from anchoredit_jax.session.shapes import describe_crop
 from anchoredit_jax.session.turns import Turn
 
 KEPT = 3600  # seconds that what a page made is kept for a user who does nothing
@@ -136,9 +137,7 @@ def describe(branches: Branches) -> str:
     parts = [
         f"branch {branches.current}",
         f"turn {turn.number}" if turn.number else "the source",
-        f"{right - left} x {bottom - top} pixels from ({left}, {top}) of the image's "
-        f"{crop.source[1]} x {crop.source[0]}, edited at {crop.size[1]} x "
-        f"{crop.size[0]}",
+        f"{describe_crop(crop)} ({right - left} x {bottom - top} from {left}, {top})",
     ]
     if undone:
         parts.insert(2, f"{undone} undone, replaced by the next edit unless you branch")

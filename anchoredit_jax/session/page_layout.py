@@ -61,6 +61,7 @@ def build_page(editor: Editor, zips: Path) -> gr.Blocks:
             label="Turns",
             columns=8,
             allow_preview=False,
+            object_fit="contain",
             height=240,
             interactive=False,
             elem_id="strip",

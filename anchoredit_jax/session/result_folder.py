@@ -2,7 +2,7 @@
 
 turn_00.png .. turn_NN.png    the source as the model sees it, then every turn, all
                               at the size of the crop in the source
-model_size/turn_NN.png        the same at the model's size
+model_size/turn_NN.png        the same at the size that it was edited at
 contact_sheet.png             all turns with their instructions
 session.json                  all that is needed to repeat the session
 """

@@ -31,7 +31,7 @@ class SavedSession:
 
     Attributes:
       latents: float32 [T, h, w, C], the source's first.
-      source: uint8 [H, W, 3] at the model's size.
+      source: uint8 [H, W, 3] at the size that it is edited at, `crop.size`.
       turns: (instruction, seed) of every turn but the source.
       seed, crop, memory, sampler, max_turns: as of the session and its editor.
       checkpoint, weights, digest: which weights made it.
@@ -69,6 +69,7 @@ def make_record(editor: Editor, turns: Sequence["Turn"], seed: int) -> dict[str,
         "sampler": dataclasses.asdict(editor.sampler),
         "seed": seed,
         "crop": dataclasses.asdict(turns[0].crop),
+        "kept": round(turns[0].crop.kept, 4),
         "turns": [
             {"instruction": turn.instruction, "seed": turn.seed} for turn in turns[1:]
         ],
@@ -133,7 +134,8 @@ def find_editor(
     """An editor of the session's weights with the session's settings.
 
     Raises:
-      UserError: the weights cannot be loaded, or are not those of the session.
+      UserError: the weights cannot be loaded, or are not those of the session; or the
+        frames are of other sizes than the source.
     """
     if editor is None:
         try:
@@ -143,6 +145,14 @@ def find_editor(
                 f"the weights of session {str(path)!r} cannot be loaded, pass an "
                 f"editor that has them: {error}"
             ) from error
+    stride = editor.codec.stride
+    sizes = saved.crop.size, saved.source.shape[:2]
+    if {(h // stride, w // stride) for h, w in sizes} != {saved.latents.shape[1:3]}:
+        raise UserError(
+            f"session {str(path)!r} is damaged: latents {list(saved.latents.shape)} of "
+            f"{sizes[1][0]} x {sizes[1][1]} pixels, cut to {sizes[0][0]} x "
+            f"{sizes[0][1]}"
+        )
     digest = None if editor.lineage is None else editor.lineage.digest
     if digest != saved.digest:
         raise UserError(

@@ -5,6 +5,8 @@ trained on squares edit squares. Of imported weights no training is known: they 
 buckets too. Who asks for a size gets it.
 """
 
+import math
+import re
 from typing import TYPE_CHECKING
 
 from anchoredit_jax.data.buckets import (
@@ -13,6 +15,7 @@ from anchoredit_jax.data.buckets import (
     make_buckets,
     nearest_bucket,
 )
+from anchoredit_jax.data.images import Crop
 from anchoredit_jax.data.session_buckets import BucketConfig
 from anchoredit_jax.errors import UserError
 
@@ -79,13 +82,43 @@ def check_asked(run: "RunConfig", asked: AskedSize) -> None:
         )
     stride, patch = run.codec.stride, run.model.patch
     multiple = stride * patch
-    near = [max(round(side / multiple), 1) * multiple for side in sides]
-    if list(sides) != near:
+    near = tuple(max(round(side / multiple), 1) * multiple for side in sides)
+    if sides != near:
         given, nearest = (" x ".join(map(str, told)) for told in (sides, near))
+        what = "(height x width) " if len(sides) == 2 else ""
         raise UserError(
-            f"size {given} must be a multiple of {multiple} (codec stride {stride} x "
-            f"patch {patch}); the nearest is {nearest}"
+            f"size {given} {what}must be a multiple of {multiple} (codec stride "
+            f"{stride} x patch {patch}); the nearest is {nearest}"
         )
+
+
+def read_size(text: str) -> AskedSize:
+    """A size as people write it: "auto", "1024", or width x height, "1344x768".
+
+    Raises:
+      UserError: anything else.
+    """
+    if text == AUTO:
+        return AUTO
+    written = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if not written:
+        raise UserError(
+            f"a size is {AUTO!r}, a side such as 1024, or width x height such as "
+            f"1344x768, given {text!r}"
+        )
+    width, height = written.groups()
+    return int(width) if height is None else (int(height), int(width))
+
+
+def describe_crop(crop: Crop) -> str:
+    """What becomes of an image, in a line: its size, the one that it is edited at, and
+    what is cut off."""
+    (height, width), (rows, columns) = crop.source, crop.size
+    percent = math.floor(1000 * crop.kept) / 10  # 100.0 % means all of them
+    return (
+        f"{width} x {height}, edited at {columns} x {rows}, {percent} % of its pixels "
+        "kept"
+    )
 
 
 def _bucket_config(run: "RunConfig") -> BucketConfig | None:

@@ -32,7 +32,7 @@ class Turn:
       number: of the turn.
       instruction: None for the source; "" is the null instruction.
       seed: of this turn's noise, None for the source.
-      pixels: uint8 [H, W, 3] at the model's size; a copy, read-only.
+      pixels: uint8 [H, W, 3] at the size that it is edited at; a copy, read-only.
       crop: where the model's image lies in the source.
       latent: [1, h, w, C].
       remembered: the memory after this frame was committed, in pieces that turns
@@ -65,7 +65,7 @@ class Turn:
 
     @property
     def model_image(self) -> Image.Image:
-        """At the model's size."""
+        """At the size that it is edited at, that of the pixels."""
         return Image.fromarray(self.pixels)
 
 
@@ -107,7 +107,7 @@ class Drawn(NamedTuple):
 
 
 def source_turn(editor: Editor, pixels: np.ndarray, crop: Crop) -> Turn:
-    """Turn 0 of uint8 [H, W, 3] of the model's size; encodes it."""
+    """Turn 0 of uint8 [H, W, 3], cut and resized by `crop`; encodes it."""
     latent = jnp.asarray(editor.codec.encode(from_uint8(pixels[None])), jnp.float32)
     return Turn(0, None, None, pixels, crop, latent, None)
 

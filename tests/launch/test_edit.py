@@ -39,15 +39,29 @@ CONFIG = {
 }
 
 
+SHAPES = {"name": "sessions", "size": 16, "sessions": {"path": "prepared"}}
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    run = RunConfig.from_config_dict(CONFIG)
+    return make_checkpoint(tmp_path_factory.mktemp("weights"), CONFIG)
+
+
+@pytest.fixture(scope="module")
+def shaped(tmp_path_factory):
+    """Weights that were trained on sessions of all shapes."""
+    config = {**CONFIG, "data": SHAPES}
+    return make_checkpoint(tmp_path_factory.mktemp("shaped"), config)
+
+
+def make_checkpoint(folder, config):
+    run = RunConfig.from_config_dict(config)
     shapes = ((1, 2, 8, 8, 16), (1, 2), (1, 1, 6, 8))
     inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     tree = jax.eval_shape(Transformer(run.model).init, jax.random.key(0), *inputs)
     params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1), tree["params"])
     lineage = Lineage("single_turn", 3, digest(params), run.to_dict())
-    return save_bundle(tmp_path_factory.mktemp("weights"), params, run, lineage)
+    return save_bundle(folder, params, run, lineage)
 
 
 @pytest.fixture
@@ -96,7 +110,10 @@ def test_a_folder_of_results(checkpoint, photo, tmp_path, capsys):
     assert record["seed"] == 5 and len(record["image"]["sha256"]) == 64
     assert record["checkpoint"]["path"] == str(checkpoint)
     assert record["memory"]["window"] == 2 and record["sampler"]["steps"] == 1
-    assert "2 turns in" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    line = "photo.png: 48 x 32, edited at 16 x 16, 66.6 % of its pixels kept"
+    assert line in told.splitlines() and "2 turns in" in told
+    assert record["kept"] == 0.6667 and record["crop"]["size"] == [16, 16]
     # Nothing is left beside it, and the record is enough to repeat the session.
     assert [path.name for path in out.parent.iterdir()] == ["b"]
     assert os.stat(out).st_mode & 0o055 == 0o055
@@ -248,6 +265,39 @@ def test_every_image_of_a_folder_has_a_folder_of_its_own(
         ).read_bytes()
     record = json.loads((out / "b.jpg" / "session.json").read_text())
     assert record["image"]["path"] == str(photos / "b.jpg")
+
+
+def test_images_are_edited_at_their_own_shapes(
+    shaped, photo, tmp_path, monkeypatch, capsys
+):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    (photos / "wide.png").write_bytes(photo.read_bytes())
+    with Image.open(photo) as image:
+        image.rotate(90, expand=True).save(photos / "tall.png")
+    flags = ["--checkpoint", shaped, "--instruction", "make it blue"]
+    edit(*flags, "--image", photos, "--out", out)
+    told = capsys.readouterr().out.splitlines()
+    lines = {
+        "wide.png: 48 x 32, edited at 20 x 12, 90.6 % of its pixels kept",
+        "tall.png: 32 x 48, edited at 12 x 20, 90.6 % of its pixels kept",
+    }
+    assert lines < set(told)
+    for name, (height, width) in (("wide", (12, 20)), ("tall", (20, 12))):
+        assert pixels(out / name / "model_size/turn_01.png").shape[:2] == (
+            height,
+            width,
+        )
+        record = json.loads((out / name / "session.json").read_text())
+        assert record["crop"]["size"] == [height, width]
+        left, top, right, bottom = record["crop"]["box"]
+        kept = pixels(out / name / "turn_01.png").shape
+        assert kept == (bottom - top, right - left, 3)
+    flags = ["--checkpoint", shaped, "--image", photos / "tall.png"]
+    interact(monkeypatch, ["make it blue"], *flags, "--out", tmp_path / "typed")
+    assert capsys.readouterr().out.splitlines()[0] in lines
+    typed = pixels(tmp_path / "typed/main/model_size/turn_01.png")
+    np.testing.assert_array_equal(typed, pixels(out / "tall/model_size/turn_01.png"))
 
 
 def test_a_bad_image_of_a_folder_is_named_and_the_others_done(

@@ -6,9 +6,12 @@ import jax
 import numpy as np
 
 from anchoredit_jax.checkpoint.lineage import Lineage
+from anchoredit_jax.data.batches import DataConfig
+from anchoredit_jax.data.session_batches import SessionsConfig
+from anchoredit_jax.data.session_buckets import BucketConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.memory import MemoryConfig
-from anchoredit_jax.models.codec import PatchCodec
+from anchoredit_jax.models.codec import CodecConfig, PatchCodec
 from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.text import NgramTextEncoder
 from anchoredit_jax.session import Editor, EditSession
@@ -28,10 +31,23 @@ class CountingCodec(PatchCodec):
         return super().encode(images)
 
 
+def make_run(**data) -> types.SimpleNamespace:
+    """What an editor reads of a run that was trained on such data."""
+    return types.SimpleNamespace(
+        model=MODEL, codec=CodecConfig(), data=DataConfig(**data)
+    )
+
+
+def bucketed_run(size: int, **buckets) -> types.SimpleNamespace:
+    """Of a run that was trained on prepared sessions of all shapes."""
+    sessions = SessionsConfig(path="prepared", buckets=BucketConfig(**buckets))
+    return make_run(name="sessions", size=size, sessions=sessions)
+
+
 def make_editor(params, **changes) -> Editor:
     values = dict(
         params=params,
-        run=types.SimpleNamespace(model=MODEL, data=types.SimpleNamespace(size=16)),
+        run=make_run(size=16),
         codec=CountingCodec(2),
         text=NgramTextEncoder(length=6, dim=8),
         memory=MemoryConfig(sink=1, window=2),

@@ -1,7 +1,6 @@
 """Sessions: going back is exact, branches share, one compilation."""
 
 import dataclasses
-import types
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +16,12 @@ from anchoredit_jax.models.text import NgramTextEncoder
 from anchoredit_jax.session import load_editor
 from anchoredit_jax.testing import record_compilations
 from tests.session.editors import (
-    MODEL,
     PROMPTS,
     SOURCE,
     assert_equal_turns,
     edited,
     make_editor,
+    make_run,
 )
 
 
@@ -225,9 +224,8 @@ def test_parts_that_do_not_fit_are_refused(params):
         make_editor(params, codec=PatchCodec(1))
     with pytest.raises(UserError, match="text embedding width: 4 .* 8"):
         make_editor(params, text=NgramTextEncoder(6, 4))
-    run = types.SimpleNamespace(model=MODEL, data=types.SimpleNamespace(size=18))
-    with pytest.raises(UserError, match="side 18 .*multiple of 4 .*nearest is 16"):
-        make_editor(params, run=run)
+    with pytest.raises(UserError, match="size 18 .*multiple of 4 .*nearest is 16"):
+        make_editor(params, run=make_run(size=18))
 
 
 def test_missing_weights_are_named(tmp_path):

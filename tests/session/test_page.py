@@ -13,7 +13,13 @@ from PIL import Image
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.session import EditSession, page
 from anchoredit_jax.session.branches import Branches
-from tests.session.editors import SOURCE, assert_equal_turns, edited
+from tests.session.editors import (
+    SOURCE,
+    assert_equal_turns,
+    bucketed_run,
+    edited,
+    make_editor,
+)
 
 THREE = ("make it blue", "add a hat", "")
 
@@ -43,8 +49,25 @@ def test_the_view_shows_source_result_and_where_one_is(branches):
     assert np.array_equal(shown.result, session.image)
     assert shown.difference.shape == shown.source.shape
     assert shown.selected == 3 and (shown.names, shown.current) == (("main",), "main")
-    assert "branch main; turn 3; 16 x 16 pixels from (0, 2)" in shown.status
-    assert "of the image's 16 x 20, edited at 16 x 16" in shown.status
+    assert "branch main; turn 3; 16 x 20, edited at 16 x 16" in shown.status
+    assert "80.0 % of its pixels kept (16 x 16 from 0, 2)" in shown.status
+
+
+def test_an_image_is_shown_at_its_own_shape(params, tmp_path):
+    editor = make_editor(params, run=bucketed_run(16))
+    shown = []
+    for image in (SOURCE, SOURCE.swapaxes(0, 1)):
+        opened = page.open_image(editor, image)
+        opened.session.edit("make it blue")
+        shown.append(page.view(opened))
+        page.make_zip(opened, tmp_path)
+    sizes = ((20, 15), (192, 144)), ((15, 20), (144, 192))
+    for view, (whole, small) in zip(shown, sizes, strict=True):
+        assert [image.shape[:2] for image, _ in view.strip] == [small] * 2
+        for part in (view.source, view.result, view.difference):
+            assert part.shape == (*whole, 3)
+    assert "16 x 20, edited at 12 x 16, 93.7 % of its" in shown[0].status
+    assert "20 x 16, edited at 16 x 12, 93.7 % of its" in shown[1].status
 
 
 def test_the_strip_keeps_undone_turns_until_the_next_edit(branches):
