@@ -57,21 +57,6 @@ def make_buckets(size: Size, step: int, max_ratio: float = 4.0) -> tuple[Size, .
     return tuple(buckets)
 
 
-def default_step(side: int, multiple: int) -> int:
-    """The step of buckets where nothing else is asked for: about a sixteenth of `side`.
-
-    Args:
-      side: of the square whose area the buckets have, pixels.
-      multiple: pixels that every side is a multiple of, codec stride x patch.
-
-    Returns:
-      the divisor of `side` that is a multiple of `multiple` and nearest, as a ratio,
-      to a sixteenth of it; `multiple` where `side` is no multiple of that.
-    """
-    steps = [n for n in range(multiple, side + 1, multiple) if side % n == 0]
-    return min(steps or [multiple], key=lambda n: _elongation(16 * n, side))
-
-
 def nearest_bucket(
     size: Size, buckets: Sequence[Size], rule: str = "log_ratio"
 ) -> Size:

@@ -5,18 +5,14 @@ trained on squares edit squares. Of imported weights no training is known: they 
 buckets too. Who asks for a size gets it.
 """
 
+import dataclasses
 import math
 import re
 from typing import TYPE_CHECKING
 
-from anchoredit_jax.data.buckets import (
-    Size,
-    default_step,
-    make_buckets,
-    nearest_bucket,
-)
+from anchoredit_jax.data.buckets import Size, nearest_bucket
 from anchoredit_jax.data.images import Crop
-from anchoredit_jax.data.session_buckets import BucketConfig
+from anchoredit_jax.data.session_buckets import BucketConfig, bucket_table
 from anchoredit_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,18 +46,14 @@ def editing_size(
     check_asked(run, asked)
     if isinstance(asked, tuple):
         return asked
-    side = run.data.size
-    prepared = _bucket_config(run)
-    if asked is None and trained and prepared is None:
+    side, sessions = run.data.size, run.data.sessions
+    if asked is None and trained and sessions is None:
         return side, side
-    config = prepared or BucketConfig()
-    multiple = run.codec.stride * run.model.patch
-    step = config.step or default_step(side, multiple)
-    if isinstance(asked, int) and asked != side:
-        side, step = asked, default_step(asked, multiple)
-    return nearest_bucket(
-        image, make_buckets((side, side), step, config.max_ratio), config.rule
-    )
+    config = BucketConfig() if sessions is None else sessions.buckets
+    if isinstance(asked, int) and asked != side:  # its steps are in proportion
+        side, config = asked, dataclasses.replace(config, step=None)
+    table = bucket_table(side, run.codec.stride * run.model.patch, config)
+    return nearest_bucket(image, table, config.rule)
 
 
 def check_asked(run: "RunConfig", asked: AskedSize) -> None:
@@ -119,9 +111,3 @@ def describe_crop(crop: Crop) -> str:
         f"{width} x {height}, edited at {columns} x {rows}, {percent} % of its pixels "
         "kept"
     )
-
-
-def _bucket_config(run: "RunConfig") -> BucketConfig | None:
-    """How the run chose the sizes of its images; None: all were the same square."""
-    sessions = run.data.sessions
-    return sessions.buckets if sessions and sessions.path else None

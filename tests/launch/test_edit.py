@@ -39,7 +39,11 @@ CONFIG = {
 }
 
 
-SHAPES = {"name": "sessions", "size": 16, "sessions": {"path": "prepared"}}
+SHAPES = {
+    "kind": "sessions",
+    "size": 16,
+    "sessions": {"path": "prepared", "layout": "pairs"},
+}
 
 
 @pytest.fixture(scope="module")

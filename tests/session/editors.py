@@ -6,8 +6,7 @@ import jax
 import numpy as np
 
 from anchoredit_jax.checkpoint.lineage import Lineage
-from anchoredit_jax.data.batches import DataConfig
-from anchoredit_jax.data.session_batches import SessionsConfig
+from anchoredit_jax.data.config import DataConfig, SessionsConfig
 from anchoredit_jax.data.session_buckets import BucketConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.memory import MemoryConfig
@@ -40,8 +39,10 @@ def make_run(**data) -> types.SimpleNamespace:
 
 def bucketed_run(size: int, **buckets) -> types.SimpleNamespace:
     """Of a run that was trained on prepared sessions of all shapes."""
-    sessions = SessionsConfig(path="prepared", buckets=BucketConfig(**buckets))
-    return make_run(name="sessions", size=size, sessions=sessions)
+    sessions = SessionsConfig(
+        path="prepared", layout="pairs", buckets=BucketConfig(**buckets)
+    )
+    return make_run(kind="sessions", size=size, sessions=sessions)
 
 
 def make_editor(params, **changes) -> Editor:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.checkpoint.lineage import Lineage
-from anchoredit_jax.data.buckets import default_step
 from anchoredit_jax.data.images import Crop, crop_box
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import CodecConfig
@@ -97,17 +96,6 @@ def test_sizes_that_cannot_be_are_refused(shaped, asked, message):
         shaped.start(SQUARE, size=asked)
     with pytest.raises(UserError, match=message):
         shaped.with_settings(size=asked)
-
-
-def test_steps_divide_the_side():
-    assert [default_step(side, 16) for side in (1024, 512, 832, 1008)] == [
-        64,
-        32,
-        64,
-        48,
-    ]
-    assert [default_step(side, 4) for side in (32, 48, 64, 128)] == [4, 4, 4, 8]
-    assert default_step(30, 4) == 4
 
 
 def test_sizes_as_people_write_them():
