@@ -46,6 +46,7 @@ from anchoredit_jax.stages.placed_state import (
     restore_state,
 )
 from anchoredit_jax.stages.profiling import Profiler, ProfileWindow
+from anchoredit_jax.stages.round_trip import codec_for
 from anchoredit_jax.stages.stopping import Stopped, StopRequest, stop_requests
 from anchoredit_jax.stages.throughput import Throughput
 from anchoredit_jax.strict import way
@@ -174,7 +175,7 @@ def run_stage(
             run, lineage, content, saver, log, bar, profiler, start, batch_place(mesh),
             Throughput(run, mesh.size), Watch(run.stage), observer,
         )  # fmt: skip
-        train_step = stage.make_train_step(run)
+        train_step = stage.make_train_step(run, *codec_for(run.options, run.codec))
         if mesh.size > 1:
             train_step = shard_step(train_step, mesh)
         step = loop.train(train_step, state, batches, stop)
