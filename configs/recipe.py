@@ -102,7 +102,7 @@ SIZES = dict(
         learning_rate=each(2e-5, 1e-5, 1e-5, 2e-6),
         learned_at=64,
     ),
-}
+)
 
 
 def sections(stage: str, size: str, *, steps: int, batch: int, recipe: str = "ours"):

@@ -78,5 +78,5 @@ def sections(stage: str, steps: int, *, wan: bool) -> dict:
         sampler=dict(
             few_steps if distilled else many_steps, negative=NEGATIVE if wan else ""
         ),
-        data=dict(null_fraction=0.05, drop_fraction=0.1),
+        data=dict(null_fraction=0.05, drop_fraction=0.1, skip_probability=0.0),
     )

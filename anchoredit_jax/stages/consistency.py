@@ -80,9 +80,7 @@ def loss_fn(run, params, state, batch):
         visibility=draw_visibility(keys(Purpose.MEMORY_POLICY), options),
         positions=draw_positions(keys(Purpose.POSITION_GAP), frames, options),
     )
-    point = jnp.int32(
-        randomness.uniforms(keys(Purpose.GRID_POINT)) * options.grid_steps
-    )
+    point = draw_points(keys(Purpose.GRID_POINT), options)
     noise = randomness.normals(keys(Purpose.NOISE), tuple(shape))
     predicted, goal = consistency_pair(
         run, params, state.ema, state.teacher, batch, history, point, noise
@@ -106,6 +104,11 @@ def loss_fn(run, params, state, batch):
         metrics["anchor"] = jnp.mean(anchor)
         errors = errors + options.anchor_weight * anchor
     return errors, distill.frame(batch["frame_valid"], history.target), metrics
+
+
+def draw_points(keys, options: Options):
+    """Points int32 [B] of the grid, from keys [B]."""
+    return jnp.int32(randomness.uniforms(keys) * options.grid_steps)
 
 
 def consistency_pair(run, params, ema, teacher, batch, history, point, noise):

@@ -114,7 +114,7 @@ def generator_sampler(run) -> SamplerConfig:
 def _draws(run, state, batch, purposes):
     """What both updates draw: keys, the target turn, few-step noise, score level."""
     noise_for, renoise_for, level_for = purposes
-    options, latents = run.options, batch["latents"]
+    latents = batch["latents"]
     frames = latents.shape[1]
     root = randomness.stage_key(run.seed, run.stage)
 
@@ -130,12 +130,17 @@ def _draws(run, state, batch, purposes):
     rollout = sequence_noise(
         keys(renoise_for), frames, generator_sampler(run).draws, latents.shape[2:]
     )
-    u = schedule.shift_sigma(randomness.uniforms(keys(level_for)), options.score_shift)
-    level = jnp.clip(
-        u * schedule.TIMESTEPS, options.score_minimum, options.score_maximum
-    )
+    level = draw_levels(keys(level_for), run.options)
     noise = randomness.normals(keys(noise_for), latents.shape[2:])
     return root, target, rollout, level, noise
+
+
+def draw_levels(keys, options: Options):
+    """Timesteps [B] at which scores are compared and the critic trains; keys [B]."""
+    u = schedule.shift_sigma(randomness.uniforms(keys), options.score_shift)
+    return jnp.clip(
+        u * schedule.TIMESTEPS, options.score_minimum, options.score_maximum
+    )
 
 
 def generator_loss(run, params, state, batch):

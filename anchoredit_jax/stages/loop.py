@@ -8,6 +8,7 @@ if it had never been interrupted.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import sys
 import time
@@ -336,7 +337,8 @@ def make_dataset(
 ) -> Any:
     """The run's batches by step; the rows of `host` of them.
 
-    Of prepared sessions it is printed how many programs are compiled, and for what.
+    Of prepared sessions it is printed how many programs are compiled, and for what. The
+    batches' `null_text` is the text of the sampler's unconditional branch.
 
     Raises:
       UserError: images whose tokens the mesh cannot share.
@@ -345,7 +347,17 @@ def make_dataset(
     check_tokens(steps.shapes, codec.stride * run.model.patch, run.mesh.context)
     if isinstance(steps, SessionSteps) and hosts.is_lead():
         print(steps.coverage(), file=sys.stderr)
-    return grain.MapDataset.source(steps)
+    dataset = grain.MapDataset.source(steps)
+    if run.sampler.negative:
+        with _beside_the_run(run):
+            (negative,) = np.asarray(text.encode([run.sampler.negative]))
+        dataset = dataset.map(functools.partial(_with_null_text, negative))
+    return dataset
+
+
+def _with_null_text(null_text: np.ndarray, batch: dict[str, Any]) -> dict[str, Any]:
+    rows = len(batch["null_text"])
+    return batch | {"null_text": np.repeat(null_text[None], rows, axis=0)}
 
 
 def _beside_the_run(run: RunConfig) -> contextlib.AbstractContextManager:
