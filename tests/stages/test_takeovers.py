@@ -1,4 +1,4 @@
-"""Which stage may start from which, and what it takes over."""
+"""What stages take over from those they may start from."""
 
 import jax
 import jax.numpy as jnp
@@ -132,7 +132,10 @@ def test_a_generator_is_trained_for_a_few_unguided_steps_or_not_at_all(
 def test_the_unconditional_text_of_a_batch_is_the_samplers():
     run = load_config("configs/sprites.py:data.batch=2,sampler.negative=blurred edges")
     plain = load_config("configs/sprites.py:data.batch=2")
-    ours, null = (loop.make_dataset(one)[3]["null_text"] for one in (run, plain))
+    ours, null = (
+        loop.make_dataset(one, *loop.make_codec_and_text(one))[3]["null_text"]
+        for one in (run, plain)
+    )
     from anchoredit_jax.models.text import make_text_encoder
 
     expected = make_text_encoder(run.text).encode(["blurred edges"])[0]
