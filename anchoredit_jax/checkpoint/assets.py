@@ -126,7 +126,7 @@ def load_weights(
         if bundle.lineage.weights != weights:
             raise UserError(
                 f"{str(path)!r} holds the '{bundle.lineage.weights}' weights, "
-                f"asked for '{weights}'"
+                f"asked for '{weights}': give --weights {bundle.lineage.weights}"
             )
         return bundle
     step_dir = find_step(path)

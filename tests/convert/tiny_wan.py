@@ -60,12 +60,5 @@ def write_pipeline(folder, shard_size=None):
 
 def write_reference(path):
     """A training checkpoint of the reference: no heads, no configuration."""
-    return write_pickle(
-        path,
-        {
-            "generator": {
-                f"model.{k}": v for k, v in transformer_tensors("wan").items()
-            },
-            "step": 300,
-        },
-    )
+    tensors = {f"model.{k}": v for k, v in transformer_tensors("wan").items()}
+    return write_pickle(path, {"generator_ema": tensors, "step": 300})
