@@ -17,14 +17,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
-from anchoredit_jax.session import load_editor  # noqa: E402
+from anchoredit_jax.session.flags import (  # noqa: E402
+    add_settings_flags,
+    add_weights_flags,
+    load_flagged,
+    with_flags,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error():
         args = _parse(argv)
         layout = page_layout()
-        editor = load_editor(args.checkpoint, args.weights, max_turns=args.max_turns)
+        editor = load_flagged(args, args.checkpoint, max_turns=args.max_turns)
+        editor = with_flags(editor, args, args.max_turns)
         with tempfile.TemporaryDirectory(prefix="anchoredit_") as zips:
             page = layout.build_page(editor, Path(zips))
             try:
@@ -61,7 +67,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="PATH",
         help="weights file, stage folder or step folder (default: the shipped toy)",
     )
-    add("--weights", choices=("ema", "params"), default="ema", help="default: ema")
+    add_weights_flags(parser)
     add(
         "--max-turns",
         type=int,
@@ -75,6 +81,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="address to listen at; 0.0.0.0 for other machines too (default: this one)",
     )
     add("--port", type=int, help="default: the first free one from 7860")
+    add_settings_flags(parser)
     return parser.parse_args(argv)
 
 

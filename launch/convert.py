@@ -5,6 +5,9 @@
     python launch/convert.py inspect PATH
     python launch/convert.py verify A B
 
+An import without --config finds out what the weights are by their shapes, and what they
+edit with by that; whatever no file says is printed, and `inspect` repeats it.
+
 Dialects: wan (the original files), diffusers (a folder for `from_pretrained`),
 anchoredit (training checkpoints of the reference). Exit codes: 0 done, 1 the two of
 `verify` differ, 2 wrong input.
@@ -47,8 +50,10 @@ def run_import(args) -> None:
     with _bar(source.nbytes, "import", args.quiet) as progress:
         out = import_weights(
             source, args.out, dtype=args.dtype, stage=args.stage, run=run,
-            progress=progress,
+            vae=args.vae, text=args.text, progress=progress,
         )  # fmt: skip
+    for line in open_weights(out).assumptions:
+        print(f"assumed: {line}")
     print(f"{source.network.name}, {source.dialect} names, to {out}")
 
 
@@ -142,6 +147,8 @@ def _parser() -> Parser:
     one.add_argument("--dialect", choices=DIALECTS, help="refuse any other")
     one.add_argument("--dtype", **dtypes)
     one.add_argument("--config", help="configuration to store with a transformer")
+    one.add_argument("--vae", help="its Wan VAE; default: the one beside it")
+    one.add_argument("--text", help="folder of its UMT5; default: the one beside it")
     one.add_argument("--stage", help="stage whose result they are; default: imported")
     one = command("export", run_export, "Weights of ours, or any, to published files.")
     one.add_argument("--checkpoint", required=True, help="file, folder or workdir")

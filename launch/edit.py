@@ -24,9 +24,7 @@ done, 2 wrong input and nothing was done.
 
 import argparse
 import contextlib
-import dataclasses
 import functools
-import math
 import sys
 from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
@@ -38,10 +36,15 @@ from tqdm import tqdm  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.data.images import decode_image  # noqa: E402
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
-from anchoredit_jax.memory.causal_memory import POSITIONS  # noqa: E402
-from anchoredit_jax.session import Editor, load_editor  # noqa: E402
+from anchoredit_jax.session import Editor  # noqa: E402
 from anchoredit_jax.session.branches import Branches  # noqa: E402
 from anchoredit_jax.session.edit_session import OnStep  # noqa: E402
+from anchoredit_jax.session.flags import (  # noqa: E402
+    add_settings_flags,
+    add_weights_flags,
+    load_flagged,
+    with_flags,
+)
 from anchoredit_jax.session.image_folder import edit_image, find_images  # noqa: E402
 from anchoredit_jax.session.interactive import HELP, Prompt  # noqa: E402
 from anchoredit_jax.session.result_folder import (  # noqa: E402
@@ -53,7 +56,6 @@ from anchoredit_jax.session.result_folder import (  # noqa: E402
 from anchoredit_jax.session.shapes import describe_crop  # noqa: E402
 from anchoredit_jax.session.turns import check_seed  # noqa: E402
 
-FULL = "full"
 MAX_TURNS = 32  # of an interactive session with a full history
 
 
@@ -172,9 +174,9 @@ def read_lines(typed: bool) -> Iterator[str]:
 def prepare_editor(args: argparse.Namespace, instructions: Sequence[str]) -> Editor:
     """The editor of the flags, which can take the instructions."""
     turns = len(instructions)
-    editor = load_editor(args.checkpoint, args.weights, max_turns=turns)
+    editor = load_flagged(args, args.checkpoint, max_turns=turns)
     editor = with_flags(editor, args, turns)
-    editor.text.encode(instructions)
+    editor.text.encode([*instructions, editor.sampler.negative])
     return editor
 
 
@@ -205,23 +207,6 @@ def read_instructions(given: Sequence[str] | None, file: Path | None) -> list[st
     return lines
 
 
-def with_flags(editor: Editor, args: argparse.Namespace, turns: int) -> Editor:
-    """The editor with the settings of the flags; those not given stay as they are."""
-    memory = {"sink": args.sink, "positions": args.positions}
-    memory = {name: value for name, value in memory.items() if value is not None}
-    if args.window is not None:
-        memory["window"] = None if args.window == FULL else args.window
-    sampler = {"kind": args.sampler, "steps": args.steps, "guidance": args.guidance}
-    sampler = {name: value for name, value in sampler.items() if value is not None}
-    if args.steps is not None:
-        sampler["timesteps"] = None  # a trained list of steps has its own number
-    return editor.with_settings(
-        dataclasses.replace(editor.memory, **memory),
-        dataclasses.replace(editor.sampler, **sampler),
-        max_turns=turns,
-    )
-
-
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     add = parser.add_argument
@@ -240,44 +225,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="PATH",
         help="weights file, stage folder or step folder (default: the shipped toy)",
     )
-    add("--weights", choices=("ema", "params"), default="ema", help="default: ema")
     add("--seed", type=int, default=0, help="of the noise (default: 0)")
-    settings = parser.add_argument_group(
-        "settings (default: what the checkpoint was trained for)"
-    )
-    add = settings.add_argument
-    add("--sink", type=int, help="how many first frames are kept for ever")
-    add("--window", type=_window, help=f"how many recent frames are kept, or '{FULL}'")
-    add("--positions", choices=POSITIONS, help="position policy of the memory")
-    add("--sampler", choices=("few_step", "euler"), help="how a frame is drawn")
-    add("--steps", type=int, help="steps per frame")
-    add("--guidance", type=_finite, help="strength of the instruction; 1 is none")
+    add_weights_flags(parser)
+    add_settings_flags(parser)
     return parser.parse_args(argv)
 
 
 def _count(things: Sized, name: str) -> str:
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
-
-
-def _window(text: str) -> int | str:
-    if text == FULL:
-        return FULL
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number or '{FULL}', given {text!r}"
-        ) from None
-
-
-def _finite(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"expected a number, given {text!r}")
-    return value
 
 
 if __name__ == "__main__":

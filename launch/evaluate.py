@@ -30,6 +30,7 @@ import jax
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
+from anchoredit_jax.diffusion.samplers import SamplerConfig  # noqa: E402
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 from anchoredit_jax.evaluation import (  # noqa: E402
     DATASET_PARTS,
@@ -45,9 +46,14 @@ from anchoredit_jax.evaluation import (  # noqa: E402
 from anchoredit_jax.evaluation.judge import JudgeConfig  # noqa: E402
 from anchoredit_jax.evaluation.measures import load_extractor  # noqa: E402
 from anchoredit_jax.parallel import AXES, MeshConfig  # noqa: E402
-from anchoredit_jax.session import load_editor  # noqa: E402
+from anchoredit_jax.session.flags import (  # noqa: E402
+    add_schedule_flags,
+    add_weights_flags,
+    load_flagged,
+)
+from anchoredit_jax.session.overrides import override_sampler  # noqa: E402
 
-_SAMPLER = re.compile(r"(few_step|euler)(:.*)?")
+_SAMPLER = re.compile(r"(.*)@((?:few_step|euler)(?::.*)?)")
 _SILENT = re.compile(r"\d+|checkpoints|model\.safetensors|[./]+")
 
 
@@ -99,7 +105,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="draws of each ambiguous instruction, with other noise",
     )
     parser.add_argument("--identity-sessions", type=int, default=50)
-    parser.add_argument("--weights", default="ema", choices=("ema", "params"))
+    add_weights_flags(parser)
+    add_schedule_flags(parser)
     parser.add_argument(
         "--mesh",
         metavar="AXIS=SIZE,..",
@@ -141,9 +148,8 @@ def split_checkpoint(text: str) -> tuple[str, str, str | None]:
 
     Without a name, the last part of the path that says something serves as one.
     """
-    path, at, sampler = text.rpartition("@")
-    if not at or not _SAMPLER.fullmatch(sampler):
-        path, sampler = text, None
+    found = _SAMPLER.fullmatch(text)
+    path, sampler = found.groups() if found else (text, None)
     name, equals, rest = path.partition("=")
     if not equals or "/" in name:
         parts = [part for part in Path(path).parts if not _SILENT.fullmatch(part)]
@@ -161,13 +167,28 @@ def make_contestant(text: str | None, args: argparse.Namespace) -> Contestant:
     name, path, own = (
         ("shipped", None, None) if text is None else split_checkpoint(text)
     )
-    editor = load_editor(path, weights=args.weights, mesh=parse_mesh(args.mesh))
-    default = editor.run.sampler
-    chosen = own or args.sampler
-    sampler = parse_sampler(chosen, default) if chosen else default
-    more = [parse_sampler(extra, default) for extra in args.ambiguous_sampler]
-    ambiguous = tuple(dict.fromkeys([sampler, *more]))
+    editor = load_flagged(args, path, mesh=parse_mesh(args.mesh))
+    own = own or args.sampler
+    texts = [own, *args.ambiguous_sampler]
+    samplers = [choose_sampler(text, editor.sampler, args) for text in texts]
+    if args.negative and not any(sampler.negative for sampler in samplers):
+        override_sampler(samplers[0], negative=args.negative)  # says what is missing
+    sampler, ambiguous = samplers[0], tuple(dict.fromkeys(samplers))
     return Contestant(name, path or "shipped weights", editor, sampler, ambiguous)
+
+
+def choose_sampler(
+    text: str | None, default: SamplerConfig, args: argparse.Namespace
+) -> SamplerConfig:
+    """A sampler by its short form, or the checkpoint's own, with the flags that it does
+    not speak of; a negative text is for those with guidance."""
+    default = override_sampler(default, shift=args.shift)
+    sampler = default if text is None else parse_sampler(text, default)
+    if args.negative is None or sampler.guidance == 1:
+        return sampler
+    if text is not None and ":negative=" in text:
+        return sampler
+    return override_sampler(sampler, negative=args.negative)
 
 
 def parse_mesh(text: str | None) -> MeshConfig | None:

@@ -1,7 +1,8 @@
 """Weights as one safetensors file with config and lineage, and loading by any path."""
 
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 
 from anchoredit_jax.checkpoint import manager
-from anchoredit_jax.checkpoint.lineage import Lineage, digest
+from anchoredit_jax.checkpoint.lineage import IMPORTED, Lineage, digest
 from anchoredit_jax.checkpoint.names import leaves_by_name, unflatten
 from anchoredit_jax.checkpoint.safetensors_stream import (
     SafetensorsFile,
@@ -18,8 +19,11 @@ from anchoredit_jax.checkpoint.safetensors_stream import (
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
 
+log = logging.getLogger(__name__)
+
 FILE_NAME = "model.safetensors"
 FORMAT = "anchoredit_jax/1"
+ASSUMED = "assumed"  # key of a file's metadata: what an importer had to assume
 
 
 class Weights(NamedTuple):
@@ -101,7 +105,8 @@ def load_weights(
     places: Callable[[Any], Any] | None = None,
 ) -> Weights:
     """Weights from a bundle (file or folder), a stage's folder, a workdir of several
-    stages (the furthest one counts), a `checkpoints` folder, or one step's folder.
+    stages (the furthest one counts, also before a bundle beside them, which is told),
+    a `checkpoints` folder, or one step's folder.
 
     Args:
       weights: "ema" or "params"; a bundle holds only the one it was written from.
@@ -121,10 +126,12 @@ def load_weights(
         if bundle.lineage.weights != weights:
             raise UserError(
                 f"{str(path)!r} holds the '{bundle.lineage.weights}' weights, "
-                f"asked for '{weights}'"
+                f"asked for '{weights}': give --weights {bundle.lineage.weights}"
             )
         return bundle
     step_dir = find_step(path)
+    if (path / FILE_NAME).is_file():
+        log.warning("%s", told_beside(path, step_dir))
     meta = manager.read_meta(step_dir)
     params = manager.read_item(step_dir, weights, places)
     return Weights(
@@ -135,17 +142,73 @@ def load_weights(
 
 
 def is_bundle(path: str | Path) -> bool:
-    """Whether `load_weights` would read a bundle there, not a checkpoint."""
-    return Path(path).is_file() or (Path(path) / FILE_NAME).is_file()
+    """Whether `load_weights` would read a bundle there, not a checkpoint: a file, or
+    one in a folder without stages that went further."""
+    path = Path(path)
+    if path.is_file():
+        return True
+    file = path / FILE_NAME
+    if not file.is_file():
+        return False
+    step_dir = _latest(path)
+    if step_dir is None:
+        return True
+    lineage = _lineage_in(file)
+    return (
+        lineage is not None and len(list(lineage.chain())) > _generation(step_dir) + 1
+    )
+
+
+def told_beside(folder: Path, step_dir: Path) -> str:
+    """A line on a checkpoint that is read though a bundle lies in its folder."""
+    return (
+        f"{folder} holds stages beside {FILE_NAME}: reading the latest, {step_dir} "
+        f"(name {FILE_NAME} itself for the other)"
+    )
+
+
+def find_import(
+    workdir: str | Path, stages: Collection[str] = (IMPORTED,)
+) -> Path | None:
+    """The bundle in a workdir that a stage can start from, whatever stages lie there.
+
+    Args:
+      stages: whose results count; an import is the result of "imported", or of the
+        stage that `launch/convert.py import --stage` named.
+    """
+    file = Path(workdir) / FILE_NAME
+    lineage = _lineage_in(file) if file.is_file() else None
+    return file if lineage is not None and lineage.stage in stages else None
+
+
+def has_assumed_settings(path: str | Path) -> bool:
+    """Whether `load_weights` would read published weights there, whose configuration
+    their import had to assume in part."""
+    if not is_bundle(path):
+        return False
+    path = Path(path)
+    file = path / FILE_NAME if path.is_dir() else path
+    return ASSUMED in SafetensorsFile(file).metadata
+
+
+def _lineage_in(file: Path) -> Lineage | None:
+    """Of a transformer's file of ours; None of any other."""
+    metadata = SafetensorsFile(file).metadata
+    if metadata.get("format") != FORMAT or "lineage" not in metadata:
+        return None
+    return Lineage.from_dict(json.loads(metadata["lineage"]))
 
 
 def is_ours(path: str | Path) -> bool:
-    """Whether a file, or the one of a folder, was written by this product."""
+    """Whether a file, or the one of a folder, was written by this product and is what
+    the path means."""
     path = Path(path)
-    path = path / FILE_NAME if path.is_dir() else path
-    if path.suffix != ".safetensors" or not path.is_file():
+    file = path / FILE_NAME if path.is_dir() else path
+    if file.suffix != ".safetensors" or not file.is_file():
         return False
-    return SafetensorsFile(path).metadata.get("format", "") == FORMAT
+    return SafetensorsFile(file).metadata.get("format", "") == FORMAT and is_bundle(
+        path
+    )
 
 
 def peek(path: str | Path) -> tuple[str, int]:
@@ -163,6 +226,16 @@ def find_step(path: Path) -> Path:
     path = Path(path)
     if path.name.isdecimal() and manager.is_committed(path):
         return path
+    if (found := _latest(path)) is not None:
+        return found
+    raise UserError(
+        f"no checkpoint in {str(path)!r}: expected {FILE_NAME}, a stage's folder, a "
+        "checkpoints folder or a folder of one committed step"
+    )
+
+
+def _latest(path: Path) -> Path | None:
+    """The last committed step of the furthest stage in a folder."""
     folders = [path, path / "checkpoints"]
     if path.is_dir() and not folders[1].is_dir():
         folders += sorted(path.glob("*/checkpoints"))
@@ -171,12 +244,7 @@ def find_step(path: Path) -> Path:
         for folder in folders
         if (step := manager.latest_step(folder)) is not None
     ]
-    if found:
-        return max(found, key=_generation)
-    raise UserError(
-        f"no checkpoint in {str(path)!r}: expected {FILE_NAME}, a stage's folder, a "
-        "checkpoints folder or a folder of one committed step"
-    )
+    return max(found, key=_generation) if found else None
 
 
 def make_meta(

@@ -5,7 +5,9 @@ import json
 
 import numpy as np
 
+from anchoredit_jax.checkpoint.assets import ASSUMED
 from anchoredit_jax.checkpoint.safetensors_stream import nbytes
+from anchoredit_jax.config import RunConfig
 from anchoredit_jax.convert.networks import preset_of
 from anchoredit_jax.convert.source import Source
 
@@ -39,8 +41,23 @@ def describe(source: Source) -> str:
         lines.append(f"step: {source.step}")
     if source.lineage is not None:
         lines.append(f"lineage: {source.lineage.describe()}")
+    if source.run is not None:
+        lines.append(f"edits: {_settings_of(source.run)}")
+    lines += [f"assumed: {line}" for line in source.assumptions]
     if source.dialect != "anchoredit_jax":
-        long = ("config", "lineage_record")  # told above, in few words
+        long = ("config", "lineage_record", ASSUMED)  # told above, in few words
         told = {k: v for k, v in source.metadata.items() if k not in long}
         lines += [f"metadata: {json.dumps(told, sort_keys=True)}"] if told else []
     return "\n".join(lines)
+
+
+def _settings_of(run: RunConfig) -> str:
+    sampler, memory = run.sampler, run.memory
+    levels = f"{sampler.steps} steps, shift {sampler.shift:g}"
+    if sampler.timesteps is not None:
+        levels = "timesteps " + "/".join(f"{t:g}" for t in sampler.timesteps)
+    window = "full history" if memory.window is None else f"window {memory.window}"
+    return (
+        f"{run.data.size} px, {run.model.dtype}, {sampler.kind}, {levels}, guidance "
+        f"{sampler.guidance:g}, sink {memory.sink}, {window}, {memory.positions}"
+    )

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 import anchoredit_jax
+from anchoredit_jax.checkpoint.assets import ASSUMED
 from anchoredit_jax.checkpoint.safetensors_stream import (
     SafetensorsFile,
     nbytes,
@@ -117,6 +118,8 @@ def describe_weights(source: Source, dialect: str) -> dict[str, str]:
             "sampler": json.dumps(vars(sampler)),
             "config": source.run.to_json(),
         }
+    if source.assumptions:
+        told[ASSUMED] = json.dumps(source.assumptions)
     return {key: str(value) for key, value in told.items()}
 
 

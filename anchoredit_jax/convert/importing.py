@@ -1,9 +1,8 @@
 """Published weights to a file of ours, a layer at a time."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,8 @@ from anchoredit_jax.checkpoint.lineage import IMPORTED, Lineage
 from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.checkpoint.safetensors_stream import PENDING, write_safetensors
 from anchoredit_jax.config import RunConfig
-from anchoredit_jax.convert.networks import HEAD_DIM, NETWORKS
+from anchoredit_jax.convert.networks import NETWORKS
+from anchoredit_jax.convert.published_run import published_run
 from anchoredit_jax.convert.source import Source
 from anchoredit_jax.errors import UserError
 
@@ -28,6 +28,8 @@ def import_weights(
     dtype: str | None = None,
     stage: str | None = None,
     run: RunConfig | None = None,
+    vae: str | Path | None = None,
+    text: str | Path | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Path:
     """Write what `source` holds as a file of ours, which appears whole or not at all.
@@ -38,11 +40,13 @@ def import_weights(
       stage: which stage the weights are the result of, as far as the next one is
         concerned; by default what an export of ours says, else "imported".
       run: configuration to store with a transformer; by default that of an export of
-        ours, else the geometry alone, with the Wan VAE and UMT5 beside it.
+        ours, else see `published_run`, to which `vae` and `text` go. What that had to
+        assume is stored too: `assumptions` of the opened file.
       progress: called with the bytes of every part that is written.
 
     Raises:
-      UserError: the configuration is of another geometry, or an unknown dtype.
+      UserError: the configuration is of another geometry, an unknown dtype, or what
+        `published_run` refuses.
     """
     out = Path(out)
     if out.suffix != ".safetensors":
@@ -58,7 +62,12 @@ def import_weights(
     metadata = {"format": assets.FORMAT, "network": source.network.name}
     digest_key = None
     if source.network.name == "transformer":
-        run = _fitting(run or source.run, source)
+        assumed: Sequence[str] = ()
+        if run is not None or source.run is not None:
+            assumed = () if run is not None else source.assumptions
+            run = _fitting(run or source.run, source)
+        else:
+            run, assumed = published_run(source, vae, text)
         before = source.lineage
         lineage = Lineage(
             stage or (before.stage if before else IMPORTED),
@@ -73,6 +82,8 @@ def import_weights(
             "config": run.to_json(),
             "lineage": json.dumps(lineage.to_dict()),
         }
+        if assumed:
+            metadata[assets.ASSUMED] = json.dumps(assumed)
     else:
         metadata["config"] = json.dumps(vars(source.config))
 
@@ -87,9 +98,8 @@ def import_weights(
     return out
 
 
-def _fitting(run: RunConfig | None, source: Source) -> RunConfig:
-    if run is None:
-        return _plain_run(source)
+def _fitting(run: RunConfig, source: Source) -> RunConfig:
+    """`run`, if it is of the weights' geometry."""
     expected = leaves_by_name(NETWORKS["transformer"].tree(run.model))
     shapes = {name: leaf.shape for name, leaf in expected.items()}
     given = {name: leaf.shape for name, leaf in source.leaves.items()}
@@ -105,32 +115,3 @@ def _fitting(run: RunConfig | None, source: Source) -> RunConfig:
             f"({told[1]})"
         )
     return run
-
-
-def _plain_run(source: Source) -> RunConfig:
-    """The geometry, with the codec and text encoder that Wan is made for."""
-    if not source.heads_told and source.config.head_dim != HEAD_DIM:
-        raise UserError(
-            f"{str(source.path)!r} does not tell the number of attention heads, and "
-            f"width {source.config.dim} is no multiple of Wan's {HEAD_DIM}: give a "
-            "configuration, or a config.json beside the file"
-        )
-    folder = source.path.parent
-    if folder.name == "transformer":  # of a diffusers pipeline
-        folder = folder.parent
-    text: dict[str, Any] = dict(dim=source.config.text_dim)
-    if source.config.text_dim == NETWORKS["umt5"].usual.dim:
-        umt5 = dict(folder=str(folder.absolute()))
-        text |= dict(kind="umt5", length=512, umt5=umt5)
-    codec: dict[str, Any] = {}
-    if source.config.channels == NETWORKS["vae"].usual.latent_channels:
-        found = sorted(folder.glob("Wan2.1_VAE.*")) + sorted(
-            folder.glob("vae/diffusion_pytorch_model.safetensors")
-        )
-        weights = str(found[0].absolute()) if found else None
-        codec = dict(kind="wan_vae", wan_vae=dict(weights=weights))
-    return RunConfig.from_config_dict(
-        dict(
-            stage="single_turn", model=dict(vars(source.config)), text=text, codec=codec
-        )
-    )

@@ -9,7 +9,7 @@ from anchoredit_jax.convert import transformer_names, umt5_names, vae_names
 from anchoredit_jax.convert.name_map import NameMap, listed
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.config import TransformerConfig
-from anchoredit_jax.models.presets import PRESETS, make_config
+from anchoredit_jax.models.presets import PRESETS, make_config, preset_of_shapes
 from anchoredit_jax.models.umt5 import Umt5Config, make_umt5_config
 from anchoredit_jax.models.wan_vae import WanVaeConfig
 
@@ -94,15 +94,21 @@ def _transformer_config(shapes, dialect, published) -> TransformerConfig:
         )
     )
     dim, channels, _, patch, _ = _five(_dims(shapes, "patch_embedding.weight"))
-    heads = published.get("num_heads", published.get("num_attention_heads"))
-    return TransformerConfig(
+    sizes = dict(
         dim=dim,
         ffn_dim=_dims(shapes, f"{names['ffn']}.weight")[0],
-        num_heads=int(heads or max(dim // HEAD_DIM, 1)),
         num_layers=_layers(shapes, "blocks."),
         channels=channels,
         text_dim=_dims(shapes, f"{names['text']}.weight")[1],
         freq_dim=_dims(shapes, f"{names['freq']}.weight")[1],
+    )
+    heads = published.get("num_heads", published.get("num_attention_heads"))
+    if not heads:  # no shape shows them
+        preset = preset_of_shapes(sizes)
+        heads = PRESETS[preset]["num_heads"] if preset else max(dim // HEAD_DIM, 1)
+    return TransformerConfig(
+        **sizes,
+        num_heads=int(heads),
         patch=patch,
         eps=float(published.get("eps", 1e-6)),
     )
@@ -272,9 +278,5 @@ NETWORKS = {
 
 
 def preset_of(config: TransformerConfig) -> str | None:
-    """The preset of this geometry, for messages."""
-    sizes = ("dim", "ffn_dim", "num_heads", "num_layers")
-    for name, preset in PRESETS.items():
-        if all(preset[size] == getattr(config, size) for size in sizes):
-            return name
-    return None
+    """The preset of this geometry."""
+    return preset_of_shapes(vars(config))

@@ -100,6 +100,20 @@ def _file_of(folder: Path, network: str | None) -> Path:
     )
 
 
+def find_beside(folder: Path, network: str) -> Path | None:
+    """The VAE or UMT5 of a model's folder, in one file or in shards: as its authors
+    published it, or for diffusers in a folder of its own; None if it is not there.
+
+    Raises:
+      UserError: there are several, or shards without their index.
+    """
+    own, inner = PATTERNS[network][0], folder / FOLDERS[network]
+    found = _weights_among(folder, own)
+    for pattern in PATTERNS[network]:
+        found = found or _weights_among(inner, pattern)
+    return found
+
+
 def _weights_among(folder: Path, pattern: str) -> Path | None:
     names = sorted(path for path in folder.glob(pattern) if path.is_file())
     indices = [path for path in names if path.name.endswith(INDEX)]

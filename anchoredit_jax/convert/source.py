@@ -7,6 +7,7 @@ exporting, inspecting and verifying all work on that.
 
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from anchoredit_jax.convert.published_files import Found, find_published, naming
 from anchoredit_jax.convert.tensor_files import Tensors
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.strict import build_dataclass
+
+log = logging.getLogger(__name__)
 
 OURS = "anchoredit_jax"
 WEIGHTS = ("ema", "live")
@@ -79,6 +82,11 @@ class Source:
     def tree(self) -> dict[str, Any]:
         """All leaves, read and nested."""
         return unflatten({name: self.read_leaf(name, None) for name in self.leaves})
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the import of a transformer had to assume of it, one line each."""
+        return tuple(json.loads(self.metadata.get(assets.ASSUMED, "[]")))
 
     @property
     def nbytes(self) -> int:
@@ -171,6 +179,8 @@ def _open_file(path: Path, weights: str | None) -> Source:
 
 def _open_training(path: Path, weights: str | None) -> Source:
     step_dir = assets.find_step(path)
+    if (path / assets.FILE_NAME).is_file():
+        log.warning("%s", assets.told_beside(path, step_dir))
     meta = manager.read_meta(step_dir)
     items = manager.tree_shapes(step_dir)
     weights = weights or "ema"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 
+from anchoredit_jax.convert.published_files import FOLDERS
 from anchoredit_jax.convert.source import open_weights
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.tokenizer import TOKENIZER_FILES, load_tokenizer
@@ -21,9 +22,9 @@ def load_umt5(
     """The text encoder whose weights and tokenizer lie in `folder`.
 
     Args:
-      folder: of a Wan 2.1 model, as published by its authors or for diffusers, or one
-        with the encoder's weights (published, or a file of launch/convert.py) beside
-        its tokenizer.
+      folder: of a Wan 2.1 model, as published by its authors or for diffusers, the
+        text_encoder/ of the latter, or one with the encoder's weights (published, or a
+        file of launch/convert.py) beside its tokenizer.
       config: sizes and compute dtype. The weights keep the dtype of the file.
       length: S, tokens of a prompt; 512 in Wan.
       batch: prompts encoded at once.
@@ -48,10 +49,13 @@ def load_umt5(
 
 
 def _tokenizer_folder(folder: Path) -> Path:
-    for name in TOKENIZERS:
+    names = TOKENIZERS
+    if folder.absolute().name == FOLDERS["umt5"]:  # of a pipeline: the tokenizer's
+        names += ("../tokenizer",)  # folder stands beside it
+    for name in names:
         if any((folder / name / file).is_file() for file in TOKENIZER_FILES):
             return folder / name
     raise UserError(
         f"no tokenizer in {str(folder)!r}: looked for {' or '.join(TOKENIZER_FILES)} "
-        f"in {', '.join(TOKENIZERS)}"
+        f"in {', '.join(names)}"
     )

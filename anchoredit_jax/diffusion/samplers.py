@@ -69,6 +69,20 @@ class SamplerConfig:
         return 1 if self.kind == "euler" else len(self.schedule[0])
 
 
+def check_negative(config: SamplerConfig) -> SamplerConfig:
+    """The sampler, if something reads its negative text.
+
+    Raises:
+      UserError: nothing does.
+    """
+    if config.negative and config.guidance == 1.0:
+        raise UserError(
+            "a negative text is what guidance leads away from, and guidance is 1, none "
+            f"at all: give guidance too, or leave the text {config.negative!r} out"
+        )
+    return config
+
+
 def sample(velocity: Velocity, noise: jax.Array, config: SamplerConfig) -> jax.Array:
     """Draw x_0.
 

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from anchoredit_jax.diffusion.samplers import SamplerConfig
+from anchoredit_jax.diffusion.samplers import SamplerConfig, check_negative
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import MemoryConfig
 
@@ -55,16 +55,20 @@ def parse_sampler(text: str, default: SamplerConfig) -> SamplerConfig:
     """A sampler from "kind:steps[:option=value...]".
 
     Examples: "few_step:4", "euler:20:guidance=1.5", "euler:20:guidance=1.5:shift=3",
-    "few_step:4:timesteps=1000/750/500/250".
+    "few_step:4:timesteps=1000/750/500/250", "euler:50:guidance=5:negative=blurry". The
+    negative text comes last: all that follows belongs to it.
 
     Args:
-      default: the checkpoint's `SamplerConfig`; its shift is kept unless given. Steps
-        and timesteps must be given, guidance is 1 (none) unless given.
+      default: the checkpoint's `SamplerConfig`; its shift, and with guidance its
+        negative text, are kept unless given. Steps and timesteps must be given,
+        guidance is 1 (none) unless given.
 
     Raises:
-      UserError: for an unknown kind or option, or a value that is no number.
+      UserError: for an unknown kind or option, a value that is no number, or a negative
+        text without guidance.
     """
-    kind, *rest = text.strip().split(":")
+    short, negative_given, negative = text.strip().partition(":negative=")
+    kind, *rest = short.split(":")
     usage = f"sampler {text!r}: write kind:steps[:option=value], as in few_step:4 or"
     usage += " euler:20:guidance=1.5"
     if kind not in ("few_step", "euler"):
@@ -77,7 +81,7 @@ def parse_sampler(text: str, default: SamplerConfig) -> SamplerConfig:
     for part in rest[1:]:
         name, equals, value = part.partition("=")
         if not equals or name not in readers:
-            raise UserError(f"{usage}; known options: {', '.join(readers)}")
+            raise UserError(f"{usage}; known options: {', '.join(readers)}, negative")
         if name in seen:
             raise UserError(f"{usage}; option {name} is given twice")
         seen.add(name)
@@ -87,7 +91,11 @@ def parse_sampler(text: str, default: SamplerConfig) -> SamplerConfig:
         raise UserError(
             f"sampler {text!r} has {values['steps']} steps and {len(listed)} timesteps"
         )
-    return dataclasses.replace(default, **values)
+    if negative_given:
+        values["negative"] = negative
+    elif values["guidance"] == 1:
+        values["negative"] = ""
+    return check_negative(dataclasses.replace(default, **values))
 
 
 def sampler_title(sampler: SamplerConfig, default: SamplerConfig) -> str:
@@ -99,6 +107,8 @@ def sampler_title(sampler: SamplerConfig, default: SamplerConfig) -> str:
         parts.append(f"shift={sampler.shift:g}")
     if sampler.timesteps is not None:
         parts.append("timesteps=" + "/".join(f"{t:g}" for t in sampler.timesteps))
+    if sampler.negative != default.negative and sampler.guidance != 1:
+        parts.append(f"negative={sampler.negative}")
     return ":".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -239,7 +240,7 @@ def _run_ambiguous(contestant, settings, cases, out) -> dict[str, dict]:
         title = sampler_title(sampler, default)
         scores = []
         for repetition in range(settings.repetitions):
-            folder = f"{title.replace(':', '_').replace('/', '_')}_{repetition}"
+            folder = f"{_folder_name(title)}_{repetition}"
             store = run_cases(
                 contestant,
                 cases,
@@ -254,6 +255,13 @@ def _run_ambiguous(contestant, settings, cases, out) -> dict[str, dict]:
             scores.append(score_sessions([case.sprite for case in cases], frames))
         results[title] = summarise_ambiguous(scores, answers)
     return results
+
+
+def _folder_name(title: str) -> str:
+    """Of a sampler's results; a text in its title may hold anything."""
+    short, _, text = title.partition(":negative=")
+    name = short.replace(":", "_").replace("/", "_")
+    return f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:8]}" if text else name
 
 
 def _comparisons(runs: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:

@@ -59,7 +59,7 @@ def iterate_rollouts(
     mesh = editor.mesh
     parts = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
     batch = -(-min(batch, len(images)) // parts) * parts
-    model, null = editor.run.model, editor.text.encode([""])[0]
+    model, null = editor.run.model, editor.text.encode([sampler.negative])[0]
     frames = max(lengths) + 1 if memory.window is None else None
 
     def place(array):

@@ -12,14 +12,19 @@ from jax.sharding import Mesh
 
 from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.data.images import Source, decode_image, fit_image
-from anchoredit_jax.diffusion.samplers import SamplerConfig
+from anchoredit_jax.diffusion.samplers import SamplerConfig, check_negative
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.models.codec import Codec, make_codec
 from anchoredit_jax.models.text import TextEncoder, make_text_encoder
 from anchoredit_jax.parallel import MeshConfig, make_mesh, state_shardings
+from anchoredit_jax.session.overrides import (
+    naming_flag,
+    override_run,
+    override_sampler,
+)
 from anchoredit_jax.session.programs import Programs, make_programs
-from anchoredit_jax.session.shapes import AskedSize, check_asked, editing_size
+from anchoredit_jax.session.shapes import AUTO, AskedSize, check_asked, editing_size
 from anchoredit_jax.stages.stored import check_dtype, stored
 
 if TYPE_CHECKING:
@@ -78,6 +83,7 @@ class Editor:
                 raise UserError(f"{what}: {ours} are made, the model expects {theirs}")
         for asked in (self.side, self.size):
             check_asked(self.run, asked)
+        check_negative(self.sampler)
 
     @property
     def side(self) -> int:
@@ -116,7 +122,7 @@ class Editor:
                 self.run.model,
                 self.memory,
                 self.sampler,
-                jnp.asarray(self.text.encode([""])[0]),
+                jnp.asarray(self.text.encode([self.sampler.negative])[0]),
                 None if self.max_turns is None else self.max_turns + 1,
                 self.mesh,
             )
@@ -183,6 +189,13 @@ def load_editor(
     max_turns: int | None = None,
     mesh: MeshConfig | None = None,
     params_dtype: str | None = None,
+    *,
+    vae: str | os.PathLike | None = None,
+    text: str | os.PathLike | None = None,
+    size: AskedSize = None,
+    shift: float | None = None,
+    attention: str | None = None,
+    negative: str | None = None,
 ) -> Editor:
     """An editor from trained weights.
 
@@ -195,11 +208,18 @@ def load_editor(
       mesh: spreads the parameters, and with them all work, over several devices.
       params_dtype: that the parameters are kept in, "bfloat16" for large models whose
         products are bfloat16 anyway; None: as they were stored.
+      vae: weights of the Wan VAE, text: folder of UMT5; None: where they were when the
+        weights were stored.
+      size: that images are edited at, see `Editor.start`.
+      shift: of the sampler's schedule, instead of its timesteps.
+      attention: kernel; None: the stored one, or another where this machine lacks it.
+      negative: the text that guidance leads away from.
 
     Raises:
-      UserError: nothing to load at `path`, or settings that do not fit.
+      UserError: nothing to load at `path`, its VAE or text encoder is not there any
+        more, or settings that do not fit.
     """
-    from anchoredit_jax.checkpoint.assets import load_weights
+    from anchoredit_jax.checkpoint.assets import has_assumed_settings, load_weights
 
     devices = None if mesh is None else make_mesh(mesh)
 
@@ -215,18 +235,26 @@ def load_editor(
         params = stored(params, params_dtype)
     if devices is not None:
         params = jax.device_put(params, places(params))
-    run = loaded.run
+    run = override_run(loaded.run, vae=vae, text=text, attention=attention)
     memory = run.memory if memory is None else memory
+    sampler = override_sampler(sampler or run.sampler, shift=shift, negative=negative)
+    if size is None and path is not None and has_assumed_settings(path):
+        size = AUTO  # nobody knows the shapes that these were trained on
+    with naming_flag("VAE", "vae"):
+        codec = make_codec(run.codec)
+    with naming_flag("text encoder", "text"):
+        text_encoder = make_text_encoder(run.text)
     return Editor(
         params=params,
         run=run,
-        codec=make_codec(run.codec),
-        text=make_text_encoder(run.text),
+        codec=codec,
+        text=text_encoder,
         memory=memory,
-        sampler=run.sampler if sampler is None else sampler,
+        sampler=sampler,
         lineage=loaded.lineage,
         checkpoint=None if path is None else os.path.abspath(path),
         weights=weights,
         max_turns=max_turns if memory.window is None else None,
         mesh=devices,
+        size=size,
     )

@@ -136,3 +136,47 @@ def test_flatten_and_unflatten_are_inverse():
     assert_same(assets.unflatten(assets.flatten(params)), jax.device_get(params))
     with pytest.raises(ValueError, match="slash"):
         assets.flatten({"a/b": np.zeros(1)})
+
+
+def save_imported(folder):
+    params = make_params(5)
+    lineage = Lineage("imported", 0, digest(params), RUN.to_dict())
+    assets.save_bundle(folder, params, RUN, lineage)
+    return params, lineage
+
+
+def test_stages_beside_an_import_are_what_a_folder_means(tmp_path, caplog):
+    imported, lineage = save_imported(tmp_path)
+    file = tmp_path / assets.FILE_NAME
+    assert assets.find_import(tmp_path) == file
+    assert_same(assets.load_weights(tmp_path).params, imported)
+    assert not caplog.messages
+    trained = make_params()
+    save_stage(tmp_path / "single_turn", trained, lineage)
+    assert not assets.is_bundle(tmp_path)
+    assert_same(assets.load_weights(tmp_path).params, trained)
+    assert assets.peek(tmp_path) == ("single_turn", 8)
+    assert "reading the latest" in caplog.text and "single_turn" in caplog.text
+    # The import stays what can be named, and what a stage starts from.
+    assert_same(assets.load_weights(file).params, imported)
+    assert assets.peek(file) == ("imported", 0)
+    assert assets.find_import(tmp_path) == file
+    assert assets.find_import(tmp_path, ("single_turn",)) is None
+    assert assets.find_import(tmp_path / "single_turn") is None
+
+
+def test_what_went_further_than_the_stages_beside_it_is_read(tmp_path):
+    """Such as the exported result of a curriculum in its own workdir."""
+    first = make_lineage(make_params(1))
+    params = make_params(2)
+    save_stage(tmp_path / "single_turn", make_params(1))
+    assets.save_bundle(tmp_path, params, RUN, make_lineage(params, first))
+    assert assets.is_bundle(tmp_path)
+    assert_same(assets.load_weights(tmp_path).params, params)
+
+
+def test_another_networks_file_beside_stages_is_none_of_theirs(tmp_path):
+    save_stage(tmp_path / "single_turn", make_params())
+    save_file({"w": np.zeros(2)}, tmp_path / assets.FILE_NAME)
+    assert assets.find_import(tmp_path) is None
+    assert assets.load_weights(tmp_path).lineage.step == 8

@@ -54,10 +54,20 @@ def test_policy_lists_keep_order_and_refuse_repetition():
             "few_step:2:timesteps=1000/500",
             SamplerConfig("few_step", 2, 3.0, timesteps=(1000.0, 500.0)),
         ),
+        (
+            "euler:8:guidance=2:negative=a:b, shift=9",
+            SamplerConfig("euler", 8, 3.0, 2.0, negative="a:b, shift=9"),
+        ),
     ],
 )
 def test_samplers(text, expected):
     assert parse_sampler(text, DEFAULT) == expected
+
+
+def test_a_stored_negative_text_is_for_samplers_with_guidance():
+    stored = SamplerConfig("euler", 50, guidance=5.0, negative="blurry")
+    assert parse_sampler("euler:8:guidance=2", stored).negative == "blurry"
+    assert parse_sampler("few_step:4", stored).negative == ""
 
 
 def test_sampler_title_reads_back():
@@ -65,6 +75,7 @@ def test_sampler_title_reads_back():
         "few_step:4",
         "euler:20:guidance=1.5:shift=2",
         "few_step:2:timesteps=1000/500",
+        "euler:8:guidance=2:negative=blurry: low quality",
     ):
         assert sampler_title(parse_sampler(text, DEFAULT), DEFAULT) == text
 
@@ -82,6 +93,7 @@ def test_sampler_title_reads_back():
         ("euler:4:guidance=nan", "finite"),
         ("euler:4:guidance=1:guidance=2", "twice"),
         ("few_step:3:timesteps=1000/500", "timesteps"),
+        ("few_step:4:negative=blurry", "guidance is 1"),
     ],
 )
 def test_wrong_samplers(text, message):

@@ -1,5 +1,6 @@
 """The converter's commands: what they print, write and refuse."""
 
+import dataclasses
 import json
 import shutil
 
@@ -75,7 +76,8 @@ def test_the_configuration_of_an_import(tmp_path, capsys):
     write_published(src, "vae", "wan")
     run("import", "--src", src, "--out", tmp_path / "W")
     run_config = open_weights(tmp_path / "W").run
-    assert run_config.model == config  # one head: 128 channels each, as in Wan
+    # One head: 128 channels each, as in Wan.
+    assert run_config.model == dataclasses.replace(config, dtype="bfloat16")
     assert run_config.text.kind == "umt5" and run_config.text.umt5.folder == str(src)
     assert run_config.codec.kind == "wan_vae"
     assert run_config.codec.wan_vae.weights == str(src / "Wan2.1_VAE.safetensors")

@@ -13,6 +13,7 @@ from PIL import Image
 
 from anchoredit_jax.checkpoint import Lineage, digest, save_bundle
 from anchoredit_jax.config import RunConfig
+from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.transformer import Transformer
 from tests.evaluation.judge.conftest import FakeJudge
 
@@ -190,6 +191,21 @@ def test_samplers_of_a_checkpoint(script, checkpoint):
     assert (other.label, other.sampler.kind) == ("toy.safetensors", "euler")
 
 
+def test_shift_and_negative_are_for_all_samplers_that_do_not_say(script, checkpoint):
+    flags = ["--out", "x", "--shift", "2", "--negative", "blurry", "--mesh", "data=1"]
+    flags += ["--ambiguous-sampler", "euler:4:guidance=2"]
+    flags += ["--ambiguous-sampler", "euler:4:guidance=2:shift=5:negative=red"]
+    args = script["make_parser"]().parse_args(flags)
+    own = script["make_contestant"](str(checkpoint), args)
+    told = [(s.kind, s.shift, s.negative) for s in own.ambiguous_samplers]
+    assert told == [
+        ("few_step", 2.0, ""), ("euler", 2.0, "blurry"), ("euler", 5.0, "red")
+    ]  # fmt: skip
+    args = script["make_parser"]().parse_args(flags[:-4])
+    with pytest.raises(UserError, match="give guidance too"):
+        script["make_contestant"](str(checkpoint), args)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -205,6 +221,10 @@ def test_samplers_of_a_checkpoint(script, checkpoint):
             ("t", "W@home/x", "euler:20:guidance=1.5"),
         ),
         ("runs/lr=1/dmd", ("dmd", "runs/lr=1/dmd", None)),
+        (
+            "W@euler:8:guidance=2:negative=me@home",
+            ("W", "W", "euler:8:guidance=2:negative=me@home"),
+        ),
         (".", ("toy", ".", None)),
     ],
 )

@@ -1,0 +1,60 @@
+"""Settings that whoever edits asks for, and kernels that a machine does not have."""
+
+import pytest
+
+from anchoredit_jax.diffusion.samplers import SamplerConfig
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.session.overrides import override_run, override_sampler
+from anchoredit_jax.testing import tiny_run
+from tests.session.editors import SOURCE, make_editor
+
+LISTED = SamplerConfig(timesteps=(1000.0, 750.0, 500.0, 250.0))
+
+
+def test_a_stored_kernel_gives_way_where_the_machine_lacks_it(caplog):
+    run = tiny_run("single_turn", model=dict(attention="splash"))
+    found = override_run(run)
+    assert found.model.attention in ("auto", "prefix")
+    assert len(caplog.messages) == 1 and "'splash', a kernel of a tpu" in caplog.text
+    assert override_run(run, attention="xla").model.attention == "xla"
+    assert override_run(found) is found
+    assert len(caplog.messages) == 1
+    with pytest.raises(UserError, match="'splash' is a kernel of a tpu"):
+        override_run(found, attention="splash")
+
+
+def test_paths_are_of_the_parts_that_have_files():
+    plain = tiny_run("single_turn")
+    for flag in ("vae", "text"):
+        with pytest.raises(UserError, match=f"--{flag} .* which reads none"):
+            override_run(plain, **{flag: "folder"})
+    wan = tiny_run(
+        "single_turn",
+        codec=dict(kind="wan_vae", wan_vae=dict(weights="/a.pth", tile=64)),
+    )
+    moved = override_run(wan, vae="/b.pth").codec.wan_vae
+    assert (moved.weights, moved.tile) == ("/b.pth", 64)
+
+
+def test_steps_and_shift_replace_a_list_of_timesteps():
+    assert override_sampler(LISTED, guidance=None) is LISTED
+    assert override_sampler(LISTED, guidance=2.0).timesteps == LISTED.timesteps
+    for changes in (dict(steps=4), dict(shift=3.0)):
+        found = override_sampler(LISTED, **changes)
+        assert found.timesteps is None and len(found.schedule[0]) == 4
+    assert found.shift == 3.0
+
+
+def test_a_negative_text_is_what_the_unconditional_branch_sees(params):
+    guided = SamplerConfig(steps=1, guidance=2.0)
+    negative = override_sampler(guided, negative="add a hat")
+    last = []
+    for sampler in (guided, negative, override_sampler(guided, negative="")):
+        session = make_editor(params, sampler=sampler).start(SOURCE)
+        session.edit("make it blue")
+        last.append(session.history[-1].latent)
+    assert (last[0] != last[1]).any() and (last[0] == last[2]).all()
+    with pytest.raises(UserError, match="guidance is 1, none at all"):
+        override_sampler(LISTED, negative="add a hat")
+    with pytest.raises(UserError, match="guidance is 1, none at all"):
+        make_editor(params, sampler=SamplerConfig(negative="add a hat"))
