@@ -269,9 +269,7 @@ def _comparisons(runs: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:
         {
             "first": {"checkpoint": a[0], "policy": a[1]},
             "second": {"checkpoint": b[0], "policy": b[1]},
-            "difference": compare(
-                runs[a[0]][a[1]].measures, runs[b[0]][b[1]].measures
-            ),
+            "difference": compare(runs[a[0]][a[1]].measures, runs[b[0]][b[1]].measures),
         }
         for a, b in pairs
     ]

@@ -1,4 +1,4 @@
-"""How a sprite comes before an editor: a picture of any shape, fitted to a model's size.
+"""How a sprite comes before an editor: a picture of any shape, fitted to a size.
 
 The truth passes the same way as the source, so it stays exact: what an editor is
 compared with is what training would have shown it of the right picture.

@@ -56,6 +56,12 @@ class SpriteScores:
     answer: np.ndarray
     sharpness: np.ndarray
 
+    def of(self, rows: Sequence[int]) -> "SpriteScores":
+        """The scores of some of the sessions."""
+        return SpriteScores(
+            **{f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self)}
+        )
+
 
 def render_truth(
     sessions: Sequence[SpriteSession], view: SpriteView | int | Size
