@@ -48,6 +48,15 @@ class PolicyRun:
         case = self.cases[row]
         return np.concatenate([case.source[None], self.store.read(case)])
 
+    def of(self, rows: Sequence[int]) -> "PolicyRun":
+        """The run of some of the cases; the judgement is left out."""
+        return PolicyRun(
+            [self.cases[row] for row in rows],
+            self.store,
+            {name: values[rows] for name, values in self.measures.items()},
+            None if self.scores is None else self.scores.of(rows),
+        )
+
     def by_shape(self) -> dict[str, list[int]]:
         """The rows of each shape, see `Case.shape`."""
         return rows_by(case.shape for case in self.cases)
