@@ -78,7 +78,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             place[field] = "x0"
     if "teacher_dtype" in config.options:
         config.options.teacher_dtype = "float32"  # as the toy computes
-    if stage == STAGES[0]:
+    if "from_scratch" in config.options:
         config.options.from_scratch = True
     config.optimizer.learning_rate = toy.optimizer.learning_rate
     config.optimizer.warmup = toy.optimizer.warmup
@@ -117,15 +117,13 @@ def _make_former(config: ConfigDict) -> None:
     stage, former = config.stage, FORMER[config.stage]
     kept = {"critic": config.options.critic} if "critic" in config.options else {}
     config.options = ConfigDict({**former, **kept})
-    if stage == STAGES[0]:
-        config.options.from_scratch = True
     config.data.update(null_fraction=0.0, drop_fraction=0.0, skip_probability=0.0)
     config.optimizer.update(b1=0.9, b2=0.98, ema=0.999, ema_warmup=True)
     config.sampler = ConfigDict(dict(kind="few_step", steps=4, shift=5.0))
 
 
 FORMER = dict(
-    single_turn=dict(),
+    single_turn=dict(from_scratch=True),
     causal_forcing=dict(
         rollout=dict(kind="one_pass", probability=0.5),
         degrade=dict(colour=0.05, low_frequency=0.05, blur=0.1),

@@ -22,14 +22,15 @@ def make_cases(
     """What one part runs.
 
     Args:
-      side: of squares, pixels, that sprites are where the settings name no shapes.
+      side: pixels; where the settings name no shapes, sprites are drawn at the size of
+        a square of this side.
       size_of: (height, width) of an image -> the size that it is edited at.
 
     Raises:
       UserError: a dataset that cannot be read.
     """
     views = [SpriteView(shape, size_of(shape)) for shape in settings.shapes]
-    views = views or [square_view(side)]
+    views = views or [square_view(size_of((side, side)))]
     if part == "story":
         sessions = story_sessions(settings.story_sessions, settings.seed)
         return sprite_cases(sessions, views)

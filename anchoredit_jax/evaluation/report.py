@@ -42,7 +42,6 @@ from anchoredit_jax.evaluation.summary import (
     summarise_codec,
     summarise_story,
 )
-from anchoredit_jax.session.shapes import editing_size
 
 FORMAT = 2  # of report.json
 FRAMES = "frames"  # folder of finished sessions
@@ -73,10 +72,8 @@ def evaluate(
 
     @functools.cache
     def cases_of(label: str, part: str):
-        run = by_label[label].editor.run
-        return make_cases(
-            settings, part, run.data.size, functools.partial(editing_size, run)
-        )
+        editor = by_label[label].editor
+        return make_cases(settings, part, editor.side, editor.size_of)
 
     # Read, and refused, before the first of them is edited.
     for label in by_label:

@@ -57,7 +57,8 @@ def make_contestant(editor, label, *, kind="sprites", seed=0) -> Contestant:
         ),
         codec=types.SimpleNamespace(stride=2),
     )
-    editor = types.SimpleNamespace(**{**vars(editor), "run": run})
+    sizes = dict(side=16, size_of=functools.partial(editing_size, run))
+    editor = types.SimpleNamespace(**{**vars(editor), "run": run, **sizes})
     return Contestant(label, f"weights/{label}", editor, sampler, (sampler,))
 
 
@@ -342,9 +343,7 @@ def test_pictures_are_edited_at_their_training_size(by_shape, tiny_editor):
         Settings(parse_policies("full"), sessions=8, turns=2, shapes=SHAPES),
         "table",
         16,
-        functools.partial(
-            editing_size, make_contestant(tiny_editor, "", kind="sessions").editor.run
-        ),
+        make_contestant(tiny_editor, "", kind="sessions").editor.size_of,
     )
     sizes = [case.source.shape[:2] for case in cases]
     assert sizes[::2] == [(16, 16), (12, 20)] * 2
