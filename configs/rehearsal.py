@@ -114,7 +114,7 @@ def _make_former(config: ConfigDict) -> None:
     """The former defaults, at ours' budget, learning rates and critic: noise levels
     that editing hardly visits, no null instruction, first turns alone, a history in the
     sequence, the same memory for all samples."""
-    stage, former = config.stage, FORMER[config.stage]
+    former = FORMER[config.stage]
     kept = {"critic": config.options.critic} if "critic" in config.options else {}
     config.options = ConfigDict({**former, **kept})
     config.data.update(null_fraction=0.0, drop_fraction=0.0, skip_probability=0.0)
