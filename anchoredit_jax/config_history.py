@@ -31,6 +31,10 @@ def modernise(config: Mapping[str, Any]) -> dict[str, Any]:
                 section[kind] = moved
     if "name" in config.get("data", {}):
         config["data"] = _data_of_a_kind(config["data"])
+    if config.get("stage") == "single_turn" and "options" in config:
+        config["options"].setdefault("from_scratch", True)  # all could
+    if "critic_learning_rate" in config.get("options", {}):
+        _modernise_distribution_matching(config)
     return config
 
 
@@ -54,3 +58,26 @@ def _data_of_a_kind(old: Mapping[str, Any]) -> dict[str, Any]:
     made = taken("null_fraction", "skip_turns", "skip_probability")
     sprites = taken("weights", "layout", "length")
     return {**data, **made, "kind": "sprites", "sprites": sprites}
+
+
+# Of the generator's optimizer, fields that were the critic's too.
+_OF_CRITIC = ("warmup", "b1", "b2", "eps", "weight_decay", "clip", "mu_dtype")
+
+
+def _modernise_distribution_matching(config: dict[str, Any]) -> None:
+    """The generator's sampler is the run's, the critic has settings of its own, and
+    lengths are loop steps: the generator's were its updates."""
+    options, optimizer = config["options"], config.setdefault("optimizer", {})
+    sampler = config.setdefault("sampler", {})
+    sampler |= dict(kind="few_step", guidance=1.0)
+    for field, name in (
+        ("steps", "sampler_steps"), ("shift", "sampler_shift"),
+        ("timesteps", "timesteps"), ("snap_shift", "snap_shift"),
+    ):  # fmt: skip
+        if name in options:
+            sampler[field] = options.pop(name)
+    critic = {name: optimizer[name] for name in _OF_CRITIC if name in optimizer}
+    options["critic"] = dict(critic, learning_rate=options.pop("critic_learning_rate"))
+    for length in ("steps", "warmup"):
+        if length in optimizer:
+            optimizer[length] *= options.get("critic_ratio", 5)

@@ -40,7 +40,7 @@ OF_STAGE = {
     "causal_forcing": {"options.rollout.warmup": 0},  # it rolls out from the start
     "consistency": {"options.grid_steps": 6},
     # Five updates of the critic to one of the generator, as at full size.
-    "distribution_matching": {"options.critic_ratio": 5, "options.sampler_steps": 2},
+    "distribution_matching": {"options.critic_ratio": 5, "sampler.steps": 2},
 }
 
 

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from anchoredit_jax.config import override, parse_arg
 from anchoredit_jax.errors import UserError
-from configs import sprites
+from configs import recipe, sprites
 
 LENGTH = 24  # words of an instruction
 
@@ -29,26 +29,36 @@ def get_config(arg: str | None = None) -> ConfigDict:
         arg,
         dict(
             stage="single_turn", preset="full", size="tiny", seed=0, steps=0,
-            path="", cache="", side=64, turns=4,
+            recipe="ours", path="", cache="", side=64, turns=4,
         ),
     )  # fmt: skip
     if not given["path"]:
         raise UserError(
             "configs/sessions.py needs path=: the --out of launch/prepare_data.py"
         )
-    of_sprites = ("stage", "preset", "size", "seed", "steps")
+    stage = given["stage"]
+    of_sprites = ("stage", "preset", "size", "seed", "steps", "recipe")
     config = sprites.get_config(",".join(f"{key}={given[key]}" for key in of_sprites))
+    common = recipe.sections(
+        stage,
+        "sessions",
+        steps=config.loop.steps,
+        batch=config.data.batch,
+        recipe=given["recipe"],
+    )
+    config.options = ConfigDict(common["options"])
     config.data = ConfigDict(
         dict(
+            common["data"],
             kind="sessions",
             size=given["side"],
-            turns=1 if given["stage"] == "single_turn" else given["turns"],
+            turns=1 if stage == "single_turn" else given["turns"],
             batch=config.data.batch,
             seed=given["seed"],
             sessions=dict(
                 path=given["path"],
                 cache=given["cache"] or None,
-                layout="pairs" if given["stage"] == "single_turn" else "chain",
+                layout="pairs" if stage == "single_turn" else "chain",
             ),
         )
     )

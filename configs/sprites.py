@@ -11,7 +11,8 @@ Arguments stand behind the colon, separated by commas:
     preset   full (half an hour on two cores) or quick (a few minutes)
     size     the model, a name of anchoredit_jax/models/presets.py
     seed     root of every draw, of the model's and of the data's
-    steps    optimizer steps, instead of the preset's (the schedule follows)
+    steps    steps of the loop, instead of the preset's (the schedule follows)
+    recipe   ours (configs/recipe.py) or reference (configs/reference.py)
 
 and any single field by its dotted name: `data.batch=4`, `options.rollout.kind=none`.
 """
@@ -24,6 +25,7 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import POSITION_CHANNELS
 from anchoredit_jax.models.presets import PRESETS
 from anchoredit_jax.strict import unknown_name
+from configs import recipe
 
 STEPS = {
     "full": dict(
@@ -39,7 +41,6 @@ STEPS = {
         distribution_matching=20,
     ),
 }
-STAGE_NAMES = tuple(STEPS["full"])
 # How often training asks for what, where it is not the data's own choice. Stage 1 packs
 # four edits of one source into a sequence (data.sprites.layout = "star"): edits of
 # objects are learned last and get the time that others do not need. Ambiguous ones have
@@ -66,33 +67,21 @@ WEIGHTS = dict(
     distribution_matching=DISTILLED,
 )
 TURNS = dict(single_turn=4, causal_forcing=4, consistency=4, distribution_matching=4)
-# Late in a session the source differs from the frame that is edited in far more than
-# four turns can change: without such sessions, what the source shows in an object's
-# place bleeds into it, turn after turn.
-SKIP = dict(
-    causal_forcing=dict(skip_turns=10, skip_probability=0.7),
-    consistency=dict(skip_turns=10, skip_probability=0.5),
-    distribution_matching=dict(skip_turns=10, skip_probability=0.5),
-)
+SKIP_TURNS = 10  # at most, behind the source
 BATCH = dict(single_turn=8, causal_forcing=6, consistency=8, distribution_matching=4)
-LEARNING_RATE = dict(
-    single_turn=4e-3,
-    causal_forcing=2.5e-3,
-    consistency=3e-4,
-    distribution_matching=1.5e-4,
-)
-# Per sample, (sink, window) of the memory it may use; window 0 is the full history.
-# With four turns only windows below 3 leave frames out between the sink and the rest.
-MEMORY_POLICIES = ((0, 0), (0, 3), (1, 3), (1, 3), (1, 2), (1, 1))
 STRIDE = 2  # pixels of a latent's side
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """The configuration of one stage; see the arguments above."""
     given, overrides = parse_arg(
-        arg, dict(stage="single_turn", preset="full", size="tiny", seed=0, steps=0)
-    )
-    for name, known in (("stage", STAGE_NAMES), ("preset", STEPS), ("size", PRESETS)):
+        arg,
+        dict(
+            stage="single_turn", preset="full", size="tiny", seed=0, steps=0,
+            recipe="ours",
+        ),
+    )  # fmt: skip
+    for name, known in (("stage", recipe.STAGES), ("preset", STEPS), ("size", PRESETS)):
         if given[name] not in known:
             what = f"{name} '{given[name]}'"
             raise UserError(unknown_name(what, given[name], known))
@@ -101,6 +90,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
     stage = given["stage"]
     star = stage == "single_turn"
     steps = given["steps"] or STEPS[given["preset"]][stage]
+    common = recipe.sections(
+        stage, "sprites", steps=steps, batch=BATCH[stage], recipe=given["recipe"]
+    )
+    alone = given["recipe"] == "reference" and star  # its attention is for one edit
     config = ConfigDict(
         dict(
             stage=stage,
@@ -110,26 +103,20 @@ def get_config(arg: str | None = None) -> ConfigDict:
             ),
             codec=dict(kind="patch", patch=dict(stride=STRIDE)),
             text=dict(kind="ngram", length=16, dim=PRESETS[given["size"]]["text_dim"]),
-            memory=dict(sink=1, window=3, positions="window_relative"),
             data=dict(
+                common.pop("data"),
                 kind="sprites",
                 size=32,
-                turns=TURNS[stage],
+                turns=1 if alone else TURNS[stage],
                 batch=BATCH[stage],
                 seed=given["seed"],
                 sprites=dict(
                     weights=dict(DEFAULT_WEIGHTS, **WEIGHTS.get(stage, {})),
                     layout="star" if star else "chain",
                 ),
-                **SKIP.get(stage, {}),
+                skip_turns=0 if star else SKIP_TURNS,
             ),
-            optimizer=dict(
-                learning_rate=LEARNING_RATE[stage],
-                steps=steps,
-                warmup=max(1, min(50, steps // 10)),
-            ),
-            options=OPTIONS[stage](),
-            sampler=SAMPLERS[stage],
+            **common,
             mesh=dict(data=1),
             loop=dict(
                 steps=steps,
@@ -140,92 +127,3 @@ def get_config(arg: str | None = None) -> ConfigDict:
         )
     )
     return override(config, overrides)
-
-
-def _timesteps(shift: float) -> dict:
-    """u uniform in [0, 1], shifted towards noise; up to pure noise, where editing
-    starts."""
-    return dict(
-        lower_max=0.0,
-        last_min=1.0,
-        shift=shift,
-        shift_frames=True,
-        minimum=10.0,
-        maximum=1000.0,
-    )
-
-
-def _loss() -> dict:
-    """What changes, and the worst tokens: the latter see what should have stayed."""
-    return dict(edit_weight=0.5, hard_weight=1.0, weighting="x0")
-
-
-def _single_turn() -> dict:
-    # Where noise hides the image, only the instruction tells what to draw: below a
-    # sigma of about 0.85 colours show through, and little about words is learned.
-    return dict(timesteps=_timesteps(shift=5.0), loss=_loss())
-
-
-def _causal_forcing() -> dict:
-    # Clean histories alone teach to copy the frame before, errors included: worsened
-    # ones make the model look for the subject in the source, and so do its own. These
-    # are predicted from little noise: from much of it, where training mostly is, frames
-    # are far worse than editing's, and such histories cost more than they save.
-    return dict(
-        timesteps=_timesteps(shift=4.0),
-        loss=_loss(),
-        rollout=dict(
-            kind="one_pass", maximum=500.0, probability=0.6, fraction=0.8, warmup=20
-        ),
-        history="beside",
-        history_noise=0.05,
-        degrade=dict(colour=0.1, low_frequency=0.1, blur=0.1),
-        memory_policies=MEMORY_POLICIES,
-        position_gap=8,
-        gap_probability=0.15,
-    )
-
-
-def _consistency() -> dict:
-    # Without the anchor 100 steps cost what has one answer: subjects fell from 31.8 to
-    # 24.7 dB after one turn.
-    return dict(
-        grid_steps=24,
-        guidance=1.5,
-        shift=3.0,
-        edit_weight=0.5,
-        anchor_weight=2.0,
-        memory_policies=MEMORY_POLICIES,
-        position_gap=8,
-        gap_probability=0.25,
-    )
-
-
-def _distribution_matching() -> dict:
-    return dict(
-        sampler_steps=4,
-        sampler_shift=3.0,
-        # Guided scores make each free corner surer of "a circle somewhere", until all
-        # have one: right answers fell from 0.47 to 0.35 while edges grew sharper.
-        guidance=1.0,
-        anchor_weight=5.0,
-        critic_ratio=2,
-        critic_learning_rate=5e-4,
-        critic_weighting="x0",
-        score_minimum=100.0,
-        score_shift=3.0,
-    )
-
-
-OPTIONS = dict(
-    single_turn=_single_turn,
-    causal_forcing=_causal_forcing,
-    consistency=_consistency,
-    distribution_matching=_distribution_matching,
-)
-SAMPLERS = dict(
-    single_turn=dict(kind="euler", steps=4, shift=3.0),
-    causal_forcing=dict(kind="euler", steps=4, shift=3.0),
-    consistency=dict(kind="few_step", steps=4, shift=3.0),
-    distribution_matching=dict(kind="few_step", steps=4, shift=3.0),
-)

@@ -7,7 +7,8 @@ Arguments stand behind the colon, separated by commas:
 
     stage    single_turn, causal_forcing, consistency, distribution_matching
     pod      a TPU topology of the table `PODS`: mesh, batch and rematerialisation
-    steps    optimizer steps
+    steps    steps of the loop
+    recipe   ours (configs/recipe.py) or reference (configs/reference.py)
     seed     root of every draw, of the model's and of the data's
     path     folder of launch/prepare_data.py
     cache    its feature cache, latents and prompts. Plans count on one: without it the
@@ -25,18 +26,12 @@ from anchoredit_jax.config import override, parse_arg
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.presets import PRESETS
 from anchoredit_jax.strict import unknown_name
+from configs import recipe
 
-STAGE_NAMES = (
-    "single_turn", "causal_forcing", "consistency", "distribution_matching",
-)  # fmt: skip
 SIDE, TURNS = 1024, 5  # 1024 x 1024 pixels are 4,096 tokens a frame; 6 frames
 STEPS = dict(
     single_turn=20_000, causal_forcing=10_000, consistency=3_000,
     distribution_matching=2_000,
-)  # fmt: skip
-LEARNING_RATE = dict(
-    single_turn=2e-5, causal_forcing=1e-5, consistency=5e-6,
-    distribution_matching=2e-6,
 )  # fmt: skip
 
 
@@ -50,16 +45,19 @@ def make_config(size: str, pods: dict, arg: str | None) -> ConfigDict:
         arg,
         dict(
             stage="single_turn", pod=next(iter(pods)), steps=0, seed=0, path="prepared",
-            cache="", vae="Wan2.1_VAE.pth", text="umt5-xxl",
+            cache="", vae="Wan2.1_VAE.pth", text="umt5-xxl", recipe="ours",
         ),
     )  # fmt: skip
-    for name, known in (("stage", STAGE_NAMES), ("pod", pods)):
+    for name, known in (("stage", recipe.STAGES), ("pod", pods)):
         if given[name] not in known:
             what = f"{name} '{given[name]}'"
             raise UserError(unknown_name(what, given[name], known))
     stage = given["stage"]
     settings = {**pods[given["pod"]]["all"], **pods[given["pod"]].get(stage, {})}
     steps = given["steps"] or STEPS[stage]
+    common = recipe.sections(
+        stage, size, steps=steps, batch=settings["batch"], recipe=given["recipe"]
+    )
     config = ConfigDict(
         dict(
             stage=stage,
@@ -75,8 +73,8 @@ def make_config(size: str, pods: dict, arg: str | None) -> ConfigDict:
                 kind="umt5", length=512, dim=4096,
                 umt5=dict(folder=given["text"], dtype="bfloat16"),
             ),
-            memory=dict(sink=1, window=4, positions="window_relative"),
             data=dict(
+                common.pop("data"),
                 kind="sessions",
                 size=SIDE,
                 turns=1 if stage == "single_turn" else TURNS,
@@ -88,33 +86,9 @@ def make_config(size: str, pods: dict, arg: str | None) -> ConfigDict:
                     layout="pairs" if stage == "single_turn" else "chain",
                 ),
             ),
-            optimizer=dict(
-                learning_rate=LEARNING_RATE[stage],
-                steps=steps,
-                warmup=max(1, min(500, steps // 10)),
-                ema=0.999,
-            ),
-            options=OPTIONS[stage],
-            sampler=dict(kind="few_step", steps=4, shift=5.0),
+            **common,
             loop=dict(steps=steps, log_every=10, checkpoint_every=500, keep=3),
             mesh=settings["mesh"],
         )
     )  # fmt: skip
     return override(config, overrides)
-
-
-# The frozen teacher is stored as it computes. Memory policies are left at full history:
-# rules that differ by sample are not for the TPU kernel.
-OPTIONS = dict(
-    single_turn=dict(),
-    causal_forcing=dict(
-        rollout=dict(kind="one_pass", probability=0.5, warmup=500),
-        degrade=dict(colour=0.05, low_frequency=0.05, blur=0.1),
-        position_gap=8,
-        gap_probability=0.25,
-    ),
-    consistency=dict(guidance=5.0, teacher_dtype="bfloat16"),
-    distribution_matching=dict(
-        sampler_shift=5.0, guidance=5.0, teacher_dtype="bfloat16"
-    ),
-)

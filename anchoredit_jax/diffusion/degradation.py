@@ -25,7 +25,8 @@ class DegradeConfig:
       lower: least strength s as a fraction, `degrade_lower_frac` of the reference.
       monotonic: strength may grow with the frame's position.
       blur_padding: "edge", or "zero" as in the reference (darkens borders).
-      round_trip, round_trip_mix: probability and strongest mix of the codec round trip.
+      round_trip, round_trip_mix: probability and strongest mix of the codec round trip
+        (decoded and encoded again; needs the codec's weights in training).
     """
 
     colour: float = result(0.0)
@@ -103,9 +104,14 @@ def degrade(
     latents: jax.Array,
     draws: DegradeDraws,
     config: DegradeConfig,
-    round_trip: Callable[[jax.Array], jax.Array] | None = None,
+    round_trip: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
-    """Degraded latents [B, T, h, w, C]; every frame, also the first and the last."""
+    """Degraded latents [B, T, h, w, C]; every frame, also the first and the last.
+
+    Args:
+      round_trip: (latents, chosen bool [B, T]) -> latents, of which chosen frames went
+        through the codec. The first frame never is: it is what the user gave.
+    """
     position = relative_positions(latents.shape[1], config.monotonic)
     upper = config.lower + (1.0 - config.lower) * position
     strength = config.lower + (upper - config.lower)[None] * draws.strength
@@ -150,13 +156,12 @@ def degrade(
     def blur(x):
         return x + strength * (_blur(x, draws.blur_sigma, config.blur_padding) - x)
 
-    def through_codec(x):
-        changed = x + config.round_trip_mix * strength * (round_trip(x) - x)
-        return changed.at[:, 0].set(x[:, 0])  # the source is what the user gave
-
-    if config.round_trip and round_trip is None:
-        raise ValueError("degradation with a codec round trip needs the codec")
-    x = apply("round_trip", latents, through_codec)
+    x = latents
+    if config.round_trip:
+        if round_trip is None:
+            raise ValueError("degradation with a codec round trip needs the codec")
+        chosen = (draws.on["round_trip"] < config.round_trip).at[:, 0].set(False)
+        x = x + config.round_trip_mix * strength * (round_trip(x, chosen) - x)
     x = apply("colour", x, colour)
     x = apply("low_frequency", x, low_frequency)
     x = apply("block", x, block)

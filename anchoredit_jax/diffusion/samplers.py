@@ -28,6 +28,7 @@ class SamplerConfig:
       steps: network evaluations per frame (twice that with guidance).
       shift: of the schedule.
       guidance: g in v_u + g (v_c - v_u); 1 is no guidance.
+      negative: the text of the unconditional branch v_u, "" for the null instruction.
       timesteps: explicit timesteps (1000, 750, ..) instead of steps and shift.
       snap_shift: see `schedule.sigma_at`; for parity, with explicit timesteps.
     """
@@ -38,6 +39,7 @@ class SamplerConfig:
     guidance: float = result(1.0)
     timesteps: tuple[float, ...] | None = result(None)
     snap_shift: float | None = result(None)
+    negative: str = result("")
 
     def __post_init__(self):
         if self.kind not in ("few_step", "euler"):

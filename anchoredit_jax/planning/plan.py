@@ -285,7 +285,7 @@ def _longest_loops(run: RunConfig) -> Callable[[str], int]:
 
     def rounds(op_name: str) -> int:
         if STEPS_SCOPE in op_name:
-            return run.options.sampler_steps - 1
+            return run.sampler.draws - 1
         if TURNS_SCOPE in op_name:
             return turns - 1 if GENERATOR_SCOPE in op_name else turns
         raise _uncounted(op_name)

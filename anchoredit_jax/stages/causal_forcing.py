@@ -24,6 +24,11 @@ from anchoredit_jax.models.transformer import Transformer
 from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import single_turn
 from anchoredit_jax.stages import step as steps
+from anchoredit_jax.stages.attention import (
+    TEACHER_FORCING,
+    check_attention,
+    teacher_forced,
+)
 from anchoredit_jax.stages.context import (
     beside_history,
     draw_positions,
@@ -33,6 +38,7 @@ from anchoredit_jax.stages.context import (
 )
 from anchoredit_jax.stages.passes import CAUSAL, Pass, rollout_passes
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
+from anchoredit_jax.stages.round_trip import make_round_trip
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
 from anchoredit_jax.strict import result
 
@@ -95,6 +101,9 @@ class Options:
     """What this stage adds to the shared settings.
 
     Attributes:
+      attention: in sequence, "causal", or of the reference "bidirectional" (frames see
+        later ones too) or "teacher_forcing" (clean frames beside the noised ones: as
+        with a history beside them, all turns are targets).
       history: "in_sequence" (the reference: one sequence, in which a noised frame is a
         target and the history of later ones) or "beside" (clean frames first, then all
         turns as targets that see them: as in editing, history is always clean, and
@@ -112,6 +121,7 @@ class Options:
 
     timesteps: TimestepConfig = TimestepConfig()
     loss: SequenceLossConfig = SequenceLossConfig()
+    attention: str = result("causal")
     history: str = result("in_sequence")
     degrade: DegradeConfig = DegradeConfig()
     rollout: RolloutConfig = RolloutConfig()
@@ -126,6 +136,19 @@ class Options:
             raise UserError(
                 f"history must be in_sequence or beside, got {self.history!r}"
             )
+        check_attention(self.attention)
+        if self.attention != "causal":
+            for name, only in (("history", "in_sequence"), ("memory_policies", ())):
+                if getattr(self, name) != only:
+                    raise UserError(
+                        f"options.{name} is read with options.attention 'causal' "
+                        f"only, the attention is {self.attention!r}: leave it out"
+                    )
+
+    @property
+    def apart(self) -> bool:
+        """Whether history and targets are frames of their own."""
+        return self.history == "beside" or self.attention == "teacher_forcing"
 
 
 def init_state(run, parent) -> steps.TrainState:
@@ -133,8 +156,12 @@ def init_state(run, parent) -> steps.TrainState:
     return steps.init_train_state(parent["ema"], run.optimizer)
 
 
-def loss_fn(run, params, state, batch):
-    """(errors [B], weights [B], metrics) of one batch."""
+def loss_fn(run, params, state, batch, round_trip=None):
+    """(errors [B], weights [B], metrics) of one batch.
+
+    Args:
+      round_trip: (latents, chosen) -> latents, see `degradation.degrade`.
+    """
     options, latents = run.options, batch["latents"]
     size, frames, *_ = latents.shape
     root = randomness.stage_key(run.seed, run.stage)
@@ -153,13 +180,18 @@ def loss_fn(run, params, state, batch):
     # no target are history and nothing else.
     valid = batch["frame_valid"] > 0
     timesteps = jnp.where(clean.at[:, -1].set(False) | ~valid, 0.0, noisy)
-    visibility = draw_visibility(keys(Purpose.MEMORY_POLICY), options)
+    if options.attention == "bidirectional":
+        visibility = FrameVisibility("bidirectional")
+    else:
+        visibility = draw_visibility(keys(Purpose.MEMORY_POLICY), options)
     positions = draw_positions(keys(Purpose.POSITION_GAP), frames, options)
     network = functools.partial(Transformer(run.model).apply, text=batch["text"])
 
     def velocity_given(history):
         if options.history == "beside":
             return beside_history(network, history, visibility, positions)
+        if options.attention == "teacher_forcing":
+            return teacher_forced(network, history, positions)
         return functools.partial(network, visibility=visibility, positions=positions)
 
     velocity = velocity_given(latents)
@@ -180,12 +212,12 @@ def loss_fn(run, params, state, batch):
             latents, context, run.model.patch, options.rollout.agreement
         )
     in_loss = batch["frame_valid"]
-    if options.history == "beside":
+    if options.apart:
         clean = jnp.zeros_like(timesteps)
-        history = worsen(context, keys(Purpose.DEGRADE), clean, options)
+        history = worsen(context, keys(Purpose.DEGRADE), clean, options, round_trip)
         velocity, context, timesteps = velocity_given(history), latents, noisy
     else:
-        context = worsen(context, keys(Purpose.DEGRADE), timesteps, options)
+        context = worsen(context, keys(Purpose.DEGRADE), timesteps, options, round_trip)
         in_loss = in_loss * jnp.float32(~replaced & (timesteps > 0))
     errors, kept, metrics, _ = sequence_loss(
         functools.partial(velocity, {"params": params}),
@@ -246,6 +278,10 @@ def passes(run, frames: int) -> tuple[Pass, ...]:
     config, rule, length = run.options.rollout, CAUSAL, frames
     if run.options.history == "beside":
         rule, length = FrameVisibility("history_and_targets"), 2 * (frames - 1)
+    elif run.options.attention == "bidirectional":
+        rule = FrameVisibility("bidirectional")
+    elif run.options.attention == "teacher_forcing":
+        rule, length = TEACHER_FORCING, 2 * frames
     target = Pass("target", length, frames - 1, rule, gradient=True)
     rate = config.fraction
     if config.kind == "one_pass":
@@ -259,6 +295,20 @@ def passes(run, frames: int) -> tuple[Pass, ...]:
     return (target,)
 
 
-def make_train_step(run):
-    """(state, batch) -> (state, metrics), compiled, donating the state."""
-    return steps.make_simple_step(functools.partial(loss_fn, run), run.optimizer)
+def make_train_step(run, codec=None):
+    """(state, batch) -> (state, metrics), compiled, donating the state.
+
+    Args:
+      codec: the run's, for a degradation that passes through it.
+
+    Raises:
+      UserError: the degradation asks for a codec, and none is given.
+    """
+    trip = make_round_trip(run.options, codec)
+    if trip is None:
+        return steps.make_simple_step(functools.partial(loss_fn, run), run.optimizer)
+
+    def through_codec(params, state, batch, frozen):
+        return loss_fn(run, params, state, batch, functools.partial(trip, frozen))
+
+    return steps.make_simple_step(through_codec, run.optimizer, trip.params)

@@ -21,7 +21,8 @@ from anchoredit_jax.stages.passes import Pass
 from anchoredit_jax.stages.stored import check_dtype, stored
 from anchoredit_jax.strict import result
 
-PARENTS = ("causal_forcing",)
+PARENTS = ("causal_forcing", "consistency")
+WITH_TEACHER = ("consistency",)  # of which the teacher goes on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Options:
 
     Attributes:
       grid_steps, shift: the dense grid N and its shift.
-      guidance: of the teacher, in the one convention v_u + g (v_c - v_u).
+      guidance: of the teacher, in the one convention v_u + g (v_c - v_u); the text of
+        v_u is `sampler.negative`.
       edit_weight, edit_threshold: as in `SequenceLossConfig`.
       anchor_weight: of `distill.anchor_errors` (ours; 0 replays the reference).
       snap_shift: see `schedule.sigma_at`; the reference turns velocities into x_0 with
@@ -57,8 +59,9 @@ class Options:
 
 
 def init_state(run, parent) -> steps.TrainState:
-    """Student, EMA and teacher all start as the parent's averaged parameters."""
-    teacher = stored(parent["ema"], run.options.teacher_dtype)
+    """Student, EMA and teacher all start as the parent's averaged parameters; of a
+    parent that has a teacher, that one goes on teaching."""
+    teacher = stored(parent.get("teacher", parent["ema"]), run.options.teacher_dtype)
     return steps.init_train_state(parent["ema"], run.optimizer, teacher=teacher)
 
 
@@ -77,9 +80,7 @@ def loss_fn(run, params, state, batch):
         visibility=draw_visibility(keys(Purpose.MEMORY_POLICY), options),
         positions=draw_positions(keys(Purpose.POSITION_GAP), frames, options),
     )
-    point = jnp.int32(
-        randomness.uniforms(keys(Purpose.GRID_POINT)) * options.grid_steps
-    )
+    point = draw_points(keys(Purpose.GRID_POINT), options)
     noise = randomness.normals(keys(Purpose.NOISE), tuple(shape))
     predicted, goal = consistency_pair(
         run, params, state.ema, state.teacher, batch, history, point, noise
@@ -103,6 +104,11 @@ def loss_fn(run, params, state, batch):
         metrics["anchor"] = jnp.mean(anchor)
         errors = errors + options.anchor_weight * anchor
     return errors, distill.frame(batch["frame_valid"], history.target), metrics
+
+
+def draw_points(keys, options: Options):
+    """Points int32 [B] of the grid, from keys [B]."""
+    return jnp.int32(randomness.uniforms(keys) * options.grid_steps)
 
 
 def consistency_pair(run, params, ema, teacher, batch, history, point, noise):
@@ -169,6 +175,6 @@ def passes(run, frames: int) -> tuple[Pass, ...]:
     )
 
 
-def make_train_step(run):
+def make_train_step(run, codec=None):
     """(state, batch) -> (state, metrics), compiled, donating the state."""
     return steps.make_simple_step(functools.partial(loss_fn, run), run.optimizer)

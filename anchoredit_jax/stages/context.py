@@ -34,12 +34,16 @@ def draw_positions(keys, frames: int, options):
     return positions + gap * jnp.float32(positions > 0)
 
 
-def worsen(context, keys, timesteps, options):
-    """Degraded context: every frame but the source, which is what the user gave."""
+def worsen(context, keys, timesteps, options, round_trip=None):
+    """Degraded context: every frame but the source, which is what the user gave.
+
+    Args:
+      round_trip: see `degradation.degrade`.
+    """
     worse = context = jnp.asarray(context)
     if options.degrade.active:
         draws = degradation.draw(keys, context.shape[1:], options.degrade)
-        worse = degradation.degrade(worse, draws, options.degrade)
+        worse = degradation.degrade(worse, draws, options.degrade, round_trip)
     if options.history_noise:
         folded = jax.vmap(lambda key: jax.random.fold_in(key, 1000))(keys)
         level = randomness.uniforms(folded, (context.shape[1], 1, 1, 1))

@@ -84,7 +84,7 @@ def sequence_x0(run, params, noised, timesteps, batch, target, guidance=1.0):
     Args:
       noised: [B, T, h, w, C]; only frame `target` is noised.
       timesteps: [B, T].
-      guidance: 1 for none; else guided against the null instruction for all turns.
+      guidance: 1 for none; else guided against the unconditional text.
     """
     text = batch["text"]
     apply = functools.partial(Transformer(run.model).apply, {"params": params})
@@ -98,7 +98,7 @@ def sequence_x0(run, params, noised, timesteps, batch, target, guidance=1.0):
         )
         velocity = samplers.guide(*jnp.split(both, 2), guidance)
     at = jnp.take(timesteps, target, axis=1)
-    sigma = schedule.sigma_at(at, run.options.snap_shift)
+    sigma = schedule.sigma_at(at, run.sampler.snap_shift)
     return schedule.velocity_to_x0(
         jnp.take(noised, target, axis=1), jnp.take(velocity, target, axis=1), sigma
     )
@@ -126,7 +126,7 @@ def anchor_errors(x0, batch, target, patch: int, share: float = 0.125) -> jax.Ar
 
 
 def null_turns(batch) -> jax.Array:
-    """The null instruction for every turn, like `batch["text"]` [B, N, S, Dt]."""
+    """The unconditional text for every turn, like `batch["text"]` [B, N, S, Dt]."""
     return jnp.broadcast_to(batch["null_text"][:, None], batch["text"].shape)
 
 

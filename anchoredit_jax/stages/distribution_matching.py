@@ -21,14 +21,15 @@ from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import distill
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.divergence import FINITE
-from anchoredit_jax.stages.optimizer import OptimizerConfig
+from anchoredit_jax.stages.optimizer import AdamConfig, CriticConfig
 from anchoredit_jax.stages.passes import Pass, rollout_passes
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.sequence import check_weighting
 from anchoredit_jax.stages.stored import check_dtype, stored
 from anchoredit_jax.strict import result
 
-PARENTS = ("consistency",)
+PARENTS = ("consistency", "causal_forcing", "distribution_matching")
+WITH_TEACHER = ("consistency", "distribution_matching")  # of which the teacher goes on
 GENERATOR_SCOPE = "generator"  # its rollout, one turn shorter than the critic's
 
 
@@ -36,85 +37,84 @@ GENERATOR_SCOPE = "generator"  # its rollout, one turn shorter than the critic's
 class Options:
     """What this stage adds to the shared settings.
 
+    The generator is trained for the run's `sampler`, by which its checkpoints then
+    edit: few_step, without guidance.
+
     Attributes:
-      sampler_steps, sampler_shift: the generator's few-step schedule, unless explicit
-        `timesteps` are given.
-      guidance: of the real score, v_u + g (v_c - v_u) (reference g = 6 is ours 7).
+      guidance: of the real score, v_u + g (v_c - v_u) (reference g = 6 is ours 7); the
+        text of v_u is `sampler.negative`.
       anchor_weight: of `distill.anchor_errors` in the generator's loss, the regression
         term of DMD on ground truth (ours; 0 replays the reference).
       critic_ratio: critic updates per generator update.
-      critic_learning_rate: constant.
+      critic: the critic's own optimizer.
       critic_weighting: of its denoising error, "velocity" (the reference) or "x0"
         (velocity error times sigma^2), as in `SequenceLossConfig`.
-      snap_shift: see `schedule.sigma_at`; for parity.
       score_minimum, score_maximum, score_shift: range of the timesteps at which the
         scores are compared.
       teacher_dtype: in which the frozen real score is kept: "float32", or "bfloat16"
         for half the memory.
     """
 
-    sampler_steps: int = result(4)
-    timesteps: tuple[float, ...] | None = result(None)
-    sampler_shift: float = result(1.0)
     guidance: float = result(7.0)
     anchor_weight: float = result(0.0)
     critic_ratio: int = result(5)
-    critic_learning_rate: float = result(1e-4)
+    critic: CriticConfig = CriticConfig()
     critic_weighting: str = result("velocity")
     score_minimum: float = result(20.0)
     score_maximum: float = result(980.0)
     score_shift: float = result(1.0)
-    snap_shift: float | None = result(None)
     teacher_dtype: str = result("float32")
 
     def __post_init__(self):
         check_dtype("teacher_dtype", self.teacher_dtype)
         check_weighting(self.critic_weighting)
+        if self.critic_ratio < 1:
+            raise UserError(
+                f"options.critic_ratio must be 1 or more, got {self.critic_ratio}"
+            )
 
 
 def init_state(run, parent) -> steps.TrainState:
-    """Generator from the parent's average; real score and critic from its teacher."""
-    if "teacher" not in parent:
-        raise UserError(
-            "distribution_matching needs the teacher of the consistency stage, which "
-            "only its training checkpoint holds: name that with --parent, not a file "
-            "of weights"
-        )
-    teacher = stored(parent["teacher"], run.options.teacher_dtype)
-    critic = stored(parent["teacher"], "float32")  # is trained
-    optimizer = steps.make_optimizer(critic_optimizer(run))
+    """Generator from the parent's average; real score and critic from the parent's
+    teacher, or from the average too where it has none (causal forcing); the critic from
+    the parent's own where there is one."""
+    generator_sampler(run)  # or refused, before anything is written
+    teacher = parent.get("teacher", parent["ema"])
+    critic = stored(parent.get("critic", teacher), "float32")  # is trained
     return steps.init_train_state(
         parent["ema"],
         run.optimizer,
-        teacher=teacher,
+        teacher=stored(teacher, run.options.teacher_dtype),
         critic=critic,
-        critic_opt_state=optimizer.init(critic),
+        critic_opt_state=steps.make_optimizer(critic_optimizer(run)).init(critic),
     )
 
 
-def critic_optimizer(run) -> OptimizerConfig:
-    """The generator's settings at the critic's own, constant rate."""
-    return dataclasses.replace(
-        run.optimizer,
-        learning_rate=run.options.critic_learning_rate,
-        schedule="constant",
-    )
+def critic_optimizer(run) -> AdamConfig:
+    """The critic's settings in full."""
+    return run.options.critic.beside(run.optimizer)
 
 
 def generator_sampler(run) -> SamplerConfig:
-    """The few-step sampler that the generator is trained for."""
-    return SamplerConfig(
-        steps=run.options.sampler_steps,
-        shift=run.options.sampler_shift,
-        timesteps=run.options.timesteps,
-        snap_shift=run.options.snap_shift,
-    )
+    """The few-step sampler that the generator is trained for: the run's.
+
+    Raises:
+      UserError: it is of another kind, or guided.
+    """
+    kind, guidance = run.sampler.kind, run.sampler.guidance
+    if kind != "few_step" or guidance != 1.0:
+        raise UserError(
+            "distribution_matching trains its generator for the run's sampler, which "
+            "must be few_step with guidance 1; got sampler.kind "
+            f"{kind!r} and sampler.guidance {guidance}"
+        )
+    return run.sampler
 
 
 def _draws(run, state, batch, purposes):
     """What both updates draw: keys, the target turn, few-step noise, score level."""
     noise_for, renoise_for, level_for = purposes
-    options, latents = run.options, batch["latents"]
+    latents = batch["latents"]
     frames = latents.shape[1]
     root = randomness.stage_key(run.seed, run.stage)
 
@@ -130,12 +130,17 @@ def _draws(run, state, batch, purposes):
     rollout = sequence_noise(
         keys(renoise_for), frames, generator_sampler(run).draws, latents.shape[2:]
     )
-    u = schedule.shift_sigma(randomness.uniforms(keys(level_for)), options.score_shift)
-    level = jnp.clip(
-        u * schedule.TIMESTEPS, options.score_minimum, options.score_maximum
-    )
+    level = draw_levels(keys(level_for), run.options)
     noise = randomness.normals(keys(noise_for), latents.shape[2:])
     return root, target, rollout, level, noise
+
+
+def draw_levels(keys, options: Options):
+    """Timesteps [B] at which scores are compared and the critic trains; keys [B]."""
+    u = schedule.shift_sigma(randomness.uniforms(keys), options.score_shift)
+    return jnp.clip(
+        u * schedule.TIMESTEPS, options.score_minimum, options.score_maximum
+    )
 
 
 def generator_loss(run, params, state, batch):
@@ -213,7 +218,7 @@ def matching_loss(run, teacher, critic, batch, x0, sequence, target, level, nois
 def renoise(run, sequence, x0, target, level, noise):
     """The sequence with frame k = x_0 noised to `level`, all other frames clean."""
     noised = schedule.add_noise(
-        x0, noise, schedule.sigma_at(level, run.options.snap_shift)
+        x0, noise, schedule.sigma_at(level, run.sampler.snap_shift)
     )
     is_target = jnp.arange(sequence.shape[1]) == target
     mask = is_target[None, :, None, None, None]
@@ -247,7 +252,7 @@ def denoising_loss(run, critic, batch, generated, target, level, noise):
     velocity = schedule.x0_to_velocity(
         jnp.take(noised, target, axis=1),
         predicted,
-        schedule.sigma_at(level, run.options.snap_shift),
+        schedule.sigma_at(level, run.sampler.snap_shift),
     )
     return jnp.mean(jnp.square(velocity - (noise - x0)), axis=(1, 2, 3))
 
@@ -279,10 +284,10 @@ def passes(run, frames: int) -> tuple[Pass, ...]:
     )  # fmt: skip
 
 
-def make_train_step(run):
+def make_train_step(run, codec=None):
     """(state, batch) -> (state, metrics): generator when due, then critic."""
     optimizer, accumulate = run.optimizer, run.optimizer.accumulate
-    critic_config = critic_optimizer(run)
+    ratio, critic_config = run.options.critic_ratio, critic_optimizer(run)
 
     def update_generator(state, batch):
         loss, metrics, grads = steps.gradients(
@@ -293,10 +298,9 @@ def make_train_step(run):
             accumulate,
         )
         params, opt_state, norms, finite = steps.update(
-            optimizer, loss, grads, state.opt_state, state.params
+            optimizer, loss, grads, state.opt_state, state.params, every=ratio
         )
-        updates = state.step // run.options.critic_ratio
-        ema = steps.update_ema(state.ema, params, updates, optimizer.ema)
+        ema = steps.update_ema(state.ema, params, state.step // ratio, optimizer)
         state = state.replace(params=params, opt_state=opt_state, ema=ema)
         return state, {"loss": loss, **metrics, **norms}, finite
 
@@ -308,7 +312,7 @@ def make_train_step(run):
             unknown = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan), shapes)
             return state, unknown, jnp.ones(all_flags.shape, bool)
 
-        due = state.step % run.options.critic_ratio == 0
+        due = state.step % ratio == 0
         state, metrics, finite = jax.lax.cond(
             due, lambda: update_generator(state, batch), no_update
         )

@@ -8,6 +8,7 @@ if it had never been interrupted.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import sys
 import time
@@ -46,6 +47,7 @@ from anchoredit_jax.stages.placed_state import (
     restore_state,
 )
 from anchoredit_jax.stages.profiling import Profiler, ProfileWindow
+from anchoredit_jax.stages.round_trip import codec_for
 from anchoredit_jax.stages.stopping import Stopped, StopRequest, stop_requests
 from anchoredit_jax.stages.throughput import Throughput
 from anchoredit_jax.strict import way
@@ -174,7 +176,7 @@ def run_stage(
             run, lineage, content, saver, log, bar, profiler, start, batch_place(mesh),
             Throughput(run, mesh.size), Watch(run.stage), observer,
         )  # fmt: skip
-        train_step = stage.make_train_step(run)
+        train_step = stage.make_train_step(run, *codec_for(run.options, run.codec))
         if mesh.size > 1:
             train_step = shard_step(train_step, mesh)
         step = loop.train(train_step, state, batches, stop)
@@ -335,7 +337,8 @@ def make_dataset(
 ) -> Any:
     """The run's batches by step; the rows of `host` of them.
 
-    Of prepared sessions it is printed how many programs are compiled, and for what.
+    Of prepared sessions it is printed how many programs are compiled, and for what. The
+    batches' `null_text` is the text of the sampler's unconditional branch.
 
     Raises:
       UserError: images whose tokens the mesh cannot share.
@@ -344,7 +347,17 @@ def make_dataset(
     check_tokens(steps.shapes, codec.stride * run.model.patch, run.mesh.context)
     if isinstance(steps, SessionSteps) and hosts.is_lead():
         print(steps.coverage(), file=sys.stderr)
-    return grain.MapDataset.source(steps)
+    dataset = grain.MapDataset.source(steps)
+    if run.sampler.negative:
+        with _beside_the_run(run):
+            (negative,) = np.asarray(text.encode([run.sampler.negative]))
+        dataset = dataset.map(functools.partial(_with_null_text, negative))
+    return dataset
+
+
+def _with_null_text(null_text: np.ndarray, batch: dict[str, Any]) -> dict[str, Any]:
+    rows = len(batch["null_text"])
+    return batch | {"null_text": np.repeat(null_text[None], rows, axis=0)}
 
 
 def _beside_the_run(run: RunConfig) -> contextlib.AbstractContextManager:

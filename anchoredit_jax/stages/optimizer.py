@@ -1,4 +1,8 @@
-"""Optimiser and schedule, from Optax."""
+"""Optimiser and schedule, from Optax.
+
+Lengths are loop steps, those of `loop.steps`, whatever share of them updates a network:
+the generator of distribution matching is updated at every `critic_ratio`-th.
+"""
 
 import dataclasses
 
@@ -8,22 +12,22 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.stages.stored import check_dtype
 from anchoredit_jax.strict import result, way
 
+CRITIC_RATE = 5.0  # critic's learning rate beside the generator's (the reference)
+
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
+class AdamConfig:
     """AdamW with warm-up.
 
     Attributes:
       learning_rate: peak.
       schedule: "cosine" (to `final` x peak at `steps`) or "constant".
-      steps: length of the schedule in updates.
-      warmup: updates of linear warm-up.
+      steps: length of the schedule in loop steps.
+      warmup: loop steps of linear warm-up.
       clip: global gradient norm is clipped to this; 0 is off.
-      ema: decay of the moving average of the parameters.
       mu_dtype: in which the first moment is kept, "float32" or "bfloat16" (half its
         memory). The second stays float32: what a step adds to it, a share of 1 - b2,
         would be rounded off.
-      accumulate: micro-batches a batch is split into; they equal one big batch.
     """
 
     learning_rate: float = result(1e-4)
@@ -32,24 +36,77 @@ class OptimizerConfig:
     warmup: int = result(50)
     final: float = result(0.05)
     b1: float = result(0.9)
-    b2: float = result(0.98)
+    b2: float = result(0.999)
     eps: float = result(1e-8)
     weight_decay: float = result(0.0)
     clip: float = result(1.0)
-    ema: float = result(0.995)
     mu_dtype: str = result("float32")
-    accumulate: int = way(1)
 
     def __post_init__(self):
-        if self.schedule not in ("cosine", "constant"):
-            raise UserError(
-                f"optimizer schedule must be cosine or constant, got {self.schedule!r}"
-            )
-        check_dtype("optimizer.mu_dtype", self.mu_dtype)
+        check_adam(self, "optimizer")
 
 
-def make_schedule(config: OptimizerConfig) -> optax.Schedule:
-    """Updates -> learning rate."""
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig(AdamConfig):
+    """AdamW, and what a step does beside it.
+
+    Attributes:
+      ema: decay of the moving average of the parameters, per update.
+      ema_warmup: the average's memory grows with the updates made, n: the decay is at
+        most (1 + n) / (10 + n), so that 0.99 is reached at update 890 and 0.999 at
+        8,990. Without it the decay holds from the first update, and what a stage
+        starts from keeps a weight of decay ** n in its average.
+      accumulate: micro-batches a batch is split into; they equal one big batch.
+    """
+
+    ema: float = result(0.995)
+    ema_warmup: bool = result(True)
+    accumulate: int = way(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class CriticConfig:
+    """The critic's own AdamW, fields as in `AdamConfig`.
+
+    Its schedule is as long as the generator's, `optimizer.steps`.
+
+    Attributes:
+      learning_rate: peak; None is 5 times the generator's, as in the reference.
+    """
+
+    learning_rate: float | None = result(None)
+    schedule: str = result("constant")
+    warmup: int = result(50)
+    final: float = result(0.05)
+    b1: float = result(0.9)
+    b2: float = result(0.999)
+    eps: float = result(1e-8)
+    weight_decay: float = result(0.0)
+    clip: float = result(1.0)
+    mu_dtype: str = result("float32")
+
+    def __post_init__(self):
+        check_adam(self, "options.critic")
+
+    def beside(self, generator: AdamConfig) -> AdamConfig:
+        """The settings in full, beside those of the generator."""
+        settings = dataclasses.asdict(self)
+        if self.learning_rate is None:
+            settings["learning_rate"] = CRITIC_RATE * generator.learning_rate
+        return AdamConfig(steps=generator.steps, **settings)
+
+
+def check_adam(config: AdamConfig | CriticConfig, where: str) -> None:
+    """UserError unless schedule and dtype are known."""
+    if config.schedule not in ("cosine", "constant"):
+        raise UserError(
+            f"{where}.schedule must be cosine or constant, got {config.schedule!r}"
+        )
+    check_dtype(f"{where}.mu_dtype", config.mu_dtype)
+
+
+def make_schedule(config: AdamConfig) -> optax.Schedule:
+    """Loop step -> learning rate."""
     peak, warmup = config.learning_rate, min(config.warmup, config.steps)
     if config.schedule == "constant":
         return optax.linear_schedule(peak / max(warmup, 1), peak, warmup)
@@ -59,10 +116,15 @@ def make_schedule(config: OptimizerConfig) -> optax.Schedule:
     )  # fmt: skip
 
 
-def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """The transformation whose state is part of the train state."""
+def make_optimizer(config: AdamConfig, every: int = 1) -> optax.GradientTransformation:
+    """The transformation whose state is part of the train state.
+
+    Args:
+      every: loop steps from one update to the next; the first is at loop step 0.
+    """
+    schedule = make_schedule(config)
     adam = optax.adamw(
-        make_schedule(config),
+        schedule if every == 1 else lambda updates: schedule(updates * every),
         b1=config.b1,
         b2=config.b2,
         eps=config.eps,

@@ -39,8 +39,9 @@ def find_parent(
       "params", "ema", and those of `KEPT` that the parent has); or (None, None).
 
     Raises:
-      UserError: missing, of a stage that this one cannot follow, of another model, or
-        nothing is there and the stage is not to start from random values.
+      UserError: missing, of a stage that this one cannot follow, of another model,
+        without the teacher that this one goes on with, or nothing is there and the
+        stage is not to start from random values.
     """
     allowed = STAGES[run.stage].PARENTS
     if parent is None:
@@ -77,6 +78,13 @@ def find_parent(
         step_dir = assets.find_step(parent)
         names = {"params", *KEPT} & manager.tree_shapes(step_dir).keys()
         trees |= {name: manager.read_item(step_dir, name, places) for name in names}
+    stage = weights.lineage.stage
+    needing = getattr(STAGES[run.stage], "WITH_TEACHER", ())
+    if stage in needing and "teacher" not in trees:
+        raise UserError(
+            f"{run.stage} goes on with the teacher of a {stage} stage, which only a "
+            "training checkpoint holds: name that with --parent, not a file of weights"
+        )
     return weights, trees
 
 

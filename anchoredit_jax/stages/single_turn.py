@@ -16,10 +16,16 @@ import jax.numpy as jnp
 from anchoredit_jax import randomness
 from anchoredit_jax.checkpoint.lineage import IMPORTED
 from anchoredit_jax.diffusion.timesteps import TimestepConfig, frame_timesteps
+from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models.transformer import Transformer
 from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import step as steps
+from anchoredit_jax.stages.attention import (
+    TEACHER_FORCING,
+    check_attention,
+    teacher_forced,
+)
 from anchoredit_jax.stages.passes import Pass
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
 from anchoredit_jax.strict import result
@@ -34,13 +40,22 @@ class Options:
     """What this stage adds to the shared settings.
 
     Attributes:
+      attention: "causal" (the source sees itself), or of the reference
+        "bidirectional" (the source sees the edited frame too) or "teacher_forcing" (a
+        clean copy of both frames stands beside the noised ones).
       clean_source: probability that the source is given at timestep 0, as in editing;
         else it is noised at a level of its own (the reference: 0).
+      from_scratch: whether random weights may be trained where there is no parent.
     """
 
     timesteps: TimestepConfig = TimestepConfig()
     loss: SequenceLossConfig = SequenceLossConfig()
+    attention: str = result("causal")
     clean_source: float = result(1.0)
+    from_scratch: bool = result(False)
+
+    def __post_init__(self):
+        check_attention(self.attention)
 
 
 def init_state(run, parent=None) -> steps.TrainState:
@@ -65,15 +80,14 @@ def loss_fn(run, params, state, batch):
     timesteps = draw_timesteps(keys(Purpose.TIMESTEPS), frames, options.timesteps)
     clean = randomness.uniforms(keys(Purpose.HISTORY)) < options.clean_source
     timesteps = timesteps.at[:, 0].set(jnp.where(clean, 0.0, timesteps[:, 0]))
-    velocity = functools.partial(
-        Transformer(run.model).apply,
-        {"params": params},
-        text=batch["text"],
-        visibility=VISIBILITY,
-        positions=jnp.minimum(jnp.arange(frames, dtype=jnp.float32), 1.0)[None],
-    )
+    network = functools.partial(Transformer(run.model).apply, text=batch["text"])
+    positions = jnp.minimum(jnp.arange(frames, dtype=jnp.float32), 1.0)[None]
+    rule = _visibility(run, frames)
+    velocity = functools.partial(network, visibility=rule, positions=positions)
+    if rule == TEACHER_FORCING:
+        velocity = teacher_forced(network, latents, positions)
     errors, kept, metrics, _ = sequence_loss(
-        velocity,
+        functools.partial(velocity, {"params": params}),
         latents,
         latents,
         timesteps,
@@ -93,11 +107,27 @@ def draw_timesteps(keys, frames: int, config: TimestepConfig):
     return frame_timesteps(draws[:, 0], draws[:, 1], draws[:, 2:], config)
 
 
+def _visibility(run, frames: int) -> FrameVisibility:
+    """The rule of a sequence, with its clean copy where it has one."""
+    if run.options.attention == "causal":
+        return VISIBILITY
+    if frames > 2:
+        raise UserError(
+            f"options.attention '{run.options.attention}' is for one edit a sequence, "
+            f"given {frames - 1}: set data.turns=1, whose edits do not share a source"
+        )
+    if run.options.attention == "teacher_forcing":
+        return TEACHER_FORCING
+    return FrameVisibility("bidirectional")
+
+
 def passes(run, frames: int) -> tuple[Pass, ...]:
     """Of one step, per sample: the sequence."""
-    return (Pass("target", frames, frames - 1, VISIBILITY, gradient=True),)
+    rule = _visibility(run, frames)
+    length = 2 * frames if rule == TEACHER_FORCING else frames
+    return (Pass("target", length, frames - 1, rule, gradient=True),)
 
 
-def make_train_step(run):
+def make_train_step(run, codec=None):
     """(state, batch) -> (state, metrics), compiled, donating the state."""
     return steps.make_simple_step(functools.partial(loss_fn, run), run.optimizer)

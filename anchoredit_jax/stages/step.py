@@ -8,6 +8,7 @@ and gets one compiled, donating step. The loss is sum(errors weights) / sum(weig
 over the whole batch, also when it is cut into micro-batches.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,11 @@ from anchoredit_jax.models.initialisation import (
 )
 from anchoredit_jax.models.transformer import Transformer
 from anchoredit_jax.stages.divergence import FINITE
-from anchoredit_jax.stages.optimizer import OptimizerConfig, make_optimizer
+from anchoredit_jax.stages.optimizer import (
+    AdamConfig,
+    OptimizerConfig,
+    make_optimizer,
+)
 
 
 @struct.dataclass
@@ -101,15 +106,19 @@ def gradients(loss_fn: Callable, params, state, batch: dict, accumulate: int):
     return loss / weight, metrics, grads
 
 
-def update(optimizer: OptimizerConfig, loss, grads, opt_state, params):
+def update(optimizer: AdamConfig, loss, grads, opt_state, params, every: int = 1):
     """One optimiser update, not applied unless the loss and all gradients are finite.
+
+    Args:
+      every: loop steps from one update to the next, for the schedule.
 
     Returns:
       (params, opt_state, metrics, bool [leaves]: which gradients are finite; none is
       where the loss is not).
     """
     with jax.numpy_dtype_promotion("standard"):  # Optax multiplies floats by counts
-        updates, moved = make_optimizer(optimizer).update(grads, opt_state, params)
+        adam = make_optimizer(optimizer, every)
+        updates, moved = adam.update(grads, opt_state, params)
     metrics = {
         "grad_norm": optax.tree.norm(grads),
         "update_norm": optax.tree.norm(updates),
@@ -125,22 +134,51 @@ def update(optimizer: OptimizerConfig, loss, grads, opt_state, params):
     return params, opt_state, metrics, finite
 
 
-def update_ema(ema, params, step: jax.Array, decay: float):
-    """decay * ema + (1 - decay) * params, with a shorter memory in the first steps."""
-    step = step.astype(jnp.float32)
-    decay = jnp.minimum(jnp.float32(decay), (1.0 + step) / (10.0 + step))
+def update_ema(ema, params, updates: jax.Array, optimizer: OptimizerConfig):
+    """decay * ema + (1 - decay) * params; `updates` were made before this one."""
+    decay = jnp.float32(optimizer.ema)
+    if optimizer.ema_warmup:
+        updates = updates.astype(jnp.float32)
+        decay = jnp.minimum(decay, (1.0 + updates) / (10.0 + updates))
     return jax.tree.map(lambda e, p: decay * e + (1.0 - decay) * p, ema, params)
 
 
-def make_simple_step(loss_fn: Callable, optimizer: OptimizerConfig) -> Callable:
+class FrozenStep:
+    """A compiled step (state, batch, frozen) with its frozen arguments at hand.
+
+    Parameters that a step reads and never changes, and no state holds, are arguments of
+    its program all the same: as constants they would be a copy in each program.
+
+    Attributes:
+      step: the compiled step.
+      frozen: a pytree of arrays.
+    """
+
+    def __init__(self, step: Callable, frozen: Any):
+        self.step, self.frozen = step, frozen
+
+    def __call__(self, state: TrainState, batch: dict) -> tuple[TrainState, dict]:
+        return self.step(state, batch, self.frozen)
+
+    def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
+        return self.step.lower(state, batch, self.frozen)
+
+
+def make_simple_step(
+    loss_fn: Callable, optimizer: OptimizerConfig, frozen: Any = None
+) -> Callable:
     """The step of a stage that trains one network: (state, batch) -> (state, metrics).
 
     Compiled once; the state is donated.
+
+    Args:
+      frozen: parameters that `loss_fn` takes as `frozen=` beside its arguments.
     """
 
-    def step(state: TrainState, batch: dict):
+    def step(state: TrainState, batch: dict, *given):
+        loss_of = functools.partial(loss_fn, frozen=given[0]) if given else loss_fn
         loss, metrics, grads = gradients(
-            loss_fn, state.params, state, batch, optimizer.accumulate
+            loss_of, state.params, state, batch, optimizer.accumulate
         )
         params, opt_state, norms, finite = update(
             optimizer, loss, grads, state.opt_state, state.params
@@ -149,8 +187,9 @@ def make_simple_step(loss_fn: Callable, optimizer: OptimizerConfig) -> Callable:
             step=state.step + 1,
             params=params,
             opt_state=opt_state,
-            ema=update_ema(state.ema, params, state.step, optimizer.ema),
+            ema=update_ema(state.ema, params, state.step, optimizer),
         )
         return state, {"loss": loss, **metrics, **norms, FINITE: {"params": finite}}
 
-    return jax.jit(step, donate_argnums=0)
+    compiled = jax.jit(step, donate_argnums=0)
+    return compiled if frozen is None else FrozenStep(compiled, frozen)

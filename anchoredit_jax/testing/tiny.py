@@ -29,6 +29,9 @@ def tiny_model(**changes) -> TransformerConfig:
 
 def tiny_run(stage: str, **sections) -> RunConfig:
     """A run of one stage with the tiny model; `sections` are nested overrides."""
+    if stage == "single_turn":  # has no parent in most tests
+        options = {"from_scratch": True, **sections.get("options", {})}
+        sections = {**sections, "options": options}
     model = {k: v for k, v in vars(tiny_model()).items()}
     config = {
         "stage": stage,

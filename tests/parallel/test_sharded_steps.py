@@ -30,7 +30,7 @@ OPTIONS = {
     "single_turn": {},
     "causal_forcing": dict(rollout=dict(kind="one_pass"), degrade=dict(blur=0.5)),
     "consistency": {},
-    "distribution_matching": dict(sampler_steps=1, critic_ratio=2),
+    "distribution_matching": dict(critic_ratio=2),
 }
 BATCH, STEPS = 8, 5
 
@@ -38,7 +38,7 @@ BATCH, STEPS = 8, 5
 @functools.lru_cache
 def trained(stage, mesh_name):
     """(losses, state) after five steps; mesh None is one device."""
-    run = tiny_run(stage, options=OPTIONS[stage])
+    run = tiny_run(stage, options=OPTIONS[stage], sampler=dict(steps=1))
     module = STAGES[stage]
     params = jax.tree.map(jnp.asarray, tiny_params())
     parent = dict(params=params, ema=params, teacher=params)

@@ -157,9 +157,9 @@ def distill_batch(arrays):
     }
 
 
-def make_run(options, source_prompt, stride=4):
+def make_run(options, source_prompt, stride=4, sampler=None):
     model = golden_config(temporal_stride=stride, source_prompt=source_prompt)
-    return types.SimpleNamespace(model=model, options=options)
+    return types.SimpleNamespace(model=model, options=options, sampler=sampler)
 
 
 @pytest.mark.parametrize("name", CD)
@@ -250,11 +250,16 @@ def dmd_runs(case):
     """The generator's cached pass shows frame 0 all of prompt 0, the scores' full
     pass one token of it: both of the reference's conventions."""
     options = dmd.Options(
-        timesteps=tuple(float(t) for t in case["denoising_step_list"]),
         guidance=1.0 + case["real_guidance_scale"],  # cond + g (cond - uncond)
+    )
+    sampler = samplers.SamplerConfig(
+        timesteps=tuple(float(t) for t in case["denoising_step_list"]),
         snap_shift=case["timestep_shift"],
     )
-    return make_run(options, "first_prompt"), make_run(options, "first_token")
+    return tuple(
+        make_run(options, prompt, sampler=sampler)
+        for prompt in ("first_prompt", "first_token")
+    )
 
 
 def few_step_noise(arrays, name, target, own):
@@ -269,7 +274,7 @@ def few_step_noise(arrays, name, target, own):
 
 def check_full_sequence(arrays, name, run, sequence, x0, target, kind):
     """The sequence that scores or critic see: all clean but frame k."""
-    shift = run.options.snap_shift
+    shift = run.sampler.snap_shift
     drawn = arrays[f"{name}/{kind}_t_drawn"] / 1000
     level = np.clip(np.floor(1000 * schedule.shift_sigma(drawn, shift)), 20, 979)
     np.testing.assert_array_equal(level, arrays[f"{name}/{kind}_t"])
@@ -365,7 +370,7 @@ def test_critic(recorded, networks, name):
     )
     want = channels_last(arrays[f"{name}/x0_pred_k"])
     np.testing.assert_allclose(predicted, want, atol=2e-4)
-    sigma = schedule.sigma_at(level, full.options.snap_shift)
+    sigma = schedule.sigma_at(level, full.sampler.snap_shift)
     flow = schedule.x0_to_velocity(noised[:, target], predicted, sigma)
     want = channels_last(arrays[f"{name}/flow_pred_k"])
     np.testing.assert_allclose(flow, want, atol=2e-3)

@@ -21,10 +21,7 @@ LOSSES = {
 
 
 def prepared(stage, **optimizer):
-    options = {}
-    if stage == "distribution_matching":
-        options = dict(sampler_steps=1, critic_ratio=5)
-    run = tiny_run(stage, options=options, optimizer=optimizer)
+    run = tiny_run(stage, optimizer=optimizer, sampler=dict(steps=1))
     params = jax.tree.map(jnp.asarray, tiny_params())
     state = STAGES[stage].init_state(run, dict(ema=params, teacher=params))
     return run, state

@@ -29,7 +29,7 @@ OPTIONS = {
     "causal_forcing": ",options.rollout.kind=one_pass,optimizer.mu_dtype=bfloat16",
     "consistency": ",options.teacher_dtype=bfloat16",
     "distribution_matching": ",options.teacher_dtype=bfloat16,options.critic_ratio=2,"
-    "options.sampler_steps=1",
+    "sampler.steps=1",
 }
 
 

@@ -33,7 +33,7 @@ OPTIONS = {
         rollout=dict(kind="one_pass", fraction=0.5),
     ),
     "consistency": dict(edit_weight=0.5, memory_policies=((0, 0), (1, 2))),
-    "distribution_matching": dict(sampler_steps=2, critic_ratio=2),
+    "distribution_matching": dict(critic_ratio=2),
 }
 
 
@@ -45,7 +45,7 @@ def parent():
 def run_steps(stage, count, options=None, **optimizer):
     run = tiny_run(
         stage, options=OPTIONS[stage] if options is None else options,
-        optimizer=optimizer,
+        optimizer=optimizer, sampler=dict(steps=2),
     )  # fmt: skip
     state = STAGES[stage].init_state(run, parent())
     step = STAGES[stage].make_train_step(run)

@@ -10,14 +10,15 @@ from anchoredit_jax.stages import STAGES
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
 
 DISTILLATIONS = ("consistency", "distribution_matching")
-OPTIONS = dict(consistency={}, distribution_matching=dict(sampler_steps=1))
 
 
 def run_of(stage, dtype="float32", **optimizer):
-    options = dict(OPTIONS.get(stage, {}))
+    options = {}
     if stage in DISTILLATIONS:
         options["teacher_dtype"] = dtype
-    return tiny_run(stage, options=options, optimizer=optimizer)
+    return tiny_run(
+        stage, options=options, optimizer=optimizer, sampler=dict(steps=1)
+    )
 
 
 def init(run):

@@ -45,8 +45,8 @@ def counted(run) -> float:
     return step_flops(run, FRAMES, TOKENS, ROWS, "most").total
 
 
-def a_run(stage, **options):
-    return tiny_run(stage, model=MODEL, options=options)
+def a_run(stage, draws=4, **options):
+    return tiny_run(stage, model=MODEL, options=options, sampler=dict(steps=draws))
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,8 @@ def a_run(stage, **options):
         ("single_turn", dict(), ()),
         ("causal_forcing", dict(), ()),
         ("causal_forcing", dict(history="beside"), ()),
+        ("causal_forcing", dict(attention="bidirectional"), ()),
+        ("causal_forcing", dict(attention="teacher_forcing"), ()),
         ("causal_forcing", dict(rollout=dict(kind="one_pass")), ()),
         (
             "causal_forcing",
@@ -70,7 +72,7 @@ def a_run(stage, **options):
         ("consistency", dict(guidance=3.0), ()),
         # The generator's rollout and its draws for frame k, then the critic's rollout.
         ("distribution_matching", dict(guidance=7.0), (FRAMES - 2, 3, FRAMES - 1)),
-        ("distribution_matching", dict(sampler_steps=2), (FRAMES - 2, 1, FRAMES - 1)),
+        ("distribution_matching", dict(draws=2), (FRAMES - 2, 1, FRAMES - 1)),
     ],
 )
 def test_the_step_multiplies_what_is_counted(stage, options, trips):
@@ -86,7 +88,7 @@ def means(stage, frames=FRAMES, **options):
 def test_the_mean_is_over_drawn_turns_steps_and_rates():
     frames, steps, ratio = FRAMES, 4, 5
     turns = np.arange(1, frames)
-    found = means("distribution_matching", sampler_steps=steps, critic_ratio=ratio)
+    found = means("distribution_matching", draws=steps, critic_ratio=ratio)
     assert found == pytest.approx(
         {
             "critic rollout source": 1,

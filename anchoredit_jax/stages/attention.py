@@ -1,0 +1,45 @@
+"""Which frames of a training sequence see which, as an option of a stage."""
+
+import jax.numpy as jnp
+
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.memory import FrameVisibility
+from anchoredit_jax.strict import unknown_name
+
+ATTENTION = ("causal", "bidirectional", "teacher_forcing")
+TEACHER_FORCING = FrameVisibility("teacher_forcing")
+
+
+def check_attention(attention: str) -> None:
+    """UserError unless it is one of `ATTENTION`."""
+    if attention not in ATTENTION:
+        what = f"options.attention '{attention}'"
+        raise UserError(unknown_name(what, attention, ATTENTION))
+
+
+def teacher_forced(network, history, positions):
+    """velocity(params, noised, timesteps) of frames that see clean ones before them.
+
+    The reference's teacher forcing: the clean sequence stands beside the noised one, at
+    the same places. A clean frame sees only itself, so unlike in a memory none knows of
+    the frames before it.
+
+    Args:
+      network: (params, latents, timesteps, visibility=, positions=) -> velocity.
+      history: [B, T, h, w, C], clean; seen by the noised frames after each.
+      positions: [B or 1, T], of both.
+    """
+    frames = history.shape[1]
+    positions = jnp.concatenate([positions, positions], 1)
+
+    def velocity(params, noised, timesteps):
+        both = network(
+            params,
+            jnp.concatenate([history, noised], 1),
+            jnp.concatenate([jnp.zeros_like(timesteps), timesteps], 1),
+            visibility=TEACHER_FORCING,
+            positions=positions,
+        )
+        return both[:, frames:]
+
+    return velocity
