@@ -3,6 +3,9 @@
     # 200 held-out sprite sessions of 12 turns, whose right answers are known exactly
     python launch/evaluate.py --checkpoint W/distribution_matching --out report
 
+    # the same as pictures of other shapes, for what was trained on files of sprites
+    python launch/evaluate.py --checkpoint W --shapes 64x64,56x75,48x85 --out report
+
     # two checkpoints side by side, each with its own sampler
     python launch/evaluate.py --out report \\
         --checkpoint teacher=W/causal_forcing@euler:20:guidance=1.5 \\
@@ -90,6 +93,12 @@ def make_parser() -> argparse.ArgumentParser:
         "--dataset",
         metavar="FOLDER",
         help="sessions in the validation layout; held-out sprites by default",
+    )
+    parser.add_argument(
+        "--shapes",
+        metavar="HEIGHTxWIDTH,..",
+        help="of the pictures that held-out sprites are drawn as, each edited at the "
+        "size that training gives it (default: squares of the size trained at)",
     )
     parser.add_argument("--language", default="en", help="of the dataset's texts")
     parser.add_argument(
@@ -206,6 +215,17 @@ def parse_mesh(text: str | None) -> MeshConfig | None:
     return MeshConfig(**sizes)
 
 
+def parse_shapes(text: str | None) -> tuple[tuple[int, int], ...]:
+    """(height, width) of each shape of "64x64,48x85"."""
+    shapes = []
+    for part in (text or "").split(",") if text is not None else ():
+        sides = part.strip().split("x")
+        if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+            raise UserError(f"--shapes {text!r}: write HEIGHTxWIDTH,.. in pixels")
+        shapes.append((int(sides[0]), int(sides[1])))
+    return tuple(dict.fromkeys(shapes))
+
+
 def default_batch() -> int:
     """The toy is twice as fast on two cores with 8 sessions at a time as with 50."""
     return 8 if jax.default_backend() == "cpu" else 50
@@ -220,6 +240,7 @@ def make_settings(args: argparse.Namespace) -> Settings:
         parts=tuple(part.strip() for part in parts.split(",") if part.strip()),
         dataset=args.dataset,
         language=args.language,
+        shapes=parse_shapes(args.shapes),
         sessions=200 if args.sessions is None and not own else args.sessions,
         turns=12 if args.turns is None and not own else args.turns,
         story_sessions=args.story_sessions,

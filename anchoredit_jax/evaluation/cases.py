@@ -4,17 +4,19 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from anchoredit_jax.data.sprites import SpriteSession
-from anchoredit_jax.evaluation.sprites import render_truth
+from anchoredit_jax.data.sprites import AMBIGUOUS_KINDS, SpriteSession
+from anchoredit_jax.evaluation.sprite_view import SpriteView, square_view
+from anchoredit_jax.evaluation.sprites import SpriteScores, render_truth, score_sessions
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
-    """One session to run, at the model's size.
+    """One session to run, at the size that its source is edited at.
 
     Attributes:
       name: unique in its dataset; letters, digits, "_", "-" and ".".
@@ -23,6 +25,7 @@ class Case:
       read_truth: gives uint8 [N + 1, H, W, 3], the source and the right result of every
         instruction; None where nothing tells what is right.
       sprite: the scenes behind a sprite session, which tell more than its pixels.
+      view: how these scenes are seen; of sprite sessions only.
       returns_to: per instruction, the turn whose image is right again ("undo the last
         change"; 0: the source), None where the image is to be a new one; () where
         nothing is known.
@@ -34,6 +37,16 @@ class Case:
     read_truth: Callable[[], np.ndarray] | None = None
     sprite: SpriteSession | None = None
     returns_to: tuple[int | None, ...] = ()
+    view: SpriteView | None = None
+
+    @property
+    def shape(self) -> str:
+        """As in "48x64": height and width of a sprite's picture, else of the source."""
+        return (
+            "x".join(map(str, self.source.shape[:2]))
+            if self.view is None
+            else (self.view.name)
+        )
 
     @functools.cached_property
     def digest(self) -> str:
@@ -42,18 +55,66 @@ class Case:
         return hashlib.sha256(told + self.source.tobytes()).hexdigest()[:16]
 
 
-def sprite_cases(sessions: Sequence[SpriteSession], size: int) -> list[Case]:
-    """Sprite sessions drawn at `size` pixels a side; their truth is exact."""
+def sprite_cases(
+    sessions: Sequence[SpriteSession], views: int | Sequence[SpriteView]
+) -> list[Case]:
+    """Sprite sessions with their exact truth.
+
+    Args:
+      views: equally many sessions are seen in each, neighbours in the same one as many
+        as there are ambiguous kinds, which follow each other; or the side of squares.
+    """
+    if isinstance(views, int):
+        views = [square_view(views)]
+    seen = [
+        views[number // len(AMBIGUOUS_KINDS) % len(views)]
+        for number in range(len(sessions))
+    ]
     return [
         Case(
             name=f"sprite_{number:05d}",
-            source=render_truth([session], size)[0, 0],
+            source=view.draw(session.scenes[:1])[0],
             instructions=tuple(edit.text for edit in session.edits),
-            read_truth=lambda session=session: render_truth([session], size)[0],
+            read_truth=lambda session=session, view=view: render_truth([session], view)[
+                0
+            ],
             sprite=session,
+            view=view,
         )
-        for number, session in enumerate(sessions)
+        for number, (session, view) in enumerate(zip(sessions, seen, strict=True))
     ]
+
+
+def score_cases(cases: Sequence[Case], frames: Sequence[np.ndarray]) -> SpriteScores:
+    """The scores of sprite cases, in their order, whatever their views.
+
+    Args:
+      cases: n sessions of N edits each.
+      frames: of each, uint8 [N, H, W, 3], the result of every edit.
+    """
+    found: dict[str, np.ndarray] = {}
+    for rows in rows_by(case.view for case in cases).values():
+        scores = score_sessions(
+            [cases[row].sprite for row in rows],
+            np.stack([frames[row] for row in rows]),
+            cases[rows[0]].view,
+        )
+        for field in dataclasses.fields(scores):
+            value = getattr(scores, field.name)
+            dtype = value.dtype if value.dtype.kind != "U" else object
+            whole = found.setdefault(
+                field.name, np.empty((len(cases), *value.shape[1:]), dtype)
+            )
+            whole[rows] = value
+    return SpriteScores(**found)
+
+
+def rows_by(keys: Iterable[Hashable]) -> dict[Any, list[int]]:
+    """Numbers of the rows of each key, keys in the order in which they appear."""
+    rows: dict[Any, list[int]] = {}
+    for number, key in enumerate(keys):
+        rows.setdefault(key, []).append(number)
+    return rows
 
 
 def identity_cases(cases: Sequence[Case], turns: int) -> list[Case]:

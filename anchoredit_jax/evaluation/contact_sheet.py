@@ -39,19 +39,21 @@ def draw_sheet(
 
     Args:
       captions: one per column, wrapped to the column's width.
-      cell: side of a frame in the picture, in pixels; enlarged without smoothing.
+      cell: longer side of a frame in the picture, in pixels, about; enlarged without
+        smoothing.
     """
-    scale = max(1, round(cell / rows[0].images.shape[1]))
-    cell = scale * rows[0].images.shape[1]
+    sides = rows[0].images.shape[1:3]
+    scale = max(1, round(cell / max(sides)))
+    cell_height, cell_width = (scale * side for side in sides)
     font, small = ImageFont.load_default(14), ImageFont.load_default(12)
     bold = ImageFont.load_default(18)
     label_lines = [_wrap(row.label, font, 130) for row in rows]
-    caption_lines = [_wrap(caption, small, cell) for caption in captions]
+    caption_lines = [_wrap(caption, small, cell_width) for caption in captions]
     left = 2 * _GAP + max(_width(line, font) for part in label_lines for line in part)
     top = _GAP + (bold.size + 2 * _GAP if title else 0)
     head = max(len(lines) for lines in caption_lines) * 15 + 6
-    width = left + len(captions) * (cell + _GAP) + _GAP
-    height = top + head + len(rows) * (cell + _GAP) + _GAP
+    width = left + len(captions) * (cell_width + _GAP) + _GAP
+    height = top + head + len(rows) * (cell_height + _GAP) + _GAP
     if title:
         width = max(width, _width(title, bold) + 2 * _GAP)
     sheet = Image.new("RGB", (width, height), WHITE)
@@ -59,23 +61,24 @@ def draw_sheet(
     if title:
         draw.text((_GAP, _GAP), title, INK, bold)
     for column, lines in enumerate(caption_lines):
-        x = left + column * (cell + _GAP)
+        x = left + column * (cell_width + _GAP)
         for number, line in enumerate(lines):
             # Captions stand on the frames: the last line is the lowest one.
             y = top + head - 6 - 15 * (len(lines) - number)
             draw.text((x, y), line, GREY if column == 0 else INK, small)
     for number, (row, lines) in enumerate(zip(rows, label_lines, strict=True)):
-        y = top + head + number * (cell + _GAP)
-        text_top = y + (cell - 17 * len(lines)) // 2
+        y = top + head + number * (cell_height + _GAP)
+        text_top = y + (cell_height - 17 * len(lines)) // 2
         for line_number, line in enumerate(lines):
             draw.text((_GAP, text_top + 17 * line_number), line, INK, font)
         for column, image in enumerate(row.images):
-            x = left + column * (cell + _GAP)
+            x = left + column * (cell_width + _GAP)
             enlarged = np.repeat(np.repeat(image, scale, 0), scale, 1)
             sheet.paste(Image.fromarray(enlarged), (x, y))
             mark = row.marks[column] if row.marks else None
             if mark is not None:
-                box = (x - _BORDER, y - _BORDER, x + cell + 3, y + cell + 3)
+                right, bottom = x + cell_width + 3, y + cell_height + 3
+                box = (x - _BORDER, y - _BORDER, right, bottom)
                 draw.rectangle(box, outline=RIGHT if mark else WRONG, width=_BORDER)
     return sheet
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 TURNS = ("part", "checkpoint", "policy", "measure", "turn", "mean", "low", "high")
-VALUES = ("part", "checkpoint", "policy", "session", "turn", "instruction")
+VALUES = ("part", "checkpoint", "policy", "session", "shape", "turn", "instruction")
 
 
 def write_turns(path: Path, report: Mapping[str, Any], parts: tuple[str, ...]) -> None:
@@ -49,7 +49,7 @@ def write_sessions(path: Path, runs: Mapping[str, Mapping[str, Any]]) -> None:
                 for turn, text in enumerate(case.instructions):
                     found = (run.measures.get(name) for name in names)
                     values = ("" if v is None else _number(v[row, turn]) for v in found)
-                    place = (part, label, policy, case.name, turn + 1, text)
+                    place = (part, label, policy, case.name, case.shape, turn + 1, text)
                     table.writerow((*place, *values))
 
 

@@ -2,11 +2,12 @@
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.data.images import decode_image, fit_image
 from anchoredit_jax.data.sessions import (
     Dropped,
@@ -27,7 +28,7 @@ _NAME = re.compile(r"\w[\w.-]*")
 
 def folder_cases(
     root: str | Path,
-    size: tuple[int, int],
+    size: Size | Callable[[Size], Size],
     language: str = "en",
     turns: int | None = None,
     limit: int | None = None,
@@ -40,7 +41,8 @@ def folder_cases(
 
     Args:
       root: holds `<id>/<id>.0.<ext>, <id>.1.<ext>, .., <id>.json`.
-      size: (height, width) of the model; images are cut and resized by `fit_image`.
+      size: (height, width) that all are edited at, or what gives it for the (height,
+        width) of a source. Sources and answers are cut and resized by `fit_image`.
       language: of the instructions; plain texts serve where it is not there.
       turns: at most so many of every session, from its first; all by default.
       limit: at most so many sessions, by name; the others are not looked at.
@@ -87,8 +89,11 @@ def check_name(name: str) -> None:
         )
 
 
-def _case(session: ValidationSession, size: tuple[int, int]) -> Case:
-    source, _ = fit_image(decode_image(session.source, name=session.key), size)
+def _case(session: ValidationSession, size: Size | Callable[[Size], Size]) -> Case:
+    decoded = decode_image(session.source, name=session.key)
+    if callable(size):
+        size = size(decoded.shape[:2])
+    source, _ = fit_image(decoded, size)
     read_truth = None
     if session.answers:
         read_truth = functools.partial(_read_truth, source, session.answers, size)
@@ -101,8 +106,6 @@ def _case(session: ValidationSession, size: tuple[int, int]) -> Case:
     )
 
 
-def _read_truth(
-    source: np.ndarray, answers: Sequence[Path], size: tuple[int, int]
-) -> np.ndarray:
+def _read_truth(source: np.ndarray, answers: Sequence[Path], size: Size) -> np.ndarray:
     frames = [fit_image(decode_image(path), size)[0] for path in answers]
     return np.stack([source, *frames])

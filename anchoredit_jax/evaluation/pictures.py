@@ -1,5 +1,6 @@
 """The evaluation's figures: drift curves, contact sheets, the cover story."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,15 +50,17 @@ def write_pictures(
 
 
 def sheet(runs: Mapping[str, PolicyRun], sessions: int = SHEET_SESSIONS) -> Image.Image:
-    """The first sessions: the truth, if known, and one row per policy.
+    """The first sessions of every shape: the truth, if known, and one row per policy.
 
     A frame of a sprite session is green where the edit succeeded, red where not.
 
     Args:
       runs: policy name -> run, all of the same cases.
     """
-    cases = next(iter(runs.values())).cases[:sessions]
-    return stack_sheets([_sheet(case, row, runs) for row, case in enumerate(cases)])
+    run = next(iter(runs.values()))
+    in_turn = itertools.chain(*itertools.zip_longest(*run.by_shape().values()))
+    rows = [row for row in in_turn if row is not None][:sessions]
+    return stack_sheets([_sheet(run.cases[row], row, runs) for row in rows])
 
 
 def story_picture(runs: Mapping[str, PolicyRun], row: int = 0) -> Image.Image:

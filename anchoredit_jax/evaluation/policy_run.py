@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from anchoredit_jax.evaluation.cases import Case
+from anchoredit_jax.evaluation.cases import Case, rows_by, score_cases
 from anchoredit_jax.evaluation.frame_store import FrameStore, open_store
 from anchoredit_jax.evaluation.instruments import Instruments
 from anchoredit_jax.evaluation.judge import Judgement, judge_sessions, success_rates
@@ -20,7 +20,7 @@ from anchoredit_jax.evaluation.measures import (
 )
 from anchoredit_jax.evaluation.rollout import iterate_rollouts
 from anchoredit_jax.evaluation.settings import Contestant
-from anchoredit_jax.evaluation.sprites import SpriteScores, score_sessions
+from anchoredit_jax.evaluation.sprites import SpriteScores
 from anchoredit_jax.evaluation.summary import followed
 
 
@@ -47,6 +47,19 @@ class PolicyRun:
         """uint8 [N + 1, H, W, 3]: the source and the result of every instruction."""
         case = self.cases[row]
         return np.concatenate([case.source[None], self.store.read(case)])
+
+    def of(self, rows: Sequence[int]) -> "PolicyRun":
+        """The run of some of the cases; the judgement is left out."""
+        return PolicyRun(
+            [self.cases[row] for row in rows],
+            self.store,
+            {name: values[rows] for name, values in self.measures.items()},
+            None if self.scores is None else self.scores.of(rows),
+        )
+
+    def by_shape(self) -> dict[str, list[int]]:
+        """The rows of each shape, see `Case.shape`."""
+        return rows_by(case.shape for case in self.cases)
 
 
 def run_cases(
@@ -109,8 +122,7 @@ def measure_cases(
     """
     run = PolicyRun(cases, store, {})
     if all(case.sprite is not None for case in cases):
-        frames = np.stack([store.read(case) for case in cases])
-        scores = score_sessions([case.sprite for case in cases], frames)
+        scores = score_cases(cases, [store.read(case) for case in cases])
         run = dataclasses.replace(run, scores=scores, measures=followed(scores))
     rows = range(len(cases))
     with ThreadPoolExecutor() as pool:

@@ -14,18 +14,13 @@ import numpy as np
 import anchoredit_jax
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation import table
-from anchoredit_jax.evaluation.cases import Case, identity_cases, sprite_cases
+from anchoredit_jax.evaluation.cases import score_cases
 from anchoredit_jax.evaluation.csv_files import write_sessions, write_turns
-from anchoredit_jax.evaluation.folder_cases import folder_cases
-from anchoredit_jax.evaluation.held_out import (
-    ambiguous_sessions,
-    check_held_out,
-    held_out_sessions,
-    story_sessions,
-)
+from anchoredit_jax.evaluation.held_out import check_held_out
 from anchoredit_jax.evaluation.html_report import write_html
 from anchoredit_jax.evaluation.instruments import Instruments
 from anchoredit_jax.evaluation.panels import groups_of, measures_of
+from anchoredit_jax.evaluation.part_cases import make_cases
 from anchoredit_jax.evaluation.pictures import write_pictures
 from anchoredit_jax.evaluation.policies import sampler_title
 from anchoredit_jax.evaluation.policy_run import (
@@ -40,8 +35,8 @@ from anchoredit_jax.evaluation.settings import (
     Contestant,
     Settings,
 )
-from anchoredit_jax.evaluation.sprites import score_sessions
 from anchoredit_jax.evaluation.summary import (
+    by_shape,
     compare,
     summarise,
     summarise_ambiguous,
@@ -51,7 +46,6 @@ from anchoredit_jax.evaluation.summary import (
 
 FORMAT = 2  # of report.json
 FRAMES = "frames"  # folder of finished sessions
-CODEC_IMAGES = 8
 FIGURES = "figures"
 ANSWERS = "judge.jsonl"  # what the judge said, and was paid for
 
@@ -75,17 +69,23 @@ def evaluate(
         `out` holds results of other settings.
     """
     _check(contestants, settings, out)
-    cases_of = functools.cache(functools.partial(make_cases, settings))
+    by_label = {contestant.label: contestant for contestant in contestants}
+
+    @functools.cache
+    def cases_of(label: str, part: str):
+        editor = by_label[label].editor
+        return make_cases(settings, part, editor.side, editor.size_of)
+
     # Read, and refused, before the first of them is edited.
-    for contestant in contestants:
+    for label in by_label:
         for part in settings.parts:
-            cases_of(part, contestant.editor.run.data.size)
+            cases_of(label, part)
     runs: dict[str, dict] = {part: {} for part in PARTS}
     ambiguous: dict[str, dict] = {}
     codec: dict[str, list[dict]] = {}
     for contestant in contestants:
         for part in settings.parts:
-            cases = cases_of(part, contestant.editor.run.data.size)
+            cases = cases_of(contestant.label, part)
             if part == "codec":
                 codec[contestant.label] = summarise_codec(
                     contestant.editor.codec, cases
@@ -98,7 +98,7 @@ def evaluate(
                     contestant, settings, part, cases, out, instruments.of(part)
                 )
     truth = {
-        part: measure_truth(cases_of(part, contestants[0].editor.run.data.size))
+        part: measure_truth(cases_of(contestants[0].label, part))
         for part in OVER_TURNS
         if part in settings.parts
     }
@@ -108,8 +108,13 @@ def evaluate(
         "settings": _told(settings),
         "instruments": instruments.told(),
         "contestants": [_describe(contestant) for contestant in contestants],
-        "table": _map(runs["table"], lambda run: summarise(run.measures, run.scores)),
-        "story": _map(runs["story"], lambda run: summarise_story(run.scores)),
+        "table": _map(
+            runs["table"],
+            by_shape(lambda run: summarise(run.measures, run.scores)),
+        ),
+        "story": _map(
+            runs["story"], by_shape(lambda run: summarise_story(run.scores))
+        ),
         "ambiguous": ambiguous,
         "identity": _map(runs["identity"], lambda run: summarise(run.measures)),
         "truth": {part: summarise(found) for part, found in truth.items() if found},
@@ -120,40 +125,6 @@ def evaluate(
     _write(out, report, runs)
     print(format_report(report))
     return report
-
-
-def make_cases(settings: Settings, part: str, size: int) -> list[Case]:
-    """What one part runs, at `size` pixels a side.
-
-    Raises:
-      UserError: a dataset that cannot be read.
-    """
-    if part == "story":
-        sessions = story_sessions(settings.story_sessions, settings.seed)
-        return sprite_cases(sessions, size)
-    if part == "ambiguous":
-        sessions = ambiguous_sessions(settings.ambiguous_sessions, settings.seed)
-        return sprite_cases(sessions, size)
-    count = {
-        "table": settings.sessions,
-        "identity": settings.identity_sessions,
-        "codec": CODEC_IMAGES,
-    }[part]
-    if settings.dataset is not None:
-        cases = folder_cases(
-            settings.dataset,
-            (size, size),
-            language=settings.language,
-            turns=settings.turns,
-            limit=count,
-        )
-    else:
-        sessions = held_out_sessions(count, settings.turns, settings.seed)
-        cases = sprite_cases(sessions, size)
-    if part == "identity":
-        turns = max(len(case.instructions) for case in cases)
-        return identity_cases(cases, settings.turns or turns)
-    return cases
 
 
 def format_report(report: Mapping[str, Any]) -> str:
@@ -168,6 +139,9 @@ def format_report(report: Mapping[str, Any]) -> str:
             told = f"{first['sessions']} sessions of up to {first['turns']} turns"
             if "success" in first:
                 blocks.append(f"{told}, held out\n{table.policies_table(results)}")
+                if "by_shape" in first:
+                    stories = report["story"].get(label, {})
+                    blocks.append(table.shapes_table(results, stories))
                 blocks.append(table.kinds_table(results))
                 blocks.append(table.turns_table(results))
             else:
@@ -198,13 +172,16 @@ def _check(contestants, settings, out: Path) -> None:
         )
     for contestant in contestants:
         data = contestant.editor.run.data
-        if settings.dataset is None and data.kind == "sessions":
+        if settings.dataset is not None:
+            continue
+        if data.kind != "sessions":
+            check_held_out(data.seed, settings.seed)
+        elif not settings.shapes:
             raise UserError(
                 f"{contestant.path}: trained on {data.kind!r}, not on sprites; give "
-                "--dataset, a folder of sessions"
+                "--dataset, a folder of sessions, or --shapes, those of held-out "
+                "sprites, for one that was trained on files of sprites"
             )
-        if settings.dataset is None:
-            check_held_out(data.seed, settings.seed)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} exists and is not a folder; give another --out")
 
@@ -251,8 +228,7 @@ def _run_ambiguous(contestant, settings, cases, out) -> dict[str, dict]:
                 out / FRAMES / contestant.label / "ambiguous" / folder,
                 f"{contestant.label}, ambiguous, {title}",
             )
-            frames = np.stack([store.read(case) for case in cases])
-            scores.append(score_sessions([case.sprite for case in cases], frames))
+            scores.append(score_cases(cases, [store.read(case) for case in cases]))
         results[title] = summarise_ambiguous(scores, answers)
     return results
 

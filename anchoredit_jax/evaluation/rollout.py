@@ -1,4 +1,4 @@
-"""Many sessions edited turn after turn through the memory, in equal batches."""
+"""Many sessions edited turn after turn through the memory, in batches of one size."""
 
 import contextlib
 import functools
@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.evaluation.cases import rows_by
 from anchoredit_jax.models.codec import from_uint8, to_uint8
 from anchoredit_jax.parallel import batch_sharding, using
 from anchoredit_jax.turn import generate_turn, session_key, start_memory
@@ -29,15 +30,16 @@ def iterate_rollouts(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Edit every session with its instructions; batch after batch, each in its order.
 
-    Two programs are compiled, one to start a memory and one for a turn; the last batch
-    is filled up by repeating a session. A session's result depends on the seed and on
-    its own id, source and instructions only, not on the batch it is in (up to rounding:
-    sums of other batches have another order).
+    Sessions of one image size come together, sizes in the order in which they appear.
+    Two programs are compiled for each, one to start a memory and one for a turn; the
+    last batch of a size is filled up by repeating a session. A session's result depends
+    on the seed and on its own id, source and instructions only, not on the batch it is
+    in (up to rounding: sums of other batches have another order).
 
     Args:
       editor: an `Editor` (run, params, codec, text encoder, mesh); the sessions of a
         batch are spread over the devices of its mesh.
-      images: n sources, uint8 [H, W, 3].
+      images: n sources, uint8 [H, W, 3], of any sizes that the model takes.
       instructions: n lists of one instruction and more, of any lengths.
       sampler: a `SamplerConfig`.
       memory: a `MemoryConfig`.
@@ -58,14 +60,13 @@ def iterate_rollouts(
     lengths = _check(images, instructions, ids)
     mesh = editor.mesh
     parts = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
-    batch = -(-min(batch, len(images)) // parts) * parts
     model, null = editor.run.model, editor.text.encode([sampler.negative])[0]
     frames = max(lengths) + 1 if memory.window is None else None
 
     def place(array):
         return array if mesh is None else jax.device_put(array, batch_sharding(mesh))
 
-    for rows, real in _batches(len(images), batch):
+    for rows, real in _batches([image.shape for image in images], batch, parts):
         if finished.issuperset(rows):
             continue
         turns = max(lengths[row] for row in rows)
@@ -75,7 +76,7 @@ def iterate_rollouts(
         )
         texts = [_padded(instructions[row], turns) for row in rows]
         text = editor.text.encode([own[turn] for turn in range(turns) for own in texts])
-        text = text.reshape(turns, batch, *text.shape[1:])
+        text = text.reshape(turns, len(rows), *text.shape[1:])
         numbers = place(np.array([ids[row] for row in rows], np.uint32))
         latents = []
         with contextlib.nullcontext() if mesh is None else using(mesh):
@@ -149,14 +150,18 @@ def _padded(texts: Sequence[str], turns: int) -> list[str]:
     return [*texts, *[""] * (turns - len(texts))]
 
 
-def _batches(count: int, size: int) -> Iterator[tuple[list[int], int]]:
-    """Rows of each batch, always `size` of them, and how many are not repetitions."""
-    for first in range(0, count, size):
-        rows = list(range(first, min(first + size, count)))
-        yield rows + [rows[-1]] * (size - len(rows)), len(rows)
+def _batches(
+    shapes: Sequence[tuple[int, ...]], batch: int, parts: int
+) -> Iterator[tuple[list[int], int]]:
+    """Rows of each batch, and how many are not repetitions; see `iterate_rollouts`."""
+    for of_shape in rows_by(shapes).values():
+        size = -(-min(batch, len(of_shape)) // parts) * parts
+        for first in range(0, len(of_shape), size):
+            rows = of_shape[first : first + size]
+            yield rows + [rows[-1]] * (size - len(rows)), len(rows)
 
 
-# Compiled once per process for each model, memory, sampler and batch size, whichever
+# Compiled once per process for each model, memory, sampler and batch shape, whichever
 # sessions, seeds and checkpoints follow.
 @functools.partial(jax.jit, static_argnames=("model", "memory", "sampler", "frames"))
 def _start(params, source, text, null, *, model, memory, sampler, frames):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from anchoredit_jax.checkpoint.lineage import digest
+from anchoredit_jax.data.buckets import Size
+from anchoredit_jax.data.sprites.render import both_sides
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import MemoryConfig
@@ -57,6 +59,9 @@ class Settings:
       parts: of `PARTS`.
       dataset: folder of sessions in the validation layout; None for held-out sprites.
       language: of the dataset's instructions.
+      shapes: (height, width) of the pictures that sprites are drawn as, equally many
+        sessions of each; a picture is edited at the size that the checkpoint's training
+        gives it. None: squares of the size that it was trained at.
       sessions, turns: of the main test; None of a dataset: all it has.
       story_sessions: of the scripted cover-and-uncover test.
       ambiguous_sessions, repetitions: of the ambiguous instructions, and how often each
@@ -70,6 +75,7 @@ class Settings:
     parts: tuple[str, ...] = PARTS
     dataset: str | None = None
     language: str = "en"
+    shapes: tuple[Size, ...] = ()
     sessions: int | None = 200
     turns: int | None = 12
     story_sessions: int = 100
@@ -92,6 +98,13 @@ class Settings:
                 f"parts must be some of {', '.join(DATASET_PARTS)} for a dataset of "
                 f"your own, got {', '.join(sprites)}: these are made of sprites"
             )
+        if self.dataset is not None and self.shapes:
+            raise UserError(
+                "shapes must be none for a dataset of your own, whose images have "
+                f"theirs, got {self.shapes}"
+            )
+        for shape in self.shapes:
+            both_sides(shape)
         for name in ("sessions", "turns"):
             if getattr(self, name) is None and self.dataset is None:
                 raise UserError(f"{name} must be given for sprites, got none")

@@ -14,9 +14,9 @@ from anchoredit_jax.data.sprites import (
     SLOTS,
     Accessory,
     Scene,
-    render,
     sample_session,
 )
+from anchoredit_jax.evaluation.sprite_view import SpriteView
 
 POOL = 47  # other subjects beside the true one in the retrieval test
 _POOL_SEED = 1_480_071_003  # subjects that no training or evaluation session shows
@@ -31,7 +31,7 @@ class SpriteAtlas:
       background_region: bool [H, W], pixels that only the background reaches.
       background_pixels: [G, P, 3], the background there.
       crate_region: bool [H, W], pixels under the cover; every subject lies inside.
-      crate_pixels: [P, 3], the cover there.
+      crate_pixels: [G, P, 3], the cover there, at whose rim background may show.
       bare_pixels: [G, P, 3], the background there, without subject or cover.
       pool_pixels: [G, 47, P, 3], other subjects there.
       slot_regions: bool [4, H, W].
@@ -51,9 +51,9 @@ class SpriteAtlas:
     slot_pixels: tuple[tuple[np.ndarray, ...], ...]
 
 
-@functools.lru_cache(maxsize=4)
-def sprite_atlas(size: int) -> SpriteAtlas:
-    """The atlas of scenes of `size` x `size` pixels (pure in the size, kept)."""
+@functools.lru_cache(maxsize=8)
+def sprite_atlas(view: SpriteView) -> SpriteAtlas:
+    """The atlas of scenes in a view (pure in the view, kept)."""
     names = tuple(COLOURS)
     subjects = pool_subjects()
     empty = Scene(
@@ -67,19 +67,19 @@ def sprite_atlas(size: int) -> SpriteAtlas:
         for name in names
         for subject in subjects
     ]
-    pool = _floats(plain, size).reshape(len(names), POOL, size, size, 3)
-    covered = _floats(
-        [dataclasses.replace(empty, background=name, covered=True) for name in names],
-        size,
+    pool = view.draw(plain).reshape(len(names), POOL, *view.size, 3)
+    covered = view.draw(
+        [dataclasses.replace(empty, background=name, covered=True) for name in names]
     )
-    crate_region = (pool != covered[:, None]).any((0, 1, -1))
+    crate_region = view.differ(pool, covered[:, None]).any((0, 1))
 
     scenes, contents = _slot_scenes(empty, names)
-    drawn = _floats([scene for _, _, scene in scenes], size)
+    drawn = view.draw([scene for _, _, scene in scenes])
     slot_of = np.array([slot for slot, _, _ in scenes])
     ground_of = np.array([ground for _, ground, _ in scenes])
-    changed = (drawn != pool[ground_of, 0]).any(-1)
+    changed = view.differ(drawn, pool[ground_of, 0])
     slot_regions = np.stack([changed[slot_of == s].any(0) for s in range(len(SLOTS))])
+    pool, covered, drawn = map(_floats, (pool, covered, drawn))
     slot_pixels = tuple(
         tuple(
             drawn[(slot_of == s) & (ground_of == g)][:, slot_regions[s]]
@@ -93,7 +93,7 @@ def sprite_atlas(size: int) -> SpriteAtlas:
         background_region=background_region,
         background_pixels=pool[:, 0][:, background_region],
         crate_region=crate_region,
-        crate_pixels=covered[0][crate_region],
+        crate_pixels=covered[:, crate_region],
         bare_pixels=_bare(pool[:, 0], background_region)[:, crate_region],
         pool_pixels=pool[:, :, crate_region],
         slot_regions=slot_regions,
@@ -151,5 +151,5 @@ def _bare(images: np.ndarray, region: np.ndarray) -> np.ndarray:
     return filled
 
 
-def _floats(scenes: list[Scene], size: int) -> np.ndarray:
-    return render(scenes, size).astype(np.float32) / 255.0
+def _floats(images: np.ndarray) -> np.ndarray:
+    return images.astype(np.float32) / 255.0

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from anchoredit_jax.data.sprites import Edit, SpriteSession, render, subject_mask
+from anchoredit_jax.data.buckets import Size
+from anchoredit_jax.data.sprites import Edit, SpriteSession
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.sprite_atlas import SpriteAtlas, sprite_atlas
+from anchoredit_jax.evaluation.sprite_view import SpriteView, square_view
 from anchoredit_jax.evaluation.statistics import psnr, region_mse, squared_error
 
 SUCCESS_PSNR = 20.0  # dB over the edit region, against the nearest right answer
@@ -54,32 +56,49 @@ class SpriteScores:
     answer: np.ndarray
     sharpness: np.ndarray
 
+    def of(self, rows: Sequence[int]) -> "SpriteScores":
+        """The scores of some of the sessions."""
+        return SpriteScores(
+            **{f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self)}
+        )
 
-def render_truth(sessions: Sequence[SpriteSession], size: int) -> np.ndarray:
-    """Ground-truth images of sessions of equal length: uint8 [n, N + 1, H, W, 3]."""
+
+def render_truth(
+    sessions: Sequence[SpriteSession], view: SpriteView | int | Size
+) -> np.ndarray:
+    """Ground-truth images of sessions of equal length: uint8 [n, N + 1, H, W, 3].
+
+    Args:
+      view: of the scenes; or the size they are drawn at, (height, width) or a side.
+    """
+    view = view if isinstance(view, SpriteView) else square_view(view)
     scenes = [scene for session in sessions for scene in session.scenes]
-    frames = len(sessions[0].scenes)
-    return render(scenes, size).reshape(len(sessions), frames, size, size, 3)
+    images = view.draw(scenes)
+    return images.reshape(len(sessions), len(sessions[0].scenes), *images.shape[1:])
 
 
 def score_sessions(
-    sessions: Sequence[SpriteSession], images: np.ndarray
+    sessions: Sequence[SpriteSession],
+    images: np.ndarray,
+    view: SpriteView | None = None,
 ) -> SpriteScores:
     """Score the images that an editor made of `sessions`.
 
     Args:
       sessions: n sessions of N edits each.
       images: uint8 [n, N, H, W, 3], the result of every edit.
+      view: that the sources had; scenes drawn at the images' size by default.
 
     Raises:
       UserError: if sessions differ in length, or images do not fit them.
     """
-    _check(sessions, images)
-    n, turns, size = images.shape[:3]
-    frames = render_truth(sessions, size)
+    _check(sessions, images, view)
+    n, turns = images.shape[:2]
+    view = square_view(images.shape[2:4]) if view is None else view
+    frames = render_truth(sessions, view)
     before, after = frames[:, :-1], frames[:, 1:]
     error = squared_error(images, after)
-    touched = (before != after).any(-1)
+    touched = view.differ(before, after)
 
     kept = ~touched.any((-2, -1), keepdims=True)
     edit_psnr = psnr(region_mse(error, touched | kept))
@@ -88,14 +107,14 @@ def score_sessions(
     for i, session in enumerate(sessions):
         for j, edit in enumerate(session.edits):
             if len(edit.valid) > 1:
-                judged = _judge_ambiguous(edit, before[i, j], images[i, j])
+                judged = _judge_ambiguous(edit, before[i, j], images[i, j], view)
                 edit_psnr[i, j], answer[i, j], sharpness[i, j] = judged[:3]
                 touched[i, j] = judged[3]
 
     truths = [scene for session in sessions for scene in session.scenes[1:]]
     covered = np.array([scene.covered for scene in truths]).reshape(n, turns)
-    mask = subject_mask(truths, size).reshape(n, turns, size, size)
-    atlas = sprite_atlas(size)
+    mask = view.mask(truths).reshape(n, turns, *view.size)
+    atlas = sprite_atlas(view)
     crate_mse = region_mse(error, np.broadcast_to(atlas.crate_region, error.shape))
     parts = _decode(atlas, sessions, images, after, covered)
     return SpriteScores(
@@ -111,7 +130,7 @@ def score_sessions(
     )
 
 
-def _check(sessions: Sequence[SpriteSession], images: np.ndarray) -> None:
+def _check(sessions: Sequence[SpriteSession], images: np.ndarray, view) -> None:
     if not sessions:
         raise UserError("no session to score; give at least one")
     lengths = {len(session.edits) for session in sessions}
@@ -121,21 +140,24 @@ def _check(sessions: Sequence[SpriteSession], images: np.ndarray) -> None:
     shape = images.shape
     if images.dtype != np.uint8 or len(shape) != 5 or shape[:2] != expected:
         raise UserError(
-            f"images must be uint8 [{expected[0]}, {expected[1]}, size, size, 3], got "
+            f"images must be uint8 [{expected[0]}, {expected[1]}, H, W, 3], got "
             f"{images.dtype} {list(shape)}"
         )
-    if shape[2] != shape[3] or shape[4] != 3:
-        raise UserError(f"images must be square with 3 channels, got {list(shape)}")
+    if shape[4] != 3 or (view is not None and shape[2:4] != view.size):
+        size = "" if view is None else f" of {view.size[0]} x {view.size[1]} pixels"
+        raise UserError(f"images must be{size} with 3 channels, got {list(shape)}")
 
 
-def _judge_ambiguous(edit: Edit, before: np.ndarray, image: np.ndarray):
+def _judge_ambiguous(
+    edit: Edit, before: np.ndarray, image: np.ndarray, view: SpriteView
+):
     """(PSNR, nearest answer, sharpness, region of all answers) of one image.
 
     The nearest answer is the one of least error over the pixels that any answer
     changes. The PSNR is the worse one of its own region and of the rest of them.
     """
-    answers = render(edit.valid, image.shape[0])
-    own = (answers != before).any(-1)
+    answers = view.draw(edit.valid)
+    own = view.differ(answers, before)
     union = own.any(0)
     errors = squared_error(image[None], answers)
     nearest = int(np.argmin(region_mse(errors, np.broadcast_to(union, own.shape))))
@@ -178,8 +200,8 @@ def _gradients(image: np.ndarray, region: np.ndarray) -> np.ndarray:
 
 def _decode(atlas: SpriteAtlas, sessions, images, after, covered) -> dict:
     """The state of every image by nearest rendering, compared with the truth."""
-    n, turns, size = images.shape[:3]
-    flat = images.reshape(n * turns, size, size, 3)
+    n, turns = images.shape[:2]
+    flat = images.reshape(n * turns, *images.shape[2:])
     values = flat.astype(np.float32) / 255.0
     scenes = [scene for session in sessions for scene in session.scenes[1:]]
     index = {name: i for i, name in enumerate(atlas.backgrounds)}
@@ -193,16 +215,17 @@ def _decode(atlas: SpriteAtlas, sessions, images, after, covered) -> dict:
     crate = values[:, atlas.crate_region]
     truth = after.reshape(flat.shape)[:, atlas.crate_region].astype(np.float32) / 255.0
     to_truth = np.square(crate - truth).sum((-2, -1))
-    to_crate = np.square(crate - atlas.crate_pixels).sum((-2, -1))
     to_others = np.empty(len(flat), np.float32)
-    to_bare = np.empty(len(flat), np.float32)
+    to_crate, to_bare = np.empty_like(to_others), np.empty_like(to_others)
     slots = np.zeros((len(flat), len(atlas.slot_regions)))
     for g in range(len(atlas.backgrounds)):
         of_truth = true_ground == g
         to_others[of_truth] = _distances(crate[of_truth], atlas.pool_pixels[g]).min(1)
-        to_bare[of_truth] = np.square(crate[of_truth] - atlas.bare_pixels[g]).sum(
-            (-2, -1)
-        )
+        for distance, pixels in (
+            (to_crate, atlas.crate_pixels[g]),
+            (to_bare, atlas.bare_pixels[g]),
+        ):
+            distance[of_truth] = np.square(crate[of_truth] - pixels).sum((-2, -1))
         here = np.flatnonzero(ground == g)
         for s, region in enumerate(atlas.slot_regions):
             pixels = values[here][:, region]

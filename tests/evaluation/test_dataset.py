@@ -33,7 +33,8 @@ def dataset(tmp_path_factory):
             document["turns"] = [{}, {}, {"returns_to": 1}]
         (root / name / f"{name}.json").write_text(json.dumps(document))
         for number in range(len(texts) + 1 if name == "dog" else 1):
-            pixels = rng.integers(0, 256, (96, 128, 3)).astype(np.uint8)
+            sides = (96, 128) if name == "cat" else (128, 80)
+            pixels = rng.integers(0, 256, (*sides, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(root / name / f"{name}.{number}.png")
     return root
 
@@ -90,6 +91,19 @@ def test_sessions_may_differ_in_length(written):
     ]
 
 
+def test_a_session_is_edited_at_the_shape_of_its_source(written):
+    """Of a checkpoint that was trained so; shapes are told apart by that size."""
+    report, out, _ = written
+    shapes = report["table"]["toy"]["full"]["by_shape"]
+    assert {name: one["sessions"] for name, one in shapes.items()} == {
+        "12x16": 1,
+        "20x12": 1,
+    }
+    frames = out / "frames" / "toy" / "table" / "full"
+    with Image.open(frames / "dog.png") as strip:
+        assert strip.size == (12, 2 * 20)
+
+
 def test_what_is_kept_is_measured_where_answers_are_known(written):
     """All pixels of noise change from frame to frame, but in the identity loop."""
     report, _, _ = written
@@ -117,8 +131,8 @@ def test_an_extractor_is_part_of_the_report(written):
 def test_a_judge_sees_every_session_with_its_source(written):
     _, _, asked = written
     assert asked == [
-        ("cat", (4, 16, 16, 3), tuple(SESSIONS["cat"]), "judge.jsonl"),
-        ("dog", (3, 16, 16, 3), tuple(SESSIONS["dog"]), "judge.jsonl"),
+        ("cat", (4, 12, 16, 3), tuple(SESSIONS["cat"]), "judge.jsonl"),
+        ("dog", (3, 20, 12, 3), tuple(SESSIONS["dog"]), "judge.jsonl"),
     ]  # not those of the identity loop, which needs none
 
 

@@ -1,24 +1,31 @@
 """The whole evaluation on a tiny random network: everything is written and printed."""
 
 import csv
+import functools
 import json
 import types
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
+from anchoredit_jax.data.session_buckets import BucketConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation import (
     Contestant,
     Settings,
     evaluate,
+    format_report,
     parse_policies,
     rollout,
 )
+from anchoredit_jax.evaluation.frame_store import FrameStore
 from anchoredit_jax.evaluation.html_report import write_html
+from anchoredit_jax.evaluation.part_cases import make_cases
 from anchoredit_jax.memory import MemoryConfig
+from anchoredit_jax.session.shapes import editing_size
 
 SMALL = dict(
     sessions=3,
@@ -30,6 +37,14 @@ SMALL = dict(
 )
 
 
+def sessions_of(kind):
+    """Of prepared ones: at 16 pixels 16 x 16, 12 x 20 and 20 x 12 are among the sizes
+    that they are trained at."""
+    if kind != "sessions":
+        return None
+    return types.SimpleNamespace(path="prepared", buckets=BucketConfig())
+
+
 def make_contestant(editor, label, *, kind="sprites", seed=0) -> Contestant:
     sampler = SamplerConfig("few_step", 2, 3.0)
     run = types.SimpleNamespace(
@@ -37,9 +52,13 @@ def make_contestant(editor, label, *, kind="sprites", seed=0) -> Contestant:
         stage="causal_forcing",
         memory=MemoryConfig(1, 1),
         sampler=sampler,
-        data=types.SimpleNamespace(kind=kind, seed=seed, size=16),
+        data=types.SimpleNamespace(
+            kind=kind, seed=seed, size=16, sessions=sessions_of(kind)
+        ),
+        codec=types.SimpleNamespace(stride=2),
     )
-    editor = types.SimpleNamespace(**{**vars(editor), "run": run})
+    sizes = dict(side=16, size_of=functools.partial(editing_size, run))
+    editor = types.SimpleNamespace(**{**vars(editor), "run": run, **sizes})
     return Contestant(label, f"weights/{label}", editor, sampler, (sampler,))
 
 
@@ -176,7 +195,7 @@ def test_wrong_input_writes_nothing(tmp_path, tiny_editor):
     cases = [
         ([], "no checkpoint"),
         ([toy, toy], "share a name"),
-        ([make_contestant(tiny_editor, "a", name="folders")], "give --dataset"),
+        ([make_contestant(tiny_editor, "a", kind="sessions")], "give --dataset"),
         ([make_contestant(tiny_editor, "a", seed=900_000_000)], "another --seed"),
     ]
     for contestants, message in cases:
@@ -201,6 +220,7 @@ def test_wrong_input_writes_nothing(tmp_path, tiny_editor):
         {"identity_sessions": 0},
         {"sessions": None},
         {"dataset": "folder", "parts": ("story",)},
+        {"dataset": "folder", "parts": ("table",), "shapes": ((16, 16),)},
     ],
 )
 def test_wrong_settings(change):
@@ -265,3 +285,99 @@ def test_results_of_other_weights_are_refused(tmp_path, tiny_editor):
     other = types.SimpleNamespace(**{**vars(tiny_editor), "params": params})
     with pytest.raises(UserError, match="another weights"):
         evaluate([make_contestant(other, "toy")], settings, tmp_path)
+
+
+SHAPES = ((32, 32), (24, 40))  # edited at 16 x 16 and 12 x 20
+
+
+@pytest.fixture(scope="module")
+def by_shape(tmp_path_factory, tiny_editor):
+    """Eight sessions and four stories, in batches of two."""
+    out = tmp_path_factory.mktemp("shapes")
+    settings = Settings(
+        parse_policies("sink1_window1"),
+        **{**SMALL, "sessions": 8, "story_sessions": 4},
+        shapes=SHAPES,
+        parts=("table", "story", "identity"),
+    )
+    toy = make_contestant(tiny_editor, "toy", kind="sessions")
+    return evaluate([toy], settings, out), out
+
+
+def test_every_shape_has_as_many_sessions(by_shape):
+    report, out = by_shape
+    for part, sessions in (("table", 4), ("story", 2)):
+        result = report[part]["toy"]["sink1_window1"]
+        assert list(result["by_shape"]) == ["32x32", "24x40"]
+        counts = [one["sessions"] for one in result["by_shape"].values()]
+        assert counts == [sessions] * 2 and result["sessions"] == 2 * sessions
+        assert "by_shape" not in result["by_shape"]["24x40"]
+    identity = report["identity"]["toy"]["sink1_window1"]
+    assert "by_shape" not in identity  # two sessions, of one shape
+    assert report["settings"]["shapes"] == SHAPES
+    with (out / "sessions.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["part"] == "table"]
+    assert [row["shape"] for row in rows[:8:2]] == ["32x32", "32x32", "24x40", "24x40"]
+
+
+def test_all_shapes_together_are_the_mean_of_each(by_shape):
+    report, _ = by_shape
+    result = report["table"]["toy"]["sink1_window1"]
+    for turn in (0, 1):
+        for measure in ("untouched_psnr", "source_difference"):
+            whole = result["per_turn"][measure][turn]
+            parts = [
+                one["per_turn"][measure][turn] for one in result["by_shape"].values()
+            ]
+            assert whole["count"] == sum(part["count"] for part in parts) > 0
+            mean = np.average(
+                [part["mean"] for part in parts], weights=[p["count"] for p in parts]
+            )
+            assert whole["mean"] == pytest.approx(mean)
+
+
+def test_pictures_are_edited_at_their_training_size(by_shape, tiny_editor):
+    """Frames have the bucket's size; alone, a session has the same result."""
+    _, out = by_shape
+    cases = make_cases(
+        Settings(parse_policies("full"), sessions=8, turns=2, shapes=SHAPES),
+        "table",
+        16,
+        make_contestant(tiny_editor, "", kind="sessions").editor.size_of,
+    )
+    sizes = [case.source.shape[:2] for case in cases]
+    assert sizes[::2] == [(16, 16), (12, 20)] * 2
+    store = FrameStore(out / "frames" / "toy" / "table" / "sink1_window1")
+    for case in cases:
+        assert store.holds(case)
+        assert store.read(case).shape == (2, *case.source.shape)
+    alone = rollout.rollout_sessions(
+        tiny_editor,
+        [case.source for case in cases[2:4]],
+        [case.instructions for case in cases[2:4]],
+        SamplerConfig("few_step", 2, 3.0),
+        MemoryConfig(1, 1),
+        ids=[2, 3],
+        batch=2,
+    )
+    for case, frames in zip(cases[2:4], alone, strict=True):
+        assert np.abs(store.read(case).astype(int) - frames).max() <= 1
+
+
+def test_a_table_by_shape_is_printed(by_shape):
+    report, out = by_shape
+    printed = format_report(report)
+    for shape in ("32x32", "24x40"):
+        assert f"sink 1 + window 1, {shape}" in printed
+    assert "of the story" in (out / "report.html").read_text()
+
+
+def test_squares_are_shown_to_what_knows_squares_only(tmp_path, tiny_editor):
+    settings = Settings(
+        parse_policies("sink1_window1"), parts=("table",), shapes=((24, 40),), **SMALL
+    )
+    report = evaluate([make_contestant(tiny_editor, "toy")], settings, tmp_path)
+    assert report["table"]["toy"]["sink1_window1"]["sessions"] == 3
+    (first, *_) = sorted(tmp_path.rglob("sprite_*.png"))
+    with Image.open(first) as strip:
+        assert strip.size == (16, 32)  # two turns of 16 x 16

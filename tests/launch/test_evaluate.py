@@ -97,6 +97,9 @@ def test_a_report(script, checkpoint, tmp_path, capsys):
         (["--checkpoint", "a b={toy}"], "write [NAME=]PATH[@SAMPLER]"),
         (["--checkpoint", "{toy}", "--turn", "3"], "unrecognized arguments"),
         (["--checkpoint", "{toy}", "--mesh", "data"], "write AXIS=SIZE"),
+        (["--checkpoint", "{toy}", "--shapes", "32"], "write HEIGHTxWIDTH"),
+        (["--checkpoint", "{toy}", "--shapes", "24x8"], "at least 16 px"),
+        (["--shapes", "24x40", "--dataset", "x"], "shapes must be none"),
         (["--checkpoint", "{toy}", "--mesh", "data=999"], "does not fit"),
         (["--checkpoint", "{toy}", "--dataset", "nowhere"], "nowhere"),
         (["--checkpoint", "{toy}", "--extractor", "nowhere"], "nowhere"),
@@ -167,6 +170,11 @@ def test_defaults_of_sprites_and_of_a_dataset(script):
     assert "story" in make(sprites).parts
     assert (make(own).sessions, make(own).turns) == (None, None)
     assert make(own).parts == ("table", "identity", "codec")
+
+
+def test_shapes_are_height_and_width(script):
+    parse = script["parse_shapes"]
+    assert parse("24x40, 40x24,24x40") == ((24, 40), (40, 24)) and parse(None) == ()
 
 
 def test_all_devices_by_default(script):

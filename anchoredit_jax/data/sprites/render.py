@@ -2,7 +2,8 @@
 
 Background, accessories and crate depend on names only and are cached per image size;
 each distinct subject of a call is drawn once, however many frames show it. What is left
-per frame is blending. All lengths are in units of 1/32 of the side.
+per frame is blending. All lengths are in units of 1/32 of the shorter side: the subject
+stands in the middle and every slot in its own corner, whatever the aspect.
 """
 
 import functools
@@ -16,6 +17,8 @@ from anchoredit_jax.errors import UserError
 
 UNITS = 32
 MIN_SIZE = 16  # below, shapes and faces cannot be told apart
+
+Size = tuple[int, int]  # (height, width), pixels
 
 _GRADIENT = (1.03, 0.84)  # brightness of a background at its top and bottom
 _SLOT_CENTRE = 4.0  # from the two nearest edges
@@ -35,19 +38,22 @@ _SHAPE_INDEX = {name: i for i, name in enumerate(SHAPES)}
 _COLOUR_TABLE = np.array(list(COLOURS.values()), np.float32)
 
 
-def render(scenes: Sequence[Scene], size: int = 32) -> np.ndarray:
-    """Scenes -> images uint8 [n, size, size, 3].
+def render(scenes: Sequence[Scene], size: int | Size = 32) -> np.ndarray:
+    """Scenes -> images uint8 [n, H, W, 3].
+
+    Args:
+      size: (height, width) in pixels, or the side of squares.
 
     Raises:
-      UserError: `size` is below 16.
+      UserError: a side is below 16.
     """
-    _check_size(size)
+    size = both_sides(size)
     names = [_COLOUR_INDEX[scene.background] for scene in scenes]
     images = _backgrounds(size)[np.array(names, np.int64)]  # channels first: faster
     _draw_accessories(images, scenes, size)
 
-    box = _subject_box(size)
-    centre = images[:, :, box, box]  # a view
+    rows, columns = _subject_box(size)
+    centre = images[:, :, rows, columns]  # a view
     bare = [i for i, scene in enumerate(scenes) if not scene.covered]
     if bare:
         colours, coverage, which = _distinct_subjects([scenes[i] for i in bare], size)
@@ -61,35 +67,48 @@ def render(scenes: Sequence[Scene], size: int = 32) -> np.ndarray:
     return np.ascontiguousarray(images.astype(np.uint8).transpose(0, 2, 3, 1))
 
 
-def subject_mask(scenes: Sequence[Scene], size: int = 32) -> np.ndarray:
-    """The subjects' own pixels, covered or not: bool [n, size, size].
+def subject_mask(scenes: Sequence[Scene], size: int | Size = 32) -> np.ndarray:
+    """The subjects' own pixels, covered or not: bool [n, H, W].
 
     Pixels at the rim, where background shines through, are not among them.
     """
-    _check_size(size)
-    mask = np.zeros((len(scenes), size, size), bool)
+    size = both_sides(size)
+    mask = np.zeros((len(scenes), *size), bool)
     if scenes:
-        box = _subject_box(size)
+        rows, columns = _subject_box(size)
         _, coverage, which = _distinct_subjects(scenes, size)
-        mask[:, box, box] = (coverage == 1)[which]
+        mask[:, rows, columns] = (coverage == 1)[which]
     return mask
 
 
+def both_sides(size: int | Size) -> Size:
+    """(height, width) of a size that may be the side of a square.
+
+    Raises:
+      UserError: a side is below 16.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < MIN_SIZE:
+        told = height if height == width else f"{height} x {width}"
+        raise UserError(f"sprites need at least {MIN_SIZE} px a side, got {told}")
+    return height, width
+
+
 def _distinct_subjects(
-    scenes: Sequence[Scene], size: int
+    scenes: Sequence[Scene], size: Size
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Colours [u, 3, S, S], coverage [u, S, S], and which of them each scene shows."""
+    """Colours [u, 3, h, w], coverage [u, h, w], and which of them each scene shows."""
     order: dict[tuple[float, ...], int] = {}
     which = [order.setdefault(scene.subject, len(order)) for scene in scenes]
     x, y = _centre_points(size)
     colours, coverage = draw_subjects(
-        np.array(list(order)), x.ravel(), y.ravel(), size / UNITS
+        np.array(list(order)), x.ravel(), y.ravel(), min(size) / UNITS
     )
     u, side = len(order), x.shape
     return colours.reshape(u, 3, *side), coverage.reshape(u, *side), np.array(which)
 
 
-def _draw_accessories(images: np.ndarray, scenes: Sequence[Scene], size: int) -> None:
+def _draw_accessories(images: np.ndarray, scenes: Sequence[Scene], size: Size) -> None:
     """Blend every slot's shapes into float images [n, 3, H, W], in place."""
     for slot in range(len(SLOTS)):
         shown = [i for i, scene in enumerate(scenes) if scene.accessories[slot]]
@@ -104,54 +123,58 @@ def _draw_accessories(images: np.ndarray, scenes: Sequence[Scene], size: int) ->
         corner[shown] = patch + alpha * (colour[..., None, None] - patch)
 
 
-def _check_size(size: int) -> None:
-    if size < MIN_SIZE:
-        raise UserError(f"sprites need at least {MIN_SIZE} px a side, got {size}")
-
-
-def _points(size: int) -> tuple[np.ndarray, np.ndarray]:
+def _points(size: Size) -> tuple[np.ndarray, np.ndarray]:
     """Pixel centres, units from the image's centre: x, y float32 [H, W]."""
-    axis = ((np.arange(size) + 0.5) / size - 0.5) * UNITS
-    x, y = np.meshgrid(axis.astype(np.float32), axis.astype(np.float32))
+    y, x = (
+        ((np.arange(side) + 0.5) / side - 0.5) * extent
+        for side, extent in zip(size, _extents(size), strict=True)
+    )
+    x, y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
     return x, y
 
 
-def _subject_box(size: int) -> slice:
-    """Rows, and columns, that a subject may touch."""
-    low = int((0.5 - (EXTENT + 0.5) / UNITS) * size)
-    return slice(low, size - low)
+def _extents(size: Size) -> tuple[float, float]:
+    """Height and width in units."""
+    return UNITS * (size[0] / min(size)), UNITS * (size[1] / min(size))
 
 
-@functools.lru_cache(maxsize=8)
-def _centre_points(size: int) -> tuple[np.ndarray, np.ndarray]:
+def _subject_box(size: Size) -> tuple[slice, slice]:
+    """Rows and columns that a subject may touch."""
+    reach = (EXTENT + 0.5) / UNITS * min(size)
+    low = [int(0.5 * side - reach) for side in size]
+    return slice(low[0], size[0] - low[0]), slice(low[1], size[1] - low[1])
+
+
+@functools.lru_cache(maxsize=16)
+def _centre_points(size: Size) -> tuple[np.ndarray, np.ndarray]:
     x, y = _points(size)
     box = _subject_box(size)
-    return x[box, box], y[box, box]
+    return x[box], y[box]
 
 
-@functools.lru_cache(maxsize=8)
-def _backgrounds(size: int) -> np.ndarray:
+@functools.lru_cache(maxsize=16)
+def _backgrounds(size: Size) -> np.ndarray:
     """Every background, float32 [colours, 3, H, W]; brightness varies by row only."""
-    light = np.linspace(*_GRADIENT, size, dtype=np.float32)[:, None]
+    light = np.linspace(*_GRADIENT, size[0], dtype=np.float32)[:, None]
     rows = np.minimum(_COLOUR_TABLE[..., None, None] * light, 255)
-    return np.repeat(rows, size, axis=-1)
+    return np.repeat(rows, size[1], axis=-1)
 
 
-@functools.lru_cache(maxsize=8)
-def _accessories(size: int) -> tuple[tuple[slice, slice, np.ndarray], ...]:
+@functools.lru_cache(maxsize=16)
+def _accessories(size: Size) -> tuple[tuple[slice, slice, np.ndarray], ...]:
     """Per slot: rows, columns and the coverage of each shape, float32 [k, h, w]."""
     x, y = _points(size)
-    edge = int(np.ceil(_SLOT_BOX / UNITS * size))
-    first, last = slice(0, edge), slice(size - edge, size)
+    edge = int(np.ceil(_SLOT_BOX / UNITS * min(size)))
+    height, width = size
+    down, across = (extent / 2 - _SLOT_CENTRE for extent in _extents(size))
     out = []
     for name in SLOTS:
-        rows = first if "top" in name else last
-        columns = first if "left" in name else last
-        offset = UNITS / 2 - _SLOT_CENTRE
-        dx = x[rows, columns] + (offset if "left" in name else -offset)
-        dy = y[rows, columns] + (offset if "top" in name else -offset)
+        rows = slice(0, edge) if "top" in name else slice(height - edge, height)
+        columns = slice(0, edge) if "left" in name else slice(width - edge, width)
+        dx = x[rows, columns] + (across if "left" in name else -across)
+        dy = y[rows, columns] + (down if "top" in name else -down)
         distance = np.stack([_shape_distance(shape, dx, dy) for shape in SHAPES])
-        coverage = np.clip(0.5 - distance * (size / UNITS), 0, 1)
+        coverage = np.clip(0.5 - distance * (min(size) / UNITS), 0, 1)
         out.append((rows, columns, coverage.astype(np.float32)))
     return tuple(out)
 
@@ -170,11 +193,11 @@ def _shape_distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.maximum(x, np.abs(y)) - 0.86 * r  # the square
 
 
-@functools.lru_cache(maxsize=8)
-def _crate(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The cover in the middle box: which pixels bool [S, S], colours [3, S, S]."""
+@functools.lru_cache(maxsize=16)
+def _crate(size: Size) -> tuple[np.ndarray, np.ndarray]:
+    """The cover in the middle box: which pixels bool [h, w], colours [3, h, w]."""
     x, y = _centre_points(size)
-    scale = size / UNITS
+    scale = min(size) / UNITS
     rim = np.maximum(
         np.maximum(np.abs(x), np.abs(y)) - _CRATE_HALF,
         (np.abs(x) + np.abs(y) - _CRATE_CUT) / np.sqrt(2),

@@ -1,8 +1,8 @@
 """Drawing subjects: a superellipse face with two-colour stripes, eyes and a mouth.
 
-Lengths are in units of 1/32 of the image's side, measured from its centre; `scale` is
-pixels per unit. Edges are antialiased by coverage: a signed distance in pixels, cut to
-[-0.5, 0.5].
+Lengths are in units of 1/32 of the image's shorter side, measured from its centre;
+`scale` is pixels per unit. Edges are antialiased by coverage: a signed distance in
+pixels, cut to [-0.5, 0.5].
 """
 
 import numpy as np

@@ -1,0 +1,114 @@
+"""The rehearsal: its plan in seconds, and all of it in minutes."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from anchoredit_jax.config import load_config
+from anchoredit_jax.data.session_buckets import bucket_table
+from anchoredit_jax.evaluation.shapes_summary import ALL
+from anchoredit_jax.session.shapes import editing_size
+from configs.rehearsal import STAGES
+from launch import rehearsal
+from tests.launch.test_train import fails
+
+ROOT = Path(__file__).parents[2]
+SHAPES = {
+    (64, 64): (32, 32),
+    (56, 75): (28, 36),
+    (75, 56): (36, 28),
+    (48, 85): (24, 40),
+}
+
+
+@pytest.mark.parametrize("recipe", ["ours", "former"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_has_a_configuration(stage, recipe):
+    run = load_config(
+        f"{rehearsal.CONFIG}:stage={stage},recipe={recipe},path=P,cache=F"
+    )
+    wan = load_config(f"configs/wan_14b.py:stage={stage}")
+    sessions = run.data.sessions
+    first = {"single_turn": "/1"}.get(stage, "/5") if recipe == "former" else ""
+    assert (sessions.path, sessions.cache) == ("P" + first, "F" + first)
+    assert (run.data.kind, run.data.turns) == ("sessions", wan.data.turns)
+    assert sessions.layout == wan.data.sessions.layout
+    assert run.memory == wan.memory and run.model.num_layers == 4
+    if recipe == "ours":
+        assert run.sampler == wan.sampler
+        assert run.data.null_fraction == wan.data.null_fraction
+        assert getattr(run.options, "memory_policies", None) == getattr(
+            wan.options, "memory_policies", None
+        )
+        if stage in ("single_turn", "causal_forcing"):
+            assert run.options.timesteps == wan.options.timesteps
+    else:
+        assert run.data.null_fraction == 0
+        assert not getattr(run.options, "memory_policies", ())
+
+
+def test_a_configuration_needs_data(capsys):
+    from launch import train
+
+    said = fails(capsys, train.main, "--config", rehearsal.CONFIG, "--workdir", "W")
+    assert "needs path=" in said
+
+
+def test_files_of_all_shapes_are_trained_and_evaluated_at_four_sizes():
+    run = load_config(f"{rehearsal.CONFIG}:path=P")
+    assert len(bucket_table(32, 4, run.data.sessions.buckets)) > 4
+    written = {editing_size(run, shape) for shape in rehearsal.file_shapes()}
+    assert {shape: editing_size(run, shape) for shape in rehearsal.HELD_OUT} == SHAPES
+    assert written == set(SHAPES.values())
+    for height, width in rehearsal.HELD_OUT:
+        size = editing_size(run, (height, width))
+        kept = min(height / size[0], width / size[1]) ** 2 * size[0] * size[1]
+        assert kept / (height * width) > 0.93
+
+
+def test_a_folder_of_other_settings_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(rehearsal, "make_data", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        rehearsal.main(["--out", str(tmp_path), "--short"])
+    said = fails(capsys, rehearsal.main, "--out", tmp_path)
+    assert "was begun with" in said and "give another --out" in said
+    (tmp_path / "file").write_text("")
+    assert "is a file" in fails(capsys, rehearsal.main, "--out", tmp_path / "file")
+
+
+@pytest.mark.slow
+def test_all_of_it_runs_and_something_is_learned(tmp_path):
+    """Files, preparation, features, four stages, editing, evaluation, by shape."""
+    out = tmp_path / "R"
+    command = ["bash", str(ROOT / "launch" / "rehearsal.sh"), "--out", str(out)]
+    subprocess.run([*command, "--short"], check=True, cwd=tmp_path)
+    for stage in STAGES:
+        text = (out / "ours" / "training" / stage / "metrics.jsonl").read_text()
+        rows = [json.loads(line) for line in text.splitlines()]
+        if stage == "single_turn":  # the only one that starts from nothing
+            assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+    for (height, width), (rows, columns) in SHAPES.items():
+        folder = out / "ours" / "edits" / f"{height}x{width}"
+        with Image.open(folder / "turn_12.png") as turn:
+            assert turn.size == (columns, rows)
+    summary = json.loads((out / "summary.json").read_text())["ours"]
+    assert set(summary) == {"sink1_window3", "window3"}
+    names = [ALL, *(f"{height}x{width}" for height, width in SHAPES)]
+    for policy in summary.values():
+        assert list(policy) == names
+        assert sum(policy[name]["sessions"] for name in names[1:]) == 16
+    assert "| 48x85 |" in (out / "summary.md").read_text()
+    # A network that has learned nothing draws noise: about 8 dB of the subject.
+    assert summary["sink1_window3"][ALL]["subject_psnr"]["1"] > 10
+    # The same command finds all of it done; without the last file it makes that.
+    (out / "summary.md").unlink()
+    shutil.rmtree(out / "ours" / "edits" / "48x85")
+    again = subprocess.run(
+        [*command, "--short"], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert again.stdout.count("(finished before)") == 4
+    assert (out / "summary.md").exists() and (out / "ours/edits/48x85").exists()
