@@ -65,7 +65,6 @@ def make_config(size: str, pods: dict, arg: str | None) -> ConfigDict:
             model=dict(
                 PRESETS[size],
                 dtype="bfloat16",
-                attention="splash",
                 remat=settings["remat"],
             ),
             codec=dict(kind="wan_vae", wan_vae=dict(weights=given["vae"])),

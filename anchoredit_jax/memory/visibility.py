@@ -24,51 +24,69 @@ class FrameVisibility:
       window: at most this many frames are seen by a causal frame, itself and the sinks
         included; None is unlimited.
       sink: the first `sink` frames stay visible however narrow the window.
-      sample_window, sample_sink: int32 [B], the same two numbers per sample, traced
-        (0 = unlimited window): they narrow the static rule. None: not used.
+      choices: (window, sink) pairs, of which every sample has one: they narrow the rule
+        ("causal" and "history_and_targets" alone have a window).
+      choice: int32 [B], traced, each sample's place in `choices`; None where only the
+        choices matter (counts of work).
     """
 
     mode: str = struct.field(pytree_node=False, default="causal")
     window: int | None = struct.field(pytree_node=False, default=None)
     sink: int = struct.field(pytree_node=False, default=0)
-    sample_window: Any = None
-    sample_sink: Any = None
+    choices: tuple[tuple[int | None, int], ...] = struct.field(
+        pytree_node=False, default=()
+    )
+    choice: Any = None
 
     def __post_init__(self):
         if self.mode not in MODES:
             raise ValueError(f"mode must be one of {MODES}, got {self.mode!r}")
-        if self.window is not None and self.window <= self.sink:
+        for window, sink in ((self.window, self.sink), *self.choices):
+            if window is not None and window <= sink:
+                raise ValueError(
+                    f"a window of {window} frames cannot hold {sink} sink frames "
+                    "and the frame itself; make window larger than sink"
+                )
+        if self.choices and self.mode not in _WINDOWED:
             raise ValueError(
-                f"a window of {self.window} frames cannot hold {self.sink} sink frames "
-                "and the frame itself; make window larger than sink"
+                f"mode {self.mode!r} has no window for samples to choose: leave out "
+                f"choices, or take one of {tuple(_WINDOWED)}"
             )
 
     def table(self, frames: int) -> np.ndarray:
-        """The static rule as bool [frames, frames] (rows are queries)."""
+        """What some sample sees: bool [frames, frames] (rows are queries)."""
+        return self.tables(frames).any(0)
+
+    def tables(self, frames: int) -> np.ndarray:
+        """The rule of every choice, bool [C, frames, frames]; of all samples [1, ...]
+        where there is no choice."""
         query, key = np.indices((frames, frames))
         if self.mode == "bidirectional":
-            return np.ones((frames, frames), bool)
+            return np.ones((1, frames, frames), bool)
         if self.mode == "teacher_forcing":
             half = frames // 2
             clean_key = (query >= half) & (key < half)
             source = clean_key & (key == 0)
-            return (query == key) | source | (clean_key & (key < query - half))
-        return self._windowed(query, key, self.window or frames, self.sink)
+            return ((query == key) | source | (clean_key & (key < query - half)))[None]
+        whole, *narrowed = (
+            _WINDOWED[self.mode](query, key, window or frames, sink)
+            for window, sink in ((self.window, self.sink), *self.choices)
+        )
+        return np.stack([whole & table for table in narrowed] or [whole])
 
     def sample_table(self, frames: int) -> jax.Array | None:
-        """The per-sample rule as bool [B, frames, frames], or None where unused."""
-        if self.sample_window is None:
+        """Each sample's rule as bool [B, frames, frames]; None where all have the same
+        at this number of frames."""
+        tables = self.tables(frames)
+        if (tables == tables[0]).all():
             return None
-        query, key = np.indices((frames, frames))[:, None]
-        window = self.sample_window[:, None, None]
-        window = jnp.where(window == 0, frames, window)
-        return self._windowed(query, key, window, self.sample_sink[:, None, None])
+        return jnp.asarray(tables)[self.choice]
 
-    def _windowed(self, query, key, window, sink):
-        rule = _causal
-        if self.mode == "history_and_targets":
-            rule = _history_and_targets
-        return rule(query, key, window, sink)
+    def pairs(self, frames: int, which: str = "most") -> float:
+        """Pairs of frames of which one sees the other, of the choice with the "most" or
+        in the "mean" over all."""
+        of_choices = self.tables(frames).sum((1, 2))
+        return float(of_choices.max() if which == "most" else of_choices.mean())
 
 
 def _causal(query, key, window, sink):
@@ -88,3 +106,6 @@ def _history_and_targets(query, key, window, sink):
     history, turns = np.arange(frames) < frames // 2, target_places(frames)
     past = history[key] & (history[query] | (turns[key] < turns[query]))
     return _causal(turns[query], turns[key], window, sink) & (past | (query == key))
+
+
+_WINDOWED = {"causal": _causal, "history_and_targets": _history_and_targets}

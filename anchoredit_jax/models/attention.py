@@ -8,8 +8,10 @@ tokens. Backends:
   xla     the same shape of work, matrix products in the compute dtype, softmax float32.
   prefix  each query frame attends to exactly the frames it may see: no masked work.
   cudnn   the same on an NVIDIA GPU, by its fused kernels, in bfloat16 or float16.
-  splash  the same on a TPU, by jax's kernel; prompts too (rules that differ by sample
-          take the way of `prefix`).
+  splash  the same on a TPU, by jax's kernel; prompts too.
+
+Where samples have rules of their own, `splash` works what each sample sees, the others
+what any sample does, with masks.
 
 All but the oracle are spread over a mesh by `mesh_attention`.
 
@@ -63,27 +65,31 @@ def frame_attention(
       [B, T, L, N, H].
     """
     frames = query.shape[1]
-    seen = visibility.table(frames)
+    rules = visibility.tables(frames)
     shown = visibility.sample_table(frames)
     if past is not None:
         key = jnp.concatenate([past.keys.astype(key.dtype), key], 1)
         value = jnp.concatenate([past.values.astype(value.dtype), value], 1)
         remembered = past.valid.shape[1]
-        seen = np.pad(seen, ((0, 0), (remembered, 0)), constant_values=True)
-        shown = _beside_the_past(past.valid, shown, frames)
-    if backend == "dense":
-        everything = Group(0, frames, tuple(range(seen.shape[1])))
-        return dense_attention(query, key, value, _mask(seen, shown, everything))
-    if backend == "splash" and visibility.sample_window is None:
+        rules = np.pad(rules, ((0, 0), (0, 0), (remembered, 0)), constant_values=True)
+    if backend == "splash":
+        choice = None if shown is None else visibility.choice
         valid = None
         if past is not None:
             own = jnp.ones((len(past.valid), frames), bool)
             valid = jnp.concatenate([past.valid, own], 1)
+        seen = rules[0] if choice is None else rules
 
-        def attend(query, key, value, valid):
-            return splash_frame_attention(query, key, value, seen, valid)
+        def attend(query, key, value, valid, choice):
+            return splash_frame_attention(query, key, value, seen, valid, choice)
 
-        return attend_on_mesh(attend, query, key, value, valid)
+        return attend_on_mesh(attend, query, key, value, valid, choice)
+    seen = rules.any(0)
+    if past is not None:
+        shown = _beside_the_past(past.valid, shown, frames)
+    if backend == "dense":
+        everything = Group(0, frames, tuple(range(seen.shape[1])))
+        return dense_attention(query, key, value, _mask(seen, shown, everything))
     groups = _groups(np.ones_like(seen) if backend == "xla" else seen)
     masks = tuple(_mask(seen, shown, group) for group in groups)
     kernel = cudnn_attention if backend == "cudnn" else softmax_attention

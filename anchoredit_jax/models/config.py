@@ -8,7 +8,7 @@ from anchoredit_jax.strict import geometry, result, way
 CHOICES = {
     "source_prompt": ("first_token", "first_prompt"),
     "text_visibility": ("current", "so_far"),
-    "attention": ("prefix", "xla", "dense", "cudnn", "splash"),
+    "attention": ("auto", "prefix", "xla", "dense", "cudnn", "splash"),
     "remat": ("none", "block", "attention", "offload"),
     "init": ("wan", "same_place"),
     "prediction": ("velocity", "x0"),
@@ -37,7 +37,8 @@ class TransformerConfig:
       eps: of every norm.
       dtype: compute dtype of matrix products; norms, softmax, RoPE, modulation and
         losses are always float32, parameters too.
-      attention: backend name, see `models/attention.py`.
+      attention: backend name, see `models/attention.py`; "auto" takes the one of the
+        device at hand (`models/kernels.py`).
       remat: what the forward pass keeps for the backward pass, see `models/remat.py`.
       scan_unroll: layers per iteration of the layer scan (a speed knob).
       init: "wan", or "same_place": half of the self-attention heads start out looking
@@ -63,7 +64,7 @@ class TransformerConfig:
     text_visibility: str = geometry("current", published=False)
     eps: float = geometry(1e-6)
     dtype: str = result("float32")
-    attention: str = way("prefix")
+    attention: str = way("auto")
     remat: str = way("none")
     scan_unroll: int = way(1)
     init: str = result("wan")

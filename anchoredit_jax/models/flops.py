@@ -13,7 +13,8 @@ def forward_flops(
     text_tokens: int,
     visibility: FrameVisibility,
     past: int = 0,
-) -> dict[str, int]:
+    which: str = "most",
+) -> dict[str, float]:
     """Multiplications and additions of one sample's forward pass, by part.
 
     A product [m, k] x [k, n] counts 2 m k n. Attention counts what is visible, so
@@ -24,15 +25,16 @@ def forward_flops(
       frames: T, of the sequence.
       tokens: L, of a frame.
       prompts: N, each of `text_tokens` tokens.
-      visibility: the static rule; what varies by sample is not counted off.
+      visibility: the rule; its choices count by `which`.
       past: P, remembered frames beside them that all T see.
+      which: the choice that sees "most", or the "mean" over choices.
 
     Returns:
       "linear" (of image tokens), "attention", "prompts" (their embedding, keys, values
       and attention to them) and "rest" (patches, head, time embedding).
     """
     dim, all_tokens = config.dim, frames * tokens
-    pairs = (int(visibility.table(frames).sum()) + frames * past) * tokens**2
+    pairs = (visibility.pairs(frames, which) + frames * past) * tokens**2
     seen = text_tokens * (prompts if config.text_visibility == "so_far" else 1)
     # Self-attention has four matrices over the image, cross-attention two.
     linear = 2 * all_tokens * dim * (6 * dim + 2 * config.ffn_dim)

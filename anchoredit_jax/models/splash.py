@@ -7,6 +7,9 @@ which nothing is seen are neither loaded nor multiplied. Here a block never hold
 of two frames, because each frame is padded to whole blocks. So a frame that is not seen
 is only blocks that are left out, and all blocks with padding share one small mask.
 
+The table is an operand of the kernel. So samples may choose among a few rules: each
+takes its rule's table, and one kernel works the blocks of whichever was chosen.
+
 Letters: B batch, T query frames, F key frames, L and M tokens of a frame of queries and
 of keys, S text tokens, N heads, H head dim.
 """
@@ -25,7 +28,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
     splash_attention_mask as masks,
 )
 
-from anchoredit_jax.parallel.chips import chip_of
+from anchoredit_jax.parallel.chips import chip_of, device_at_hand
 
 LANES = 128  # the kernel takes blocks that are multiples of it
 
@@ -60,16 +63,15 @@ def splash_frame_attention(
     value: jax.Array,
     seen: np.ndarray,
     valid: jax.Array | None = None,
+    choice: jax.Array | None = None,
     *,
     chip: str | None = None,
     interpret: bool = False,
 ) -> jax.Array:
     """Attention of T frames to F frames under a rule between frames.
 
-    What is hidden from a sample by `valid` is masked, at full cost. A traced rule that
-    differs between query frames (`FrameVisibility.sample_table`) cannot be given at
-    all: the kernel's traced masks compare a number of the query token with a number of
-    the key token. Callers that have such a rule use another backend.
+    What is hidden from a sample by `valid` is masked, at full cost; what is hidden by
+    the rule it chose is not worked. Samples that choose go one after the other.
 
     Products are taken in the dtype of `value` and summed in float32; the softmax is
     float32. The derivative is first-order and reverse-mode only. The compiler cannot
@@ -78,10 +80,11 @@ def splash_frame_attention(
     Args:
       query: [B, T, L, N, H].
       key, value: [B, F, M, N, H].
-      seen: static bool [T, F], rows are queries.
+      seen: static bool [T, F], rows are queries; or [C, T, F], rules to choose from.
       valid: bool [B, F], the key frames that a sample has, or [B, F, M], their tokens,
         or None for all. Each query frame must see one: else its output and gradients
         mean nothing.
+      choice: int32 [B], each sample's rule; None where `seen` is one.
       chip: a key of `BLOCKS`; None looks at the first device (so name it to compile
         for another machine).
       interpret: run the kernel step by step on any device (slow: for tests).
@@ -90,24 +93,28 @@ def splash_frame_attention(
       [B, T, L, N, H] in the dtype of `value`.
 
     Raises:
-      ValueError: `seen` is not [T, F], or lets a query frame see nothing.
+      ValueError: `seen` is not [T, F] (with `choice`: [C, T, F]), or lets a query frame
+        see nothing.
     """
     batch, frames, tokens, heads, head_dim = query.shape
     seen = np.asarray(seen, bool)
-    if seen.shape != (frames, key.shape[1]):
+    rules = seen[None] if choice is None else seen
+    if rules.shape[1:] != (frames, key.shape[1]):
         raise ValueError(
             f"seen must be [T, F] = {(frames, key.shape[1])}, got {seen.shape}"
         )
-    if not seen.any(1).all():
+    blind = ~rules.any(2).all(0)
+    if blind.any():
         raise ValueError(
-            f"query frames {np.flatnonzero(~seen.any(1)).tolist()} see no frame: a "
+            f"query frames {np.flatnonzero(blind).tolist()} see no frame: a "
             "softmax over nothing is not defined; let each see at least one"
         )
     wide = value.dtype.itemsize > 2  # a chip's own sizes may not fit
     most = BLOCKS["default" if wide else chip or _chip()]
     of_query, of_key, sizes = block_sizes(tokens, key.shape[2], most)
-    mask = FrameMask(seen, of_query, key.shape[2], of_key)
-    kernel = _kernel(mask, heads, sizes, interpret)
+    masks_of_rules = tuple(
+        FrameMask(rule, of_query, key.shape[2], of_key) for rule in rules
+    )
     # The kernel takes logits as they come, so their scale is in the query.
     query = query.astype(jnp.float32) * jnp.float32(head_dim**-0.5)
     query = _heads_first(query.astype(value.dtype), of_query)
@@ -117,7 +124,13 @@ def splash_frame_attention(
         other = _hidden(valid, of_key)
         same = jnp.zeros((batch, frames * of_query), jnp.int32)
         segments = kernels.SegmentIds(same, other)
-    out = jax.vmap(kernel)(query, key, value, segments)
+    samples = (query, key, value, segments)
+    if choice is None:
+        kernel = _kernel(*masks_of_rules, heads, sizes, interpret)
+        out = jax.vmap(kernel)(*samples)
+    else:
+        kernel = _kernel_of_choices(masks_of_rules, heads, sizes, interpret)
+        out = jax.lax.map(lambda x: _chosen(kernel, x[0])(*x[1]), (choice, samples))
     out = out.reshape(batch, heads, frames, of_query, head_dim)
     return out[:, :, :, :tokens].transpose(0, 2, 3, 1, 4)
 
@@ -286,10 +299,65 @@ def _kernel(mask, heads, sizes, interpret):
         return thread.submit(make).result()
 
 
+@functools.lru_cache(maxsize=64)
+def _kernel_of_choices(masks_of_rules, heads, sizes, interpret):
+    """A kernel whose tables have an axis of rules before all others.
+
+    The blocks with padding are the same under every rule: they have no such axis.
+    """
+    made = [_kernel(mask, heads, sizes, interpret) for mask in masks_of_rules]
+
+    def together(name, axis):
+        infos = [getattr(kernel, name) for kernel in made]
+
+        def stacked(field, fill):
+            tables = [getattr(info, field) for info in infos]
+            if tables[0] is None:
+                return None
+            longest = max(table.shape[axis] for table in tables)
+            return np.stack([_longer(t, longest, axis, fill) for t in tables])
+
+        return infos[0]._replace(
+            # A block that is not worked is that of the step before: nothing is loaded.
+            data_next=stacked("data_next", "edge"),
+            mask_next=stacked("mask_next", "edge"),
+            block_mask=stacked("block_mask", "constant"),
+        )
+
+    return kernels.SplashAttentionKernel(
+        together("fwd_mask_info", 2),
+        together("dq_mask_info", 2),
+        together("dkv_mask_info", 1),
+        **made[0].kwargs,
+    )
+
+
+def _longer(table, length, axis, fill):
+    """Steps of the kernel added where it has none of its own: behind the keys of a
+    block of queries (axis 2), before the queries of a block of keys (axis 1)."""
+    more = length - table.shape[axis]
+    widths = [(0, 0)] * table.ndim
+    widths[axis] = (0, more) if axis == 2 else (more, 0)
+    return np.pad(table, widths, mode=fill)
+
+
+def _chosen(kernel, rule):
+    """The kernel with the tables of one rule, int32 and traced."""
+
+    def one(info):
+        tables = {
+            name: jax.lax.dynamic_index_in_dim(table, rule, keepdims=False)
+            for name in ("data_next", "mask_next", "block_mask")
+            if (table := getattr(info, name)) is not None
+        }
+        return info._replace(**tables)
+
+    infos = (kernel.fwd_mask_info, kernel.dq_mask_info, kernel.dkv_mask_info)
+    return kernels.SplashAttentionKernel(*map(one, infos), **kernel.kwargs)
+
+
 def _chip():
-    """Of the mesh that the program is compiled for, which may be elsewhere."""
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    name = chip_of(jax.devices()[0] if device is None else device)
+    name = chip_of(device_at_hand())
     return name if name in BLOCKS else "default"
 
 

@@ -1,5 +1,7 @@
 """The causal diffusion transformer: whole sequences, or frames beside a memory."""
 
+import dataclasses
+
 import einops
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,7 @@ from anchoredit_jax.models.initialisation import (
     modulation_init,
     small_normal_init,
 )
+from anchoredit_jax.models.kernels import attention_kernel
 from anchoredit_jax.models.prompts import prompt_visibility
 from anchoredit_jax.models.remat import rematerialised
 
@@ -58,8 +61,12 @@ class Transformer(nn.Module):
         Returns:
           velocity float32 [B, T, h, w, C], and with `collect` (keys, values), each
           [layers, B, T, L, N, H].
+
+        Raises:
+          UserError: `config.attention` is a kernel that the device does not have.
         """
-        config = self.config
+        kernel = attention_kernel(self.config)
+        config = dataclasses.replace(self.config, attention=kernel)
         visibility = visibility or FrameVisibility("causal")
         patch = config.patch
         height, width = latents.shape[2] // patch, latents.shape[3] // patch

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import jax
 
+Device = jax.Device | jax.sharding.AbstractDevice
+
 
 class Chip(NamedTuple):
     """Of one device as JAX counts them (a chip; of TPU v7x half of one).
@@ -52,7 +54,14 @@ _KINDS = {
 }
 
 
-def chip_of(device: jax.Device | jax.sharding.AbstractDevice) -> str | None:
+def device_at_hand() -> Device:
+    """What a program traced now is compiled for: a device of the mesh in force, which
+    may be elsewhere, or else the default device."""
+    meant = jax.sharding.get_abstract_mesh().abstract_device
+    return meant or jax.config.jax_default_device or jax.devices()[0]
+
+
+def chip_of(device: Device) -> str | None:
     """The key of `CHIPS` for a device; None where it is not in the table (CPUs)."""
     begins = [kind for kind in _KINDS if device.device_kind.startswith(kind)]
     return _KINDS[max(begins, key=len)] if begins else None

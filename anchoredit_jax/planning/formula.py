@@ -78,5 +78,5 @@ def _operations(run, work, dense):
 
 
 def _dense_share(one: Pass) -> float:
-    seen = int(one.visibility.table(one.frames).sum()) + one.frames * one.past
+    seen = one.visibility.pairs(one.frames) + one.frames * one.past
     return one.frames * (one.frames + one.past) / seen

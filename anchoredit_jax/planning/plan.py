@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from anchoredit_jax import turn
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.models.kernels import attention_kernel
 from anchoredit_jax.parallel import AXES, MeshConfig, make_mesh
 from anchoredit_jax.parallel.chips import CHIPS
 from anchoredit_jax.planning.compiling import Compiled, compile_step, compile_turn
@@ -128,6 +129,7 @@ def plan_step(
       UserError: a topology or mesh that cannot be.
     """
     mesh = mesh_on(run.mesh, topology)
+    run = _with_kernel(run, mesh)
     check_rows(run, mesh)
     image = image or run.data.size
     tokens = _tokens(run, image)
@@ -145,6 +147,7 @@ def plan_turn(
 ) -> PlanRow:
     """Compile one editing turn of `run`'s memory and sampler, as `plan_step`."""
     mesh = mesh_on(run.mesh, topology)
+    run = _with_kernel(run, mesh)
     image = image or run.data.size
     tokens = _tokens(run, image)
     programs = compile_turn(run, mesh, image, image)
@@ -169,6 +172,12 @@ def mesh_on(config: MeshConfig, topology: str) -> Mesh:
             f"{topology} without work: set its axes (mesh.data=none takes the rest)"
         )
     return mesh
+
+
+def _with_kernel(run: RunConfig, mesh: Mesh) -> RunConfig:
+    """The run with the kernel of attention that the mesh's devices take."""
+    kernel = attention_kernel(run.model, mesh.devices.flat[0])
+    return run.replace(model=dataclasses.replace(run.model, attention=kernel))
 
 
 def _row(programs, operations: Operations, loops, *, run, mesh, topology, **named):

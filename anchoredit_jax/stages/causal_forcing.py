@@ -19,7 +19,6 @@ from anchoredit_jax.diffusion.degradation import DegradeConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.diffusion.timesteps import TimestepConfig
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models.transformer import Transformer
 from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import single_turn
@@ -33,10 +32,11 @@ from anchoredit_jax.stages.context import (
     beside_history,
     draw_positions,
     draw_visibility,
+    memory_visibility,
     swap_in,
     worsen,
 )
-from anchoredit_jax.stages.passes import CAUSAL, Pass, rollout_passes
+from anchoredit_jax.stages.passes import Pass, rollout_passes
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.round_trip import make_round_trip
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
@@ -275,9 +275,9 @@ def one_pass_x0(velocity, latents, timesteps, noise, sigmas=None):
 
 def passes(run, frames: int) -> tuple[Pass, ...]:
     """Of one step, per sample: the sequence, and what its rollout adds."""
-    config, rule, length = run.options.rollout, CAUSAL, frames
+    config, rule, length = run.options.rollout, memory_visibility(run.options), frames
     if run.options.history == "beside":
-        rule, length = FrameVisibility("history_and_targets"), 2 * (frames - 1)
+        rule, length = rule.replace(mode="history_and_targets"), 2 * (frames - 1)
     elif run.options.attention == "bidirectional":
         rule = FrameVisibility("bidirectional")
     elif run.options.attention == "teacher_forcing":

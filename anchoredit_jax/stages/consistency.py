@@ -16,7 +16,11 @@ from anchoredit_jax.diffusion import losses, samplers, schedule
 from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import distill
 from anchoredit_jax.stages import step as steps
-from anchoredit_jax.stages.context import draw_positions, draw_visibility
+from anchoredit_jax.stages.context import (
+    draw_positions,
+    draw_visibility,
+    memory_visibility,
+)
 from anchoredit_jax.stages.passes import Pass
 from anchoredit_jax.stages.stored import check_dtype, stored
 from anchoredit_jax.strict import result
@@ -164,9 +168,10 @@ def consistency_pair(run, params, ema, teacher, batch, history, point, noise):
 def passes(run, frames: int) -> tuple[Pass, ...]:
     """Of one step, per sample: three histories, and a frame beside each."""
     guided = run.options.guidance != 1.0
+    rule = memory_visibility(run.options)
     return (
         *(
-            Pass(f"{whose} history", frames, frames - 1)
+            Pass(f"{whose} history", frames, frames - 1, rule)
             for whose in ("teacher", "average", "student")
         ),
         Pass("teacher", 1, 1, past=frames, batch=2 if guided else 1),

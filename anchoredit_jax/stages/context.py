@@ -11,16 +11,26 @@ from anchoredit_jax.diffusion import degradation
 from anchoredit_jax.memory import FrameVisibility
 
 
+def memory_visibility(options, choice=None) -> FrameVisibility:
+    """Causal, one of the memory policies for every sample.
+
+    Args:
+      choice: int32 [B], which; None where only the policies matter.
+    """
+    # A memory's window counts past frames; visibility counts all, itself included.
+    choices = tuple(
+        (sink + window + 1 if window else None, sink)
+        for sink, window in options.memory_policies
+    )
+    return FrameVisibility("causal", choices=choices, choice=choice)
+
+
 def draw_visibility(keys, options) -> FrameVisibility:
     """Causal, narrowed per sample to one of the memory policies."""
-    if not options.memory_policies:
-        return FrameVisibility("causal")
-    policies = jnp.asarray(options.memory_policies, jnp.int32)
-    pick = jnp.int32(randomness.uniforms(keys) * len(options.memory_policies))
-    sink, window = policies[pick].T
-    # A memory's window counts past frames; visibility counts all, itself included.
-    total = jnp.where(window == 0, 0, sink + window + 1)
-    return FrameVisibility("causal", sample_window=total, sample_sink=sink)
+    count = len(options.memory_policies)
+    if not count:
+        return memory_visibility(options)
+    return memory_visibility(options, jnp.int32(randomness.uniforms(keys) * count))
 
 
 def draw_positions(keys, frames: int, options):

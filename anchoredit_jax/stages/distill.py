@@ -44,12 +44,10 @@ def history_view(run, params, latents, text, history: History) -> MemoryView:
     )
     size = latents.shape[0]
     index = jnp.arange(frames)[None]
-    seen = jnp.broadcast_to(
-        history.visibility.table(frames)[None], (size, frames, frames)
-    )
-    policy = history.visibility.sample_table(frames)
-    if policy is not None:
-        seen = seen & policy
+    seen = history.visibility.sample_table(frames)
+    if seen is None:
+        seen = history.visibility.table(frames)[None]
+    seen = jnp.broadcast_to(seen, (size, frames, frames))
     valid = frame(seen, history.target) & (index < history.target[:, None])
     positions = jnp.broadcast_to(history.positions, (size, frames))
     return MemoryView(keys, values, valid, positions, frame(positions, history.target))

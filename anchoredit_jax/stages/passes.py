@@ -15,7 +15,7 @@ class Pass:
       what: a name for tables: "target", "teacher", "rollout draw", ...
       frames: T, query frames.
       prompts: N that go in with them.
-      visibility: static rule of those frames among themselves.
+      visibility: rule of those frames among themselves, with its choices.
       past: P, slots of the memory that all of them attend to, empty ones too: those
         are masked, and cost the same.
       mean: executions a step, on average over steps (how often, and drawn counts).

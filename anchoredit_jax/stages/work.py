@@ -68,7 +68,7 @@ def step_flops(
       frames: T, of the batch's sequences.
       tokens: L, of a frame.
       rows: samples of the whole batch.
-      which: "mean" over steps, or of the step that does "most".
+      which: "mean" over steps and samples, or of the step that does "most".
 
     Raises:
       UserError: another `which`.
@@ -85,6 +85,7 @@ def step_flops(
             text_tokens=run.text.length,
             visibility=one.visibility,
             past=one.past,
+            which=which,
         )
         times = rows * one.batch * getattr(one, which)
         works.append(

@@ -72,18 +72,32 @@ def test_history_and_targets():
     np.testing.assert_array_equal(visibility.table(8), expected)
     sampled = FrameVisibility(
         "history_and_targets",
-        sample_window=jnp.array([3]),
-        sample_sink=jnp.array([1]),
+        choices=((None, 0), (3, 1)),
+        choice=jnp.array([1]),
     )
     np.testing.assert_array_equal(sampled.sample_table(8)[0], expected)
 
 
 def test_per_sample_windows_follow_the_same_rule():
-    visibility = FrameVisibility(
-        sample_window=jnp.array([0, 3, 3]), sample_sink=jnp.array([0, 0, 1])
-    )
+    choices = ((None, 0), (3, 0), (3, 1))
+    visibility = FrameVisibility(choices=choices, choice=jnp.array([0, 2, 2, 1]))
     expected = [table(text) for text in (CAUSAL, WINDOW_3, WINDOW_3_SINK_1)]
+    np.testing.assert_array_equal(visibility.tables(5), expected)
+    expected = [expected[i] for i in (0, 2, 2, 1)]
     np.testing.assert_array_equal(visibility.sample_table(5), expected)
+
+
+def test_a_table_shows_what_any_sample_sees():
+    visibility = FrameVisibility(choices=((3, 0), (3, 1)), choice=jnp.array([0]))
+    union = table(WINDOW_3) | table(WINDOW_3_SINK_1)
+    np.testing.assert_array_equal(visibility.table(5), union)
+    assert visibility.sample_table(3) is None  # so few frames are seen under each
+
+
+def test_pairs_are_of_the_choice_with_most_or_of_all_in_the_mean():
+    choices = FrameVisibility(choices=((None, 0), (None, 0), (2, 1)))
+    assert choices.pairs(5) == FrameVisibility().pairs(5) == 15
+    assert choices.pairs(5, "mean") == (15 + 15 + 9) / 3
 
 
 def test_memory_and_sequence_agree_on_the_window():
@@ -93,7 +107,15 @@ def test_memory_and_sequence_agree_on_the_window():
     )
 
 
-@pytest.mark.parametrize("bad", [dict(mode="diagonal"), dict(window=1, sink=1)])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        dict(mode="diagonal"),
+        dict(window=1, sink=1),
+        dict(choices=((None, 0), (1, 1))),
+        dict(mode="teacher_forcing", choices=((3, 1),)),
+    ],
+)
 def test_bad_rules_are_refused(bad):
-    with pytest.raises(ValueError, match="mode must be|cannot hold"):
+    with pytest.raises(ValueError, match="mode must be|cannot hold|has no window"):
         FrameVisibility(**bad)

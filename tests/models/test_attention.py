@@ -31,7 +31,7 @@ RULES = [
     FrameVisibility("causal"),
     FrameVisibility("causal", window=3, sink=1),
     FrameVisibility(
-        "causal", sample_window=jnp.array([2, 0]), sample_sink=jnp.array([1, 0])
+        "causal", choices=((None, 0), (2, 1)), choice=jnp.array([1, 0])
     ),
 ]
 
@@ -41,7 +41,7 @@ def oracle(query, key, value, visibility, past):
     query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
     out = np.zeros_like(query)
     seen = np.broadcast_to(visibility.table(T), (B, T, T)).copy()
-    if visibility.sample_window is not None:
+    if visibility.choices:
         seen &= np.asarray(visibility.sample_table(T))
     for b in range(B):
         for t in range(T):

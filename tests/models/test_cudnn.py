@@ -17,7 +17,7 @@ RULES = {
     "window and sink": FrameVisibility("causal", window=3, sink=1),
     "teacher forcing": FrameVisibility("teacher_forcing"),
     "by sample": FrameVisibility(
-        "causal", sample_window=jnp.array([2, 0]), sample_sink=jnp.array([1, 0])
+        "causal", choices=((2, 1), (None, 0)), choice=jnp.array([0, 1])
     ),
 }
 

@@ -86,8 +86,8 @@ def test_memory_and_rules_of_samples_go_with_their_rows(backend, interpreted):
     past = attention.Past(past_keys, past_values, valid)
     by_sample = FrameVisibility(
         "causal",
-        sample_window=jnp.array([0, 1, 2, 3]),
-        sample_sink=jnp.array([0, 0, 1, 1]),
+        choices=((None, 0), (1, 0), (2, 1)),
+        choice=jnp.array([0, 2, 1, 2]),
     )
     for rule in (CAUSAL, by_sample):
 

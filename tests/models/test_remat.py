@@ -9,6 +9,7 @@ import pytest
 
 from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer, attention
 from anchoredit_jax.models.config import CHOICES
 from anchoredit_jax.models.splash import (
@@ -20,13 +21,17 @@ from anchoredit_jax.testing import equations, tiny_batch, tiny_model, tiny_param
 LAYERS = tiny_model().num_layers
 
 
-def gradient_of(model):
+def gradient_of(model, **visibility):
     batch = tiny_batch(1, 3)
     params = jax.tree.map(jnp.asarray, tiny_params())
 
     def loss(params):
         out = Transformer(model).apply(
-            {"params": params}, batch["latents"], jnp.ones((1, 3)), batch["text"]
+            {"params": params},
+            batch["latents"],
+            jnp.ones((1, 3)),
+            batch["text"],
+            visibility=FrameVisibility(**visibility),
         )
         return jnp.sum(out**2)
 
@@ -43,9 +48,13 @@ def test_gradients_are_the_same(policy):
         np.testing.assert_allclose(leaf, theirs[path], atol=2e-5 * scale, err_msg=path)
 
 
-def kept_by_scan(policy, **model):
+CHOSEN = dict(choices=((None, 0), (2, 0)), choice=np.array([1]))
+
+
+def kept_by_scan(policy, visibility=None, **model):
     """What the forward scan over layers hands to the backward one."""
-    gradient, params = gradient_of(tiny_model(remat=policy, **model))
+    model = tiny_model(remat=policy, **model)
+    gradient, params = gradient_of(model, **(visibility or {}))
     jaxpr = jax.make_jaxpr(gradient)(params).jaxpr
     scans = [e for e in equations(jaxpr) if e.primitive.name == "scan"]
     forward = next(e for e in scans if e.params["length"] == LAYERS)
@@ -73,9 +82,28 @@ def test_what_attention_gave_can_be_kept(monkeypatch):
         slow = functools.partial(kernel, interpret=True)
         monkeypatch.setattr(attention, kernel.__name__, slow)
     of_frames, of_prompts = (1, 2, 3 * 128, 16), (3, 2, 128, 16)  # frames are padded
-    kept = rows_kept("attention", attention="splash")
-    assert of_frames in kept and of_prompts in kept
-    assert rows_kept("block", attention="splash") == [(1, 3, 16, 32)]
+    for visibility in (None, CHOSEN):  # one rule, or each sample's own
+        kept = rows_kept("attention", visibility, attention="splash")
+        assert of_frames in kept and of_prompts in kept
+        assert rows_kept("block", visibility, attention="splash") == [(1, 3, 16, 32)]
+
+
+def test_samples_that_choose_have_the_same_gradients(monkeypatch):
+    """Under every policy, through the kernel of the TPU."""
+    slow = functools.partial(splash_frame_attention, interpret=True)
+    monkeypatch.setattr(attention, "splash_frame_attention", slow)
+    slow = functools.partial(splash_prompt_attention, interpret=True)
+    monkeypatch.setattr(attention, "splash_prompt_attention", slow)
+    plain, params = gradient_of(tiny_model(), **CHOSEN)
+    theirs = leaves_by_name(jax.jit(plain)(params))
+    for policy in ("block", "attention", "offload"):
+        model = tiny_model(remat=policy, attention="splash")
+        gradient, _ = gradient_of(model, **CHOSEN)
+        for path, leaf in leaves_by_name(jax.jit(gradient)(params)).items():
+            scale = np.abs(theirs[path]).max()
+            np.testing.assert_allclose(
+                leaf, theirs[path], atol=5e-5 * scale, err_msg=path
+            )
 
 
 def test_the_head_goes_frame_by_frame():

@@ -24,11 +24,11 @@ RULES = {
 }
 
 
-def arrays(seen, tokens, head_dim):
+def arrays(seen, tokens, head_dim, batch=B):
     rng = np.random.default_rng(0)
 
     def normal(frames):
-        shape = (B, frames, tokens, N, head_dim)
+        shape = (batch, frames, tokens, N, head_dim)
         return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
     frames, others = seen.shape
@@ -52,6 +52,11 @@ def compare(seen, tokens, head_dim, valid=None):
     def oracle(query, key, value):
         return dense_attention(query, key, value, mask)
 
+    same(attend, oracle, inputs)
+
+
+def same(attend, oracle, inputs):
+    """The output and all gradients."""
     got = jax.jit(lambda *x: with_gradients(attend, *x))(*inputs)
     expected = jax.jit(lambda *x: with_gradients(oracle, *x))(*inputs)
     for one, other in zip(got, expected, strict=True):
@@ -73,6 +78,58 @@ def test_frames_a_sample_does_not_have_are_hidden():
     seen = np.concatenate([past, FrameVisibility("causal").table(2)], 1)
     valid = jnp.array([[True, False, True, True], [False, False, True, True]])
     compare(seen, 100, 128, valid)
+
+
+CHOICES = ((None, 0), (2, 0), (3, 1), (2, 1))
+
+
+@pytest.mark.parametrize("tokens", [128, 200])
+@pytest.mark.parametrize("mode", ["causal", "history_and_targets"])
+def test_samples_choose_their_rules(mode, tokens):
+    """Each gets what its own rule alone gives, and the gradients of that."""
+    rule = FrameVisibility(mode, choices=CHOICES, choice=jnp.array([2, 0, 3, 1, 2]))
+    seen = rule.tables(6)
+    inputs = arrays(seen[0], tokens, 32, batch=5)
+
+    def attend(*inputs):
+        choice = rule.choice
+        return splash_frame_attention(*inputs, seen, None, choice, interpret=True)
+
+    def oracle(*inputs):
+        return dense_attention(*inputs, rule.sample_table(6))
+
+    same(attend, oracle, inputs)
+
+
+def test_samples_choose_their_rules_beside_a_past():
+    own = FrameVisibility(choices=CHOICES).tables(3)
+    seen = np.pad(own, ((0, 0), (0, 0), (2, 0)), constant_values=True)
+    choice = jnp.array([2, 1])
+    valid = jnp.array(
+        [[True, False, True, True, True], [False, True, True, True, True]]
+    )
+    mask = jnp.asarray(seen)[choice] & valid[:, None]
+
+    def attend(*inputs):
+        return splash_frame_attention(*inputs, seen, valid, choice, interpret=True)
+
+    same(attend, lambda *x: dense_attention(*x, mask), arrays(seen[0], 100, 32))
+
+
+def test_a_chosen_rule_works_its_own_blocks():
+    """As many as a kernel made for this rule alone, in the tables of the same size."""
+    rules = FrameVisibility(choices=CHOICES).tables(6)
+    padded, _, sizes = block_sizes(4096, 4096, splash.BLOCKS["v5p"])
+    masks = tuple(FrameMask(rule, padded, 4096, padded) for rule in rules)
+    kernel = splash._kernel_of_choices(masks, 8, sizes, True)
+    for number, mask in enumerate(masks):
+        chosen, alone = (
+            splash._chosen(kernel, number),
+            splash._kernel(mask, 8, sizes, True),
+        )
+        for name in ("fwd_mask_info", "dq_mask_info", "dkv_mask_info"):
+            ours, theirs = (getattr(k, name).block_mask for k in (chosen, alone))
+            assert np.count_nonzero(ours) == np.count_nonzero(theirs)
 
 
 def test_the_dtype_is_that_of_the_values():
@@ -167,9 +224,9 @@ def test_the_backend_hands_on_the_rule_and_the_past(monkeypatch):
     """What `frame_attention` gives to the kernel, and when it does not."""
     taken = []
 
-    def spy(query, key, value, seen, valid):
-        taken.append((seen, valid))
-        return splash_frame_attention(query, key, value, seen, valid, interpret=True)
+    def spy(*arguments):
+        taken.append(arguments[3:])
+        return splash_frame_attention(*arguments, interpret=True)
 
     monkeypatch.setattr(attention, "splash_frame_attention", spy)
     rng = np.random.default_rng(0)
@@ -185,8 +242,10 @@ def test_the_backend_hands_on_the_rule_and_the_past(monkeypatch):
     assert taken[0][1] is None
     np.testing.assert_array_equal(taken[1][1], [[True, False, True, True]])
     np.testing.assert_array_equal(taken[1][0], [[1, 1, 1, 0], [1, 1, 1, 1]])
-    by_sample = FrameVisibility(
-        "causal", sample_window=jnp.array([0]), sample_sink=jnp.array([0])
-    )
-    attention.frame_attention(query, key, value, by_sample, None, "splash")
-    assert len(taken) == 2
+    for choices in (((1, 0), (None, 0)), ((None, 0), (2, 0))):  # the latter are alike
+        rule = FrameVisibility(choices=choices, choice=jnp.array([0]))
+        got = attention.frame_attention(query, key, value, rule, past, "splash")
+        want = attention.frame_attention(query, key, value, rule, past, "dense")
+        np.testing.assert_allclose(got, want, atol=2e-5)
+    assert taken[2][0].shape == (2, 2, 4) and taken[2][2].shape == (1,)
+    assert taken[3][0].shape == (2, 4) and taken[3][2] is None

@@ -147,7 +147,7 @@ def test_targets_beside_their_history_are_what_a_memory_would_give():
     noised = latents + jax.random.normal(jax.random.key(1), latents.shape)
     timesteps = jnp.array([[0.0, 300.0, 600.0, 900.0]])
     visibility = FrameVisibility(
-        "causal", sample_window=jnp.array([3]), sample_sink=jnp.array([1])
+        "causal", choices=((None, 0), (3, 1)), choice=jnp.array([1])
     )
     beside = velocity_beside(latents, visibility, noised, timesteps)
     for turn in range(1, 4):
@@ -254,7 +254,7 @@ def test_history_views_know_their_target_turn():
     history = distill.History(
         target=jnp.array([1, 3]),
         visibility=FrameVisibility(
-            sample_window=jnp.array([0, 3]), sample_sink=jnp.array([0, 1])
+            choices=((None, 0), (3, 1)), choice=jnp.array([0, 1])
         ),
         positions=jnp.arange(4, dtype=jnp.float32)[None],
     )
