@@ -6,6 +6,9 @@
         --mesh tensor=8
     python launch/plan.py --all --sizes 14b            # every line of docs/plan_14b.md
 
+`--all` goes on where it stopped: lines that fit, of the configuration as it is now, are
+left as they are (`--again` compiles them anew).
+
 The very train step, or the programs of an editing turn, go through the TPU's compiler
 (libtpu, extra [tpu]; Linux, x86-64). Printed are memory of a chip, operations against
 the formula, bytes moved, and from these a predicted lower bound of the time. Exit
@@ -52,6 +55,10 @@ def make_parser() -> Parser:
     parser.add_argument("--all", action="store_true", help="every line of the tables")
     parser.add_argument("--sizes", default="14b", help="of --all: 14b,1_3b")
     parser.add_argument("--only", default="", help="of --all: part of a line's name")
+    parser.add_argument(
+        "--buckets", help="image shapes: square,worst; both with --all, else square"
+    )
+    parser.add_argument("--again", action="store_true", help="of --all: finished ones")
     parser.add_argument("--out", help="JSON report to put the lines into")
     return parser
 
@@ -80,13 +87,18 @@ def plan_one(args) -> list[planning.PlanRow]:
     run = read_run(args.config, args.topology, args.mesh)
     plan = planning.plan_turn if args.turn else planning.plan_step
 
-    def compiled(run: RunConfig) -> planning.PlanRow:
-        row = plan(run, args.topology, split_spec(args.config)[0].stem, args.image)
+    name = split_spec(args.config)[0].stem
+    buckets = read_buckets(args.buckets or "square")
+    if args.turn and buckets != ["square"]:
+        raise UserError("--buckets is of training steps: leave it out beside --turn")
+
+    def compiled(run: RunConfig, *bucket: str) -> planning.PlanRow:
+        row = plan(run, args.topology, name, args.image, *bucket)
         print(planning.table([row.to_dict()]), flush=True)
         return row
 
     if not args.search:
-        return [compiled(run)]
+        return [compiled(run, *([] if args.turn else [name])) for name in buckets]
     if args.turn:
         raise UserError("--search tries training steps; name --mesh for a turn")
     chips = len(planning.devices_of(args.topology))
@@ -95,18 +107,37 @@ def plan_one(args) -> list[planning.PlanRow]:
     return [best]
 
 
+def read_buckets(text: str) -> list[str]:
+    """Names of image shapes, in their order."""
+    buckets = text.split(",")
+    for bucket in buckets:
+        if bucket not in planning.BUCKETS:
+            raise UserError(
+                f"--buckets {text!r}: {bucket!r} is not one of "
+                f"{', '.join(planning.BUCKETS)}"
+            )
+    return buckets
+
+
 def plan_all(args) -> list[planning.PlanRow]:
     jobs = [
         job
         for size in args.sizes.split(",")
-        for job in planning.jobs_of(size, ROOT / "configs")
-        if args.only in f"{job.program} {job.topology}"
+        for job in planning.jobs_of(
+            size,
+            ROOT / "configs",
+            read_buckets(args.buckets or ",".join(planning.BUCKETS)),
+        )
+        if args.only in job.name
     ]
     if not jobs:
         raise UserError(f"--only {args.only!r} is part of no line's name")
     rows = []
     for job in jobs:
         out = Path(args.out) if args.out else ROOT / "docs" / f"plan_{job.size}.json"
+        if not args.again and planning.is_done(job, planning.read_rows(out)):
+            print(f"{job.name}: done before", flush=True)
+            continue
         rows.append(planning.run_job(job))
         print(planning.table([rows[-1].to_dict()]), flush=True)
         planning.write_rows(out, rows[-1:], planning.describe_versions())

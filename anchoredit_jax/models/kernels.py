@@ -1,4 +1,4 @@
-"""Which of the kernels of attention a device has, and which one it is best served by."""
+"""Which kernels of attention a device has, and which of them it is best served by."""
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.config import TransformerConfig

@@ -8,17 +8,21 @@ the devices of the token axis
     sequence, for fewer heads;
   - else gather keys and values (all-gather), and each attends with its own queries.
 
-Which mesh axes these are say the logical axis rules in force; outside of a mesh, or
-where sizes do not divide, arrays stay whole.
+Which mesh axes these are say the logical axis rules in force. Outside of a mesh arrays
+stay whole; rows do so where they do not split (one session). Tokens or heads that do
+not are refused: every device would do all the work.
 """
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 import jax
 from flax import linen as nn
 from jax import lax
 from jax.sharding import PartitionSpec
+
+from anchoredit_jax.errors import UserError
 
 Attend = Callable[..., jax.Array]
 
@@ -42,11 +46,15 @@ def attend_on_mesh(
 
     Returns:
       [B, T, L, N, H].
+
+    Raises:
+      UserError: the mesh does not divide the tokens or the heads, see `check_divides`.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return attend(query, key, value, *rules)
     batch, token, heads = nn.logical_to_mesh_axes(("batch", "token", "heads"))
+    check_divides(mesh.shape, tokens=query.shape[2], heads=query.shape[3])
     batch = _dividing(batch, mesh, query.shape[0])
     token = _dividing(token, mesh, query.shape[2])
     heads = _dividing(heads, mesh, query.shape[3])
@@ -68,6 +76,35 @@ def attend_on_mesh(
         out_specs=of_queries,
         check_vma=False,  # kernels do not say on which axes their outputs vary
     )(query, key, value, *rules)
+
+
+def check_divides(
+    axes: Mapping[str, int], *, tokens: int | None = None, heads: int | None = None
+) -> None:
+    """Refuse what the axes of a mesh cannot split evenly.
+
+    Args:
+      axes: devices along each axis, `mesh.shape`.
+      tokens: of a frame, which `context` splits.
+      heads: of the model, which `tensor` splits.
+
+    Raises:
+      UserError: with the number, the axis, and what to choose.
+    """
+    devices = axes.get("context", 1)
+    if tokens is not None and tokens % devices:
+        raise UserError(
+            f"a frame of {tokens} tokens does not split over mesh.context={devices}, "
+            f"{tokens % devices} are left over: choose image sizes whose tokens "
+            f"{devices} divides (a coarser step of the buckets), or a mesh.context "
+            f"that divides {tokens}, such as {math.gcd(tokens, devices)}"
+        )
+    devices = axes.get("tensor", 1)
+    if heads is not None and heads % devices:
+        raise UserError(
+            f"{heads} heads do not split over mesh.tensor={devices}: choose a "
+            f"mesh.tensor that divides {heads}, such as {math.gcd(heads, devices)}"
+        )
 
 
 def _across_tokens(attend, axis, devices, query, key, value, *rules):

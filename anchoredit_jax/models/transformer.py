@@ -66,6 +66,8 @@ class Transformer(nn.Module):
           UserError: `config.attention` is a kernel that the device does not have.
         """
         kernel = attention_kernel(self.config)
+        if self.is_initializing():  # of a token or two, which no mesh divides
+            kernel = "dense"
         config = dataclasses.replace(self.config, attention=kernel)
         visibility = visibility or FrameVisibility("causal")
         patch = config.patch

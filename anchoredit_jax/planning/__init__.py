@@ -4,7 +4,7 @@
 made; the rest says what is compiled, and makes tables of it.
 """
 
-from anchoredit_jax.planning.jobs import Job, jobs_of, run_job, takes_pods
+from anchoredit_jax.planning.jobs import Job, is_done, jobs_of, run_job, takes_pods
 from anchoredit_jax.planning.plan import PlanRow, plan_step, plan_turn
 from anchoredit_jax.planning.report import (
     details,
@@ -15,15 +15,18 @@ from anchoredit_jax.planning.report import (
     write_rows,
 )
 from anchoredit_jax.planning.search import candidates, search
+from anchoredit_jax.planning.shapes import BUCKETS
 from anchoredit_jax.planning.topology import describe_versions, devices_of
 
 __all__ = [
+    "BUCKETS",
     "Job",
     "PlanRow",
     "candidates",
     "describe_versions",
     "details",
     "devices_of",
+    "is_done",
     "jobs_of",
     "markdown",
     "plan_step",

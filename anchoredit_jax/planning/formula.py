@@ -19,6 +19,7 @@ class Operations:
 
     Attributes:
       model: forward and, where differentiated, twice as much backward.
+      mean: the same of the mean execution, where some do less.
       rematerialised: forward once more, of what `model.remat` does not keep.
       kernels: logits that attention's backward kernels compute again.
       attention: the part of `model` that is attention between frames.
@@ -26,6 +27,7 @@ class Operations:
     """
 
     model: float
+    mean: float
     rematerialised: float
     kernels: float
     attention: float
@@ -41,7 +43,8 @@ def step_operations(run: RunConfig, tokens: int) -> Operations:
     frames = run.data.turns + 1
     work = step_flops(run, frames, tokens, run.data.batch, "most")
     dense = sum(one.parts["attention"] * _dense_share(one.of) for one in work.passes)
-    return _operations(run, work, dense)
+    mean = step_flops(run, frames, tokens, run.data.batch, "mean")
+    return _operations(run, work, mean.total, dense)
 
 
 def turn_operations(run: RunConfig, tokens: int, rows: int = 1) -> Operations:
@@ -58,10 +61,10 @@ def turn_operations(run: RunConfig, tokens: int, rows: int = 1) -> Operations:
         scale = rows * guided * times
         works.append(WorkOfPass(one, {k: scale * v for k, v in forward.items()}))
     work = WorkOfStep(tuple(works))
-    return _operations(run, work, work.parts["attention"])
+    return _operations(run, work, work.total, work.parts["attention"])
 
 
-def _operations(run, work, dense):
+def _operations(run, work, mean, dense):
     again = kernels = 0.0
     for one in work.passes:
         if not one.of.gradient:
@@ -74,7 +77,8 @@ def _operations(run, work, dense):
         if run.model.attention == "splash":
             # Two kernels go backward with 3 and 4 products; the model's count is 4.
             kernels += 1.5 * forward["attention"]
-    return Operations(work.total, again, kernels, work.parts["attention"], dense)
+    attention = work.parts["attention"]
+    return Operations(work.total, mean, again, kernels, attention, dense)
 
 
 def _dense_share(one: Pass) -> float:

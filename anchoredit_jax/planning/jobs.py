@@ -1,14 +1,17 @@
 """What `launch/plan.py --all` compiles: the tables of the configurations of a size."""
 
 import importlib.util
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from anchoredit_jax.config import load_config
+from anchoredit_jax.config import RunConfig, load_config
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import MeshConfig
-from anchoredit_jax.planning.plan import TURN, PlanRow, plan_step, plan_turn
+from anchoredit_jax.planning.plan import TURN, PlanRow, digest_of, plan_step, plan_turn
+from anchoredit_jax.planning.report import key_of
+from anchoredit_jax.planning.shapes import BUCKETS, SQUARE
 from anchoredit_jax.stages import STAGES
 
 SIZES = ("14b", "1_3b")
@@ -23,6 +26,7 @@ class Job(NamedTuple):
       program: a stage, or "turn".
       topology: to compile for.
       spec: configuration; a turn's mesh is `mesh`.
+      bucket: shape of the images, see `shapes.bucket_size`.
     """
 
     size: str
@@ -30,10 +34,28 @@ class Job(NamedTuple):
     topology: str
     spec: str
     mesh: MeshConfig | None = None
+    bucket: str = SQUARE
+
+    @property
+    def name(self) -> str:
+        """What `--only` looks in."""
+        return f"{self.program} {self.topology} {self.bucket}"
+
+    @property
+    def run(self) -> RunConfig:
+        run = load_config(self.spec)
+        return run if self.mesh is None else run.replace(mesh=self.mesh)
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """Of its line in a report, see `report.key_of`."""
+        return self.size, self.program, self.topology, self.bucket
 
 
-def jobs_of(size: str, configs: Path) -> list[Job]:
+def jobs_of(size: str, configs: Path, buckets: Sequence[str] = BUCKETS) -> list[Job]:
     """Every stage on every pod of `configs/wan_<size>.py`, and its editing turns.
+
+    Steps are planned in each of the buckets, squares of all first; turns in the square.
 
     Sequences have as many frames as the longest in all of them: stage 1, which trains
     on pairs, is planned with as many edits of one source, packed into a sequence.
@@ -51,7 +73,8 @@ def jobs_of(size: str, configs: Path) -> list[Job]:
             spec = f"{path}:stage={stage},pod={topology}"
             if stage == "single_turn":
                 spec += f",data.turns={_turns(path, topology)}"
-            jobs.append(Job(size, stage, topology, spec))
+            jobs += [Job(size, stage, topology, spec, None, b) for b in buckets]
+    jobs.sort(key=lambda job: buckets.index(job.bucket))
     for topology, mesh in tables.EDITING.items():
         spec = f"{path}:stage={EDITOR_STAGE}"
         jobs.append(Job(size, TURN, topology, spec, MeshConfig(**mesh)))
@@ -60,10 +83,18 @@ def jobs_of(size: str, configs: Path) -> list[Job]:
 
 def run_job(job: Job) -> PlanRow:
     """Compile it."""
-    run = load_config(job.spec)
     if job.program == TURN:
-        return plan_turn(run.replace(mesh=job.mesh), job.topology, job.size)
-    return plan_step(run, job.topology, job.size)
+        return plan_turn(job.run, job.topology, job.size)
+    return plan_step(job.run, job.topology, job.size, bucket=job.bucket)
+
+
+def is_done(job: Job, rows: Iterable[dict[str, Any]]) -> bool:
+    """Whether a report has this job's line, of its configuration as it is now, and it
+    fits."""
+    of = digest_of(job.run)
+    return any(
+        key_of(row) == job.key and row.get("of") == of and row["fits"] for row in rows
+    )
 
 
 def takes_pods(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """One line of a plan: a program on a mesh of some chips, what it needs and may take."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ from anchoredit_jax.planning.formula import (
     turn_operations,
 )
 from anchoredit_jax.planning.program import Kernel, Program, read_program
+from anchoredit_jax.planning.shapes import SQUARE, bucket_size, tokens_of
 from anchoredit_jax.planning.splash_work import splash_call
 from anchoredit_jax.planning.topology import devices_of
 from anchoredit_jax.stages.distill import STEPS_SCOPE
@@ -39,6 +41,7 @@ class PlanRow:
       size, program: of the model; a stage, or "turn".
       topology, chips, mesh: where; the mesh by axis.
       batch, frames, tokens: samples of a step, frames of a sequence, tokens of a frame.
+      sides, bucket: (height, width) of the images in pixels, and which shape that is.
       remat: `model.remat`.
       memory: GiB a chip by what it is; "temporaries" are activations, gradients and
         buffers of collectives.
@@ -47,12 +50,15 @@ class PlanRow:
       model_flops, repeated_flops: of all chips by the formula: the model's, and what
         rematerialisation and attention's backward kernels compute again.
       compiled_flops: of all chips, counted in the compiled program.
-      attention_share: attention between frames, of what it were if all frames saw all.
+      attention_share: attention between frames, of what it were if all frames saw all;
+        where samples have memory policies of their own, of the one that sees most.
+      mean_flops: `model_flops` of the mean step: over policies, and what is drawn.
       compiled_attention_share: blocks that the compiled kernels work, of all blocks.
       hbm_bytes, host_bytes, collective_bytes: of a chip; the last by kind.
       seconds: predicted lower bounds of one execution, by resource.
       compile_seconds: that compiling took.
       note: what was chosen for this line, or tried.
+      of: digest of the configuration that was compiled.
     """
 
     size: str
@@ -63,12 +69,15 @@ class PlanRow:
     batch: int
     frames: int
     tokens: int
+    sides: tuple[int, int]
+    bucket: str
     remat: str
     memory: dict[str, float]
     peak: float
     hbm: float
     missing: float
     model_flops: float
+    mean_flops: float
     repeated_flops: float
     compiled_flops: float
     attention_share: float
@@ -79,6 +88,7 @@ class PlanRow:
     seconds: dict[str, float]
     compile_seconds: float
     note: str = ""
+    of: str = ""
 
     @property
     def fits(self) -> bool:
@@ -117,28 +127,36 @@ class PlanRow:
 
 
 def plan_step(
-    run: RunConfig, topology: str, size: str = "", image: int | None = None
+    run: RunConfig,
+    topology: str,
+    size: str = "",
+    image: int | None = None,
+    bucket: str = SQUARE,
 ) -> PlanRow:
     """Compile the training step of `run` for a topology.
 
     Args:
       size: a name for the model.
       image: side of square images, pixels; `run.data.size` by default.
+      bucket: which shape of images, see `shapes.bucket_size`.
 
     Raises:
-      UserError: a topology or mesh that cannot be.
+      UserError: a topology, mesh or bucket that cannot be.
     """
-    mesh = mesh_on(run.mesh, topology)
+    sides = bucket_size(run, bucket, topology.partition(":")[0], image)
+    if sides is None:
+        raise UserError("the configuration has images of one shape, no worst bucket")
+    mesh, of = mesh_on(run.mesh, topology), digest_of(run)
     run = _with_kernel(run, mesh)
     check_rows(run, mesh)
-    image = image or run.data.size
-    tokens = _tokens(run, image)
-    compiled = compile_step(run, mesh, image, image)
+    tokens = tokens_of(run, sides)
+    compiled = compile_step(run, mesh, *sides)
     loops = _longest_loops(run)
     return _row(
         [compiled], step_operations(run, tokens), loops,
         size=size, program=run.stage, topology=topology, mesh=mesh, run=run,
-        batch=run.data.batch, frames=run.data.turns + 1, tokens=tokens,
+        batch=run.data.batch, frames=run.data.turns + 1, tokens=tokens, sides=sides,
+        bucket=bucket, of=of,
     )  # fmt: skip
 
 
@@ -146,15 +164,16 @@ def plan_turn(
     run: RunConfig, topology: str, size: str = "", image: int | None = None
 ) -> PlanRow:
     """Compile one editing turn of `run`'s memory and sampler, as `plan_step`."""
-    mesh = mesh_on(run.mesh, topology)
+    mesh, of = mesh_on(run.mesh, topology), digest_of(run)
     run = _with_kernel(run, mesh)
-    image = image or run.data.size
-    tokens = _tokens(run, image)
-    programs = compile_turn(run, mesh, image, image)
+    sides = (image or run.data.size,) * 2
+    tokens = tokens_of(run, sides)
+    programs = compile_turn(run, mesh, *sides)
     return _row(
         list(programs), turn_operations(run, tokens), _turn_loops(run),
         size=size, program=TURN, topology=topology, mesh=mesh, run=run, batch=1,
-        frames=run.memory.sink + run.memory.window + 1, tokens=tokens,
+        frames=run.memory.sink + run.memory.window + 1, tokens=tokens, sides=sides,
+        bucket=SQUARE, of=of,
     )  # fmt: skip
 
 
@@ -172,6 +191,11 @@ def mesh_on(config: MeshConfig, topology: str) -> Mesh:
             f"{topology} without work: set its axes (mesh.data=none takes the rest)"
         )
     return mesh
+
+
+def digest_of(run: RunConfig) -> str:
+    """What tells apart the configurations of lines of the same name."""
+    return hashlib.sha256(run.to_json().encode()).hexdigest()[:12]
 
 
 def _with_kernel(run: RunConfig, mesh: Mesh) -> RunConfig:
@@ -206,6 +230,7 @@ def _row(programs, operations: Operations, loops, *, run, mesh, topology, **name
         hbm=chip.hbm_gib,
         missing=max(max(p.missing for p in programs), worst.peak - chip.hbm_gib, 0.0),
         model_flops=operations.model,
+        mean_flops=operations.mean,
         repeated_flops=operations.rematerialised + operations.kernels,
         compiled_flops=total["flops"] * mesh.size if total else math.nan,
         attention_share=operations.attention / operations.dense_attention,
@@ -261,10 +286,6 @@ def _sum(programs: list[Program]) -> dict[str, float]:
         "ici": sum(p.collective_bytes for p in programs),
         "dcn": sum(p.dcn_bytes for p in programs),
     }
-
-
-def _tokens(run: RunConfig, image: int) -> int:
-    return (image // (run.codec.stride * run.model.patch)) ** 2
 
 
 def _turn_loops(run: RunConfig) -> Callable[[str], int]:

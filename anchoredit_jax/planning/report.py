@@ -8,9 +8,10 @@ from typing import Any
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.planning.plan import PlanRow
+from anchoredit_jax.planning.shapes import SQUARE
 
 HEADER = (
-    "program", "chips", "mesh", "batch", "keeps", "GiB a chip", "of", "PFLOP",
+    "program", "image", "chips", "mesh", "batch", "keeps", "GiB a chip", "of", "PFLOP",
     "compiled / formula", "attention", "predicted s", "bound", "MFU at most",
 )  # fmt: skip
 EXPLAINED = """\
@@ -22,12 +23,15 @@ rematerialisation is not in it). *compiled / formula*: operations counted in the
 compiled program, over the formula with what is computed twice. *attention*: blocks that
 the compiled attention kernels work, of those that dense attention would. *predicted s*:
 a lower bound, the largest of operations / peak, HBM bytes / bandwidth and bytes sent /
-links; *bound* is the one. *keeps*: `model.remat`."""
+links; *bound* is the one. *keeps*: `model.remat`. *image*: the square, or the worst of
+the other buckets, which kernels pad most. Where samples draw a memory policy, the step
+that does most is one in which a chip's sample sees all."""
 
 
-def key_of(row: dict[str, Any]) -> tuple[str, str, str]:
+def key_of(row: dict[str, Any]) -> tuple[str, str, str, str]:
     """What a line is of: a newer one of the same replaces it."""
-    return row["size"], row["program"], row["topology"]
+    bucket = row.get("bucket", SQUARE)
+    return row["size"], row["program"], row["topology"], bucket
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -65,11 +69,7 @@ def write_rows(path: Path, rows: Iterable[PlanRow], versions: str) -> None:
 def markdown(report: dict[str, Any]) -> str:
     """The whole report as text."""
     rows = report["rows"]
-    notes = [
-        f"- {row['program']} on {row['topology']}: {row['note']}"
-        for row in rows
-        if row["note"]
-    ]
+    notes = [f"- {_subject(row)}: {row['note']}" for row in rows if row["note"]]
     parts = [
         f"# What {', '.join(sorted({row['size'] for row in rows}))} needs",
         EXPLAINED,
@@ -86,7 +86,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 def details(row: PlanRow) -> list[str]:
     """What a table has no room for, as lines."""
-    name = f"{row.program} on {row.topology}"
+    name = f"{row.program} on {row.topology}, {_image(row.to_dict())}"
     parts = ", ".join(f"{what} {size:.2f}" for what, size in row.memory.items())
     lines = [f"{name}: GiB a chip: {parts}"]
     if row.missing:
@@ -95,7 +95,8 @@ def details(row: PlanRow) -> list[str]:
         times = ", ".join(f"{what} {t:.3g}" for what, t in row.seconds.items())
         lines += [
             f"{name}: model {row.model_flops:.4g} operations (attention "
-            f"{row.attention_share:.2f} of dense), computed twice "
+            f"{row.attention_share:.2f} of dense; in the mean step "
+            f"{row.mean_flops:.4g}), computed twice "
             f"{row.repeated_flops:.4g}; compiled {row.compiled_flops:.4g}",
             f"{name}: predicted lower bounds, s: {times}",
         ]
@@ -115,6 +116,7 @@ def short_table(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         (
             program,
+            image,
             chips,
             mesh,
             batch,
@@ -129,10 +131,10 @@ def short_table(rows: Sequence[dict[str, Any]]) -> str:
             _,
         ) = _line(row)
         memory = f"{peak} of {hbm}"
-        cells = (program, chips, mesh, batch, keeps, memory, agrees)
+        cells = (program, image, chips, mesh, batch, keeps, memory, agrees)
         lines.append((*cells, f"{seconds} ({bound})"))
     header = (
-        "program", "chips", "mesh", "batch", "keeps", "GiB a chip",
+        "program", "image", "chips", "mesh", "batch", "keeps", "GiB a chip",
         "compiled / formula", "predicted s (bound)",
     )  # fmt: skip
     return _table(header, lines)
@@ -141,8 +143,8 @@ def short_table(rows: Sequence[dict[str, Any]]) -> str:
 def _line(row):
     mesh = " x ".join(f"{axis} {size}" for axis, size in row["mesh"].items())
     start = (
-        row["program"], f"{row['topology']} ({row['chips']})", mesh or "1",
-        row["batch"], row["remat"],
+        row["program"], _image(row), f"{row['topology']} ({row['chips']})",
+        mesh or "1", row["batch"], row["remat"],
     )  # fmt: skip
     if not row["seconds"]:
         lacks = f"does not fit: {row['missing']:.1f} missing"
@@ -160,11 +162,24 @@ def _line(row):
     )
 
 
+def _image(row):
+    """`1024 x 1024`, or of another bucket `1088 x 960 (worst)`."""
+    bucket = row.get("bucket", SQUARE)
+    if "sides" not in row:
+        return bucket
+    height, width = row["sides"]
+    return f"{height} x {width}" + (f" ({bucket})" if bucket != SQUARE else "")
+
+
+def _subject(row):
+    return f"{row['program']}, {row['topology']}, {_image(row)}"
+
+
 def _memory(rows):
     names = list(dict.fromkeys(name for row in rows for name in row["memory"]))
     lines = [
         (
-            f"{row['program']}, {row['topology']}",
+            _subject(row),
             *(
                 f"{row['memory'][name]:.2f}" if name in row["memory"] else ""
                 for name in names
@@ -178,7 +193,7 @@ def _memory(rows):
 def _work(rows):
     lines = [
         (
-            f"{row['program']}, {row['topology']}",
+            _subject(row),
             f"{row['compiled_flops'] / row['chips'] / 1e12:.0f}",
             f"{row['repeated_flops'] / row['model_flops']:.2f}",
             f"{row['hbm_bytes'] / 1e9:.0f}",

@@ -1,7 +1,8 @@
 """Work of the attention kernels in a compiled program: only blocks that are seen count.
 
 The program tells shapes and block sizes; which blocks are worked stands in a table that
-goes into the kernel as a constant (`models/splash.py`).
+goes into the kernel as a constant (`models/splash.py`). Where samples choose among
+rules, the constant has a table of each; the one with the most blocks is counted.
 """
 
 import json
@@ -74,7 +75,8 @@ def splash_call(kernel: Kernel) -> SplashCall:
 
 
 def _worked(kernel, table, constant):
-    """Blocks of a head that are not hidden: 0 in the table is hidden."""
+    """Blocks of a head that are not hidden: 0 in the table is hidden. Of several tables
+    the one with the most."""
     if constant is None or "..." in constant:
         raise UserError(
             f"kernel {kernel.name}: the text does not hold its table of blocks; print "
@@ -84,8 +86,8 @@ def _worked(kernel, table, constant):
     size = math.prod(table.dims)
     if values.size == 1:  # the same everywhere
         return size if values[0] else 0
-    if values.size != size:
+    if values.size % size:
         raise UserError(
             f"kernel {kernel.name}: its table has {size} blocks, the text {values.size}"
         )
-    return int(np.count_nonzero(values))
+    return int(np.count_nonzero(values.reshape(-1, size), 1).max())

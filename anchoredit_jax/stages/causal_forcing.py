@@ -19,6 +19,7 @@ from anchoredit_jax.diffusion.degradation import DegradeConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.diffusion.timesteps import TimestepConfig
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models.transformer import Transformer
 from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.stages import single_turn

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import attention
 from anchoredit_jax.models.mesh_attention import attend_on_mesh
@@ -15,6 +16,8 @@ from anchoredit_jax.models.splash import (
     splash_prompt_attention,
 )
 from anchoredit_jax.parallel import MeshConfig, make_mesh, using
+from anchoredit_jax.stages.step import init_params
+from anchoredit_jax.testing import tiny_model
 
 T, L, H = 3, 8, 8
 CAUSAL = FrameVisibility("causal")
@@ -23,7 +26,7 @@ MESHES = {
     "and over heads": (MeshConfig(1, context=2, tensor=2), 4, "all-to-all"),
     "gathered keys": (MeshConfig(2, context=4), 3, "all-gather"),
     "heads alone": (MeshConfig(2, fsdp=2, tensor=2), 2, None),
-    "nothing divides": (MeshConfig(8), 2, None),
+    "rows that do not split": (MeshConfig(8), 2, None),
 }
 
 
@@ -135,6 +138,35 @@ def test_a_batch_that_does_not_split_stays_whole():
         )
     want = attention.frame_attention(query, key, value, CAUSAL, backend="dense")
     np.testing.assert_allclose(out, want, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "heads", "message"),
+    [
+        (6, 4, r"6 tokens .* mesh.context=4, 2 are left over: .* such as 2"),
+        (8, 3, r"3 heads .* mesh.tensor=2: .* such as 1"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["prefix", "splash"])
+def test_what_does_not_split_is_refused(tokens, heads, message, backend):
+    query, key, value, _ = arrays(heads, tokens=tokens)
+    with using(make_mesh(MeshConfig(1, context=4, tensor=2))):
+        with pytest.raises(UserError, match=message):
+            jax.eval_shape(
+                lambda *x: attention.frame_attention(*x, CAUSAL, backend=backend),
+                query, key, value,
+            )  # fmt: skip
+
+
+def test_parameters_are_made_on_a_mesh_that_divides_no_token_of_theirs():
+    """Fresh parameters are traced with one token a frame."""
+    init = functools.partial(init_params, tiny_model(), text_tokens=4)
+    plain = init(jax.random.key(0))
+    with using(make_mesh(MeshConfig(1, context=4, tensor=2))):
+        spread = jax.jit(init)(jax.random.key(0))
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, atol=1e-6), plain, spread
+    )
 
 
 def test_keys_of_other_tokens_are_refused_where_they_should_be_alike():

@@ -10,7 +10,7 @@ import pytest
 from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
-from anchoredit_jax.models import Transformer, attention
+from anchoredit_jax.models import Transformer, attention, kernels
 from anchoredit_jax.models.config import CHOICES
 from anchoredit_jax.models.splash import (
     splash_frame_attention,
@@ -62,9 +62,10 @@ def kept_by_scan(policy, visibility=None, **model):
     return [aval for aval in outputs if aval.shape[:1] == (LAYERS,)]
 
 
-def rows_kept(policy, **model):
+def rows_kept(policy, visibility=None, **model):
     """Shapes of those that grow with the tokens, without the layers' axis."""
-    return sorted(a.shape[1:] for a in kept_by_scan(policy, **model) if a.ndim >= 4)
+    kept = kept_by_scan(policy, visibility, **model)
+    return sorted(a.shape[1:] for a in kept if a.ndim >= 4)
 
 
 def test_blocks_keep_their_inputs_and_nothing_else():
@@ -77,10 +78,17 @@ def test_blocks_keep_their_inputs_and_nothing_else():
     assert "host" not in str(here.memory_space).lower()
 
 
-def test_what_attention_gave_can_be_kept(monkeypatch):
+@pytest.fixture
+def interpreted(monkeypatch):
+    """The TPU kernel, step by step on a CPU."""
+    tpu = jax.sharding.AbstractDevice("TPU v5", None, "tpu")
+    monkeypatch.setattr(kernels, "device_at_hand", lambda: tpu)
     for kernel in (splash_frame_attention, splash_prompt_attention):
         slow = functools.partial(kernel, interpret=True)
         monkeypatch.setattr(attention, kernel.__name__, slow)
+
+
+def test_what_attention_gave_can_be_kept(interpreted):
     of_frames, of_prompts = (1, 2, 3 * 128, 16), (3, 2, 128, 16)  # frames are padded
     for visibility in (None, CHOSEN):  # one rule, or each sample's own
         kept = rows_kept("attention", visibility, attention="splash")
@@ -88,13 +96,9 @@ def test_what_attention_gave_can_be_kept(monkeypatch):
         assert rows_kept("block", visibility, attention="splash") == [(1, 3, 16, 32)]
 
 
-def test_samples_that_choose_have_the_same_gradients(monkeypatch):
+def test_samples_that_choose_have_the_same_gradients(interpreted):
     """Under every policy, through the kernel of the TPU."""
-    slow = functools.partial(splash_frame_attention, interpret=True)
-    monkeypatch.setattr(attention, "splash_frame_attention", slow)
-    slow = functools.partial(splash_prompt_attention, interpret=True)
-    monkeypatch.setattr(attention, "splash_prompt_attention", slow)
-    plain, params = gradient_of(tiny_model(), **CHOSEN)
+    plain, params = gradient_of(tiny_model(attention="prefix"), **CHOSEN)
     theirs = leaves_by_name(jax.jit(plain)(params))
     for policy in ("block", "attention", "offload"):
         model = tiny_model(remat=policy, attention="splash")

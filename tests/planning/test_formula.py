@@ -42,6 +42,26 @@ def test_causal_frames_cost_less_than_all_to_all():
     assert star.attention / star.dense_attention == pytest.approx(11 / 36)
 
 
+def test_memory_policies_count_by_the_one_that_sees_most_and_in_the_mean():
+    """Of three, one is the full history and two see the source and the last frame."""
+    run = tiny_run(
+        "causal_forcing",
+        data=dict(turns=5, batch=4),
+        options=dict(history="beside", memory_policies=((0, 0), (1, 1), (1, 1))),
+    )
+    full = tiny_run(
+        "causal_forcing",
+        data=dict(turns=5, batch=4),
+        options=dict(history="beside"),
+    )
+    ours, theirs = step_operations(run, 16), step_operations(full, 16)
+    assert ours.model == theirs.model and ours.attention == theirs.attention
+    # History 0..4 by turn, then targets 1..5: 15 + 20 pairs, against 12 + 14.
+    of_pairs = ours.attention / 35
+    assert theirs.model - ours.mean == pytest.approx(of_pairs * 2 / 3 * (35 - 26))
+    assert theirs.mean == theirs.model
+
+
 def test_a_turn_is_its_draws_and_a_commit_beside_a_full_memory():
     run = tiny_run(
         "single_turn",

@@ -31,7 +31,8 @@ def test_one_line_a_program():
     assert len(lines) == 4
     cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
     assert cells == [
-        "causal_forcing", "v5p:4x4x4 (64)", "fsdp 16 x context 4", "16", "block",
+        "causal_forcing", "1024 x 1024", "v5p:4x4x4 (64)",
+        "fsdp 16 x context 4", "16", "block",
         "13.5", "95.7", "60", "1.05", "0.58", "2.9", "compute", "0.70",
     ]  # fmt: skip
     assert "does not fit: 4.2 missing" in lines[3]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -65,6 +66,18 @@ def test_a_table_that_is_the_same_everywhere_counts_every_block():
     whole = splash_call(kernel_of("all", "fwd"))
     assert splash_call(kernel_of("all", "fwd", "2")) == whole
     assert splash_call(kernel_of("all", "fwd", "0")).flops == 0
+
+
+def test_of_the_rules_that_samples_choose_among_the_longest_is_counted():
+    tables = [kernel_of(rule, "fwd").constants[1] for rule in ("window", "causal")]
+    # As long as the longest: shorter ones have blocks that are not worked.
+    short, long = (re.findall(r"-?\d+", table) for table in tables)
+    short += ["0"] * (len(long) - len(short))
+    both = "{ " + ", ".join(short + long) + " }"
+    call = splash_call(kernel_of("causal", "fwd", both))
+    assert call == splash_call(kernel_of("causal", "fwd"))
+    both = "{ " + ", ".join(long + short) + " }"
+    assert call == splash_call(kernel_of("causal", "fwd", both))
 
 
 def test_what_cannot_be_counted_is_refused():

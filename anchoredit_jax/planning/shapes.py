@@ -1,0 +1,53 @@
+"""The image shapes that a plan is made of: the square, and the worst other bucket."""
+
+import math
+
+from anchoredit_jax.config import RunConfig
+from anchoredit_jax.data.buckets import Size
+from anchoredit_jax.data.session_buckets import bucket_table
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.models.splash import BLOCKS, block_sizes
+
+SQUARE, WORST = "square", "worst"
+BUCKETS = (SQUARE, WORST)
+
+
+def bucket_size(run: RunConfig, bucket: str, chip: str, image: int | None = None):
+    """(height, width) in pixels of one of `BUCKETS`, None where there is none.
+
+    The worst is the one, but for the square, whose frames the attention kernel works as
+    the most tokens. Of these it is one with padding, for which there are copies that a
+    frame of whole blocks does not need, and of these the one with the most tokens.
+
+    Args:
+      chip: to compile for, a name of `BLOCKS`.
+      image: side of the square, pixels; `run.data.size` by default.
+
+    Raises:
+      UserError: another bucket, or a table that cannot be.
+    """
+    if bucket not in BUCKETS:
+        raise UserError(f"bucket {bucket!r} is not one of {', '.join(BUCKETS)}")
+    side = image or run.data.size
+    if bucket == SQUARE:
+        return side, side
+    sessions = run.data.sessions
+    if sessions is None:
+        return None
+    unit = run.codec.stride * run.model.patch
+
+    def badness(size: Size) -> tuple[int, bool, int]:
+        tokens = tokens_of(run, size)
+        padded, _, _ = block_sizes(tokens, tokens, BLOCKS[chip])
+        return padded, padded > tokens, tokens
+
+    table = bucket_table(side, unit, sessions.buckets)
+    return max(
+        (size for size in table if size != (side, side)), key=badness, default=None
+    )
+
+
+def tokens_of(run: RunConfig, size: Size) -> int:
+    """Tokens of a frame."""
+    unit = run.codec.stride * run.model.patch
+    return math.prod(side // unit for side in size)
