@@ -65,9 +65,10 @@ class Transformer(nn.Module):
         Raises:
           UserError: `config.attention` is a kernel that the device does not have.
         """
-        kernel = attention_kernel(self.config)
-        if self.is_initializing():  # of a token or two, which no mesh divides
+        if self.is_initializing():  # on any device, of a token that no mesh divides
             kernel = "dense"
+        else:
+            kernel = attention_kernel(self.config)
         config = dataclasses.replace(self.config, attention=kernel)
         visibility = visibility or FrameVisibility("causal")
         patch = config.patch

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from anchoredit_jax.convert.transformer_names import tree_shapes
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models import Transformer, TransformerConfig, kernels
 from anchoredit_jax.models.kernels import attention_kernel
@@ -89,6 +90,12 @@ def test_the_network_refuses_before_anything_is_traced(meshed):
         else:
             jitted(tiny_params())
     assert len(str(caught.value)) < 200
+
+
+def test_parameters_have_their_shapes_on_any_device():
+    """A stored configuration of a TPU is read on a CPU."""
+    shapes = tree_shapes(tiny_model(attention="splash"))
+    assert jax.tree.structure(shapes) == jax.tree.structure(tiny_params())
 
 
 def test_the_device_is_that_of_the_mesh_in_force():
