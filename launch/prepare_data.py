@@ -2,12 +2,13 @@
 
     python launch/prepare_data.py --source sessions/ --out prepared
     python launch/prepare_data.py --source shards.json --out prepared --languages en,zh
-    python launch/prepare_data.py --cache features --config C.py     # latents, prompts
+    python launch/prepare_data.py --cache features --config C.py     # for all stages
     python launch/prepare_data.py --pack shards/ --source sessions/  # back to tar files
 
 A source is a folder of `<id>/<id>.0.jpg, <id>.1.jpg, .., <id>.json`, a folder of tar
 shards, one shard, or a JSON file {"resolved_files": [..]}. Interrupted, the same
-command goes on with missing parts. What is dropped is named, with the reason.
+command goes on with missing parts. What is dropped is named, with the reason. A cache
+holds latents of all images and embeddings of all instructions.
 """
 
 import sys

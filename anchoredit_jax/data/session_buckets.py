@@ -107,12 +107,10 @@ def describe_coverage(
     Args:
       shapes: (turns, (height, width)) of each bucket.
     """
-    sizes, lengths = (
-        len(set(values)) for values in (*zip(*shapes, strict=True),)[::-1]
-    )
+    sizes, lengths = {size for _, size in shapes}, {turns for turns, _ in shapes}
     lines = [
-        f"{len(shapes)} programs are compiled, one for each shape of a batch: {sizes} "
-        f"sizes, {lengths} numbers of turns"
+        f"{len(shapes)} programs are compiled, one for each shape of a batch: "
+        f"{len(sizes)} sizes, {len(lengths)} numbers of turns"
     ]
     for (turns, (height, width)), entry in zip(
         shapes, coverage(plan, batch), strict=True

@@ -82,7 +82,7 @@ def test_mistakes_are_one_line(prepared, tmp_path, capsys):
         (["--cache", tmp_path / "c"], "--cache needs --config"),
         (
             ["--cache", tmp_path / "c", "--config", "configs/sprites.py"],
-            "has data.name 'sprites'",
+            "has data.kind 'sprites'",
         ),
         (
             ["--cache", tmp_path / "c", "--config", f"{CONFIG}:path={prepared}",
@@ -102,5 +102,5 @@ def test_every_stage_has_a_configuration(prepared):
         "single_turn", "causal_forcing", "consistency", "distribution_matching"
     ):  # fmt: skip
         loaded = load_config(f"{CONFIG}:path={prepared},stage={stage}")
-        assert loaded.data.name == "sessions" and loaded.data.size == 64
+        assert loaded.data.kind == "sessions" and loaded.data.size == 64
         assert loaded.data.turns == (1 if stage == "single_turn" else 4)

@@ -256,7 +256,7 @@ def test_another_configuration_is_refused_when_resuming(tmp_path):
         "model.remat=block",
         "model.scan_unroll=2",
         "optimizer.accumulate=2",
-        "data.sessions.workers=1",
+        "data.workers=1",
     ],
 )
 def test_what_decides_only_the_way_may_change_when_resuming(tmp_path, arg):
