@@ -184,11 +184,7 @@ def find_import(
 def has_assumed_settings(path: str | Path) -> bool:
     """Whether `load_weights` would read published weights there, whose configuration
     their import had to assume in part."""
-    if not is_bundle(path):
-        return False
-    path = Path(path)
-    file = path / FILE_NAME if path.is_dir() else path
-    return ASSUMED in SafetensorsFile(file).metadata
+    return is_bundle(path) and ASSUMED in _open_bundle(path).metadata
 
 
 def _lineage_in(file: Path) -> Lineage | None:

@@ -56,7 +56,7 @@ def _settings(source: Source, told: list[str]) -> dict[str, Any]:
     model, preset = source.config, preset_of(source.config)
     known, whose = EDITING.get(preset or ""), f"as {preset}"
     if known is None:
-        known, whose = UNKNOWN_EDITING, "as the sizes of Wan that are known"
+        known, whose = UNKNOWN_EDITING, "as Wan of other sizes"
         told.append(
             f"model: unknown geometry (dim {model.dim}, {model.num_layers} layers), "
             "taken from the weights"

@@ -7,18 +7,12 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import jax
-
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig, check_negative
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.config import CHOICES
+from anchoredit_jax.models.kernels import attention_kernel
 
 log = logging.getLogger(__name__)
-
-# Kernels of `model.attention` that one kind of device alone has.
-_DEVICES = {"splash": "tpu", "cudnn": "gpu"}
-_ANYWHERE = "auto" if "auto" in CHOICES["attention"] else "prefix"
 
 
 def override_run(
@@ -50,22 +44,16 @@ def override_run(
         settings = _of_kind(run.text, "umt5", "--text (text)", "text encoder")
         settings = dataclasses.replace(settings, folder=os.path.abspath(text))
         run = run.replace(text=dataclasses.replace(run.text, umt5=settings))
-    asked, device = attention or run.model.attention, jax.default_backend()
-    if _DEVICES.get(asked, device) != device:
-        if attention is not None:
-            raise UserError(
-                f"attention {attention!r} is a kernel of a {_DEVICES[attention]}, this "
-                f"machine computes on a {device}: leave --attention out"
-            )
-        log.warning(
-            "the weights were stored with attention %r, a kernel of a %s; on this %s "
-            "they edit with %r",
-            asked, _DEVICES[asked], device, _ANYWHERE,
-        )  # fmt: skip
-        asked = _ANYWHERE
-    if asked == run.model.attention:
+    if attention is not None:
+        run = _with_attention(run, attention)
+        attention_kernel(run.model)  # refuses one that is not of this machine
         return run
-    return run.replace(model=dataclasses.replace(run.model, attention=asked))
+    try:
+        attention_kernel(run.model)
+    except UserError as error:
+        log.warning("%s; that is what these weights edit with here", error)
+        return _with_attention(run, "auto")
+    return run
 
 
 def override_sampler(sampler: SamplerConfig, **changes: Any) -> SamplerConfig:
@@ -94,6 +82,10 @@ def naming_flag(what: str, flag: str) -> Iterator[None]:
             f"the {what} of these weights cannot be read: {error}; if it is elsewhere, "
             f"name it with --{flag} (load_editor: {flag})"
         ) from error
+
+
+def _with_attention(run: RunConfig, attention: str) -> RunConfig:
+    return run.replace(model=dataclasses.replace(run.model, attention=attention))
 
 
 def _of_kind(config: Any, kind: str, flag: str, what: str) -> Any:

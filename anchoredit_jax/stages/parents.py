@@ -101,8 +101,7 @@ def _in_workdir(workdir: Path, allowed: tuple[str, ...]) -> Path | None:
     for stage in allowed:
         if manager.latest_step(workdir / stage / "checkpoints") is not None:
             return workdir / stage
-        file = workdir / assets.FILE_NAME
-        if stage == IMPORTED and file.is_file() and assets.peek(file)[0] == IMPORTED:
+        if stage == IMPORTED and (file := assets.find_import(workdir)) is not None:
             return file
     return None
 
