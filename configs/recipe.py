@@ -8,6 +8,7 @@ of it was found with the toy (configs/sprites.py); what differs by size stands i
 import math
 
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.models.presets import EDITING
 from anchoredit_jax.strict import unknown_name
 from configs import reference
 
@@ -61,16 +62,17 @@ _IMAGES = dict(
     null_fraction=0.1,
     drop_fraction=0.05,
 )
+_PUBLISHED = EDITING["wan_14b"]  # how published weights edit, of either size
 _WAN = dict(
     _TOY,
     **_IMAGES,
     # 4,096 tokens a frame show as much as 64 do through more noise; Wan samples so.
-    shift=5.0,
+    shift=_PUBLISHED["sampler"]["shift"],
     noise=each(8.0, 6.5, 5.0, 5.0),
     # Wan predicts the velocity, whose error is alike at all levels, as it was trained.
     weighting="velocity",
     # What Wan is published with: text needs guidance, and an undistilled model steps.
-    many_steps=dict(kind="euler", steps=50, guidance=5.0),
+    many_steps=_PUBLISHED["sampler"],
     guidance=dict(consistency=5.0, distribution_matching=5.0),
     grid_steps=48,  # the reference's
     critic_ratio=5,  # the reference's: the critic follows a generator of many modes
@@ -82,7 +84,7 @@ _WAN = dict(
     # The warm-up of the average reaches 0.999 at update 8,990, later than most stages
     # end. All start from trained weights, so that the average may hold from the first.
     ema=0.999,
-    window=4,  # 5 turns are trained
+    window=_PUBLISHED["memory"]["window"],  # 5 turns are trained
     teacher_dtype="bfloat16",  # as it computes
     from_scratch=False,  # starts from published weights
 )

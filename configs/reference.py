@@ -13,11 +13,10 @@ instructions, and which of its attentions goes with which stage ("bidirectional"
 bidirectional and stage 2 causal).
 """
 
-# Wan's own negative prompt. The reference's is of this kind; its text is not known.
+# The reference's own text is not known: this one names what it is to lead away from.
 NEGATIVE = (
-    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，"
-    "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，"
-    "形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
+    "overexposed, washed-out colours, blurred details, compression artefacts, "
+    "subtitles, deformed hands and faces, extra fingers, cluttered background"
 )
 TIMESTEPS = (1000.0, 750.0, 500.0, 250.0)
 RATES = dict(

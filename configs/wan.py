@@ -24,11 +24,11 @@ from ml_collections import ConfigDict
 
 from anchoredit_jax.config import override, parse_arg
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.presets import PRESETS
+from anchoredit_jax.models.presets import EDITING, PRESETS
 from anchoredit_jax.strict import unknown_name
 from configs import recipe
 
-SIDE, TURNS = 1024, 5  # 1024 x 1024 pixels are 4,096 tokens a frame; 6 frames
+TURNS = 5  # 6 frames; of 1024 x 1024 pixels one has 4,096 tokens
 STEPS = dict(
     single_turn=20_000, causal_forcing=10_000, consistency=3_000,
     distribution_matching=2_000,
@@ -75,7 +75,7 @@ def make_config(size: str, pods: dict, arg: str | None) -> ConfigDict:
             data=dict(
                 common.pop("data"),
                 kind="sessions",
-                size=SIDE,
+                size=EDITING[size]["side"],
                 turns=1 if stage == "single_turn" else TURNS,
                 batch=settings["batch"],
                 seed=given["seed"],
@@ -83,6 +83,9 @@ def make_config(size: str, pods: dict, arg: str | None) -> ConfigDict:
                     path=given["path"],
                     cache=given["cache"] or None,
                     layout="pairs" if stage == "single_turn" else "chain",
+                    # Compiling takes minutes: one program a size, not one for each
+                    # number of turns too.
+                    buckets=dict(mix_turns=True),
                 ),
             ),
             **common,
