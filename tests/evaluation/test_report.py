@@ -176,7 +176,7 @@ def test_wrong_input_writes_nothing(tmp_path, tiny_editor):
     cases = [
         ([], "no checkpoint"),
         ([toy, toy], "share a name"),
-        ([make_contestant(tiny_editor, "a", name="folders")], "give --dataset"),
+        ([make_contestant(tiny_editor, "a", kind="sessions")], "give --dataset"),
         ([make_contestant(tiny_editor, "a", seed=900_000_000)], "another --seed"),
     ]
     for contestants, message in cases:
