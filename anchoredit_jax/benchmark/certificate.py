@@ -82,7 +82,7 @@ def _toy() -> RunConfig:
         "single_turn",
         model=model,
         text=dict(length=16, dim=model["text_dim"]),
-        data=dict(size=32, turns=4, batch=8, layout="star"),
+        data=dict(size=32, turns=4, batch=8, sprites=dict(layout="star")),
     )
 
 

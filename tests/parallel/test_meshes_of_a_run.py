@@ -20,7 +20,7 @@ def a_run(steps, **mesh):
         "single_turn",
         model=MODEL,
         text=dict(length=16, dim=8),
-        data=dict(size=16, batch=8, weights=dict(background=1.0)),
+        data=dict(size=16, batch=8, sprites=dict(weights=dict(background=1.0))),
         loop=dict(steps=steps, log_every=1, checkpoint_every=2),
         mesh=mesh,
     )
