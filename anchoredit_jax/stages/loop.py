@@ -142,6 +142,7 @@ def run_stage(
         "sessions, codec and text encoder must be the same on every host",
     )
     dataset = make_dataset(run, codec, text, host_of(mesh))
+    del codec, text  # with a feature cache nothing needs their weights any more
     if start is None:
         weights, trees = find_parent(run, workdir, parent, mesh)
         lineage = weights.lineage if weights else None
