@@ -133,8 +133,8 @@ def _beside_the_past(valid, shown, frames):
 def dense_attention(query, key, value, mask):
     """The oracle: the same numbers, every step in the inputs' own dtype."""
     batch, _, tokens, _, head_dim = query.shape
-    logits = jnp.einsum("btlnh,bfmnh->bntlfm", query, key) / np.sqrt(head_dim)
-    logits = logits.astype(query.dtype)
+    scale = jnp.asarray(np.sqrt(head_dim), query.dtype)
+    logits = jnp.einsum("btlnh,bfmnh->bntlfm", query, key) / scale
     if mask is not None:
         shown = jnp.broadcast_to(mask[:, None, :, None, :, None], logits.shape)
         logits = jnp.where(shown, logits, jnp.array(-jnp.inf, logits.dtype))

@@ -94,8 +94,9 @@ def test_the_network_refuses_before_anything_is_traced(meshed):
 
 def test_parameters_have_their_shapes_on_any_device():
     """A stored configuration of a TPU is read on a CPU."""
-    shapes = tree_shapes(tiny_model(attention="splash"))
-    assert jax.tree.structure(shapes) == jax.tree.structure(tiny_params())
+    for dtype in ("float32", "bfloat16"):
+        shapes = tree_shapes(tiny_model(attention="splash", dtype=dtype))
+        assert jax.tree.structure(shapes) == jax.tree.structure(tiny_params())
 
 
 def test_the_device_is_that_of_the_mesh_in_force():
