@@ -41,9 +41,7 @@ def test_both_distillations_add_it(stage):
     params = jax.tree.map(jnp.asarray, tiny_params())
     found = {}
     for weight in (0.0, 2.0):
-        run = tiny_run(
-            stage, options=dict(anchor_weight=weight), sampler=dict(steps=1)
-        )
+        run = tiny_run(stage, options=dict(anchor_weight=weight), sampler=dict(steps=1))
         module = STAGES[stage]
         state = module.init_state(run, dict(params=params, ema=params, teacher=params))
         loss = getattr(module, "generator_loss", None) or module.loss_fn

@@ -14,11 +14,12 @@ from anchoredit_jax.stages import STAGES
 from anchoredit_jax.stages.attention import teacher_forced
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
 
+NOISED = dict(single_turn="clean_source", causal_forcing="clean_history")
+
 
 def errors_of(stage, batch, **options):
-    options = dict(dict(single_turn={}, causal_forcing=dict(clean_history=0.0))[stage],
-                   **options)  # fmt: skip
-    run = tiny_run(stage, options=options)
+    """With all frames noised, also those that are seen."""
+    run = tiny_run(stage, options={NOISED[stage]: 0.0, **options})
     params = jax.tree.map(jnp.asarray, tiny_params())
     state = STAGES[stage].init_state(run, dict(ema=params))
     loss = functools.partial(STAGES[stage].loss_fn, run)

@@ -16,9 +16,7 @@ def run_of(stage, dtype="float32", **optimizer):
     options = {}
     if stage in DISTILLATIONS:
         options["teacher_dtype"] = dtype
-    return tiny_run(
-        stage, options=options, optimizer=optimizer, sampler=dict(steps=1)
-    )
+    return tiny_run(stage, options=options, optimizer=optimizer, sampler=dict(steps=1))
 
 
 def init(run):

@@ -61,6 +61,7 @@ def test_what_goes_on_and_what_starts_as_the_average():
 def spec(stage):
     return load_config(
         f"configs/sprites.py:stage={stage},steps=2,data.batch=2,data.turns=2,"
+        "data.size=16,"
         "model.dim=24,model.ffn_dim=24,model.num_heads=2,model.num_layers=1,"
         "model.scan_unroll=1,model.freq_dim=8"
         + (",sampler.steps=1" if stage == "distribution_matching" else "")
