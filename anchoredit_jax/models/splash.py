@@ -130,7 +130,13 @@ def splash_frame_attention(
         out = jax.vmap(kernel)(*samples)
     else:
         kernel = _kernel_of_choices(masks_of_rules, heads, sizes, interpret)
-        out = jax.lax.map(lambda x: _chosen(kernel, x[0])(*x[1]), (choice, samples))
+        # Chosen before the loop: its backward pass has no tables to keep.
+        tables = jax.tree.map(
+            lambda table: jnp.take(table, choice, axis=0, mode="clip"), _tables(kernel)
+        )
+        out = jax.lax.map(
+            lambda x: _with_tables(kernel, x[0])(*x[1]), (tables, samples)
+        )
     out = out.reshape(batch, heads, frames, of_query, head_dim)
     return out[:, :, :, :tokens].transpose(0, 2, 3, 1, 4)
 
@@ -341,19 +347,20 @@ def _longer(table, length, axis, fill):
     return np.pad(table, widths, mode=fill)
 
 
-def _chosen(kernel, rule):
-    """The kernel with the tables of one rule, int32 and traced."""
-
-    def one(info):
-        tables = {
-            name: jax.lax.dynamic_index_in_dim(table, rule, keepdims=False)
-            for name in ("data_next", "mask_next", "block_mask")
-            if (table := getattr(info, name)) is not None
-        }
-        return info._replace(**tables)
-
+def _tables(kernel):
+    """What differs by rule, of the three kernels forward and backward."""
     infos = (kernel.fwd_mask_info, kernel.dq_mask_info, kernel.dkv_mask_info)
-    return kernels.SplashAttentionKernel(*map(one, infos), **kernel.kwargs)
+    names = ("data_next", "mask_next", "block_mask")
+    return tuple({name: getattr(info, name) for name in names} for info in infos)
+
+
+def _with_tables(kernel, tables):
+    """The kernel with the tables of one rule."""
+    infos = (kernel.fwd_mask_info, kernel.dq_mask_info, kernel.dkv_mask_info)
+    return kernels.SplashAttentionKernel(
+        *(info._replace(**table) for info, table in zip(infos, tables, strict=True)),
+        **kernel.kwargs,
+    )
 
 
 def _chip():

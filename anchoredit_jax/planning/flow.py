@@ -18,6 +18,13 @@ _SAME_VALUE = (
     "optimization-barrier",
     "reshape",
 )
+_TAKEN_FROM = (
+    "broadcast",
+    "dynamic-slice",
+    "gather",
+    "slice",
+    "transpose",
+)  # of the first operand
 _FLIPPED = {"LT": "GT", "LE": "GE", "GT": "LT", "GE": "LE", "NE": "NE"}
 
 
@@ -67,10 +74,10 @@ class Flow:
             computation, name, path = following
 
     def literal(self, computation: str, name: str) -> str | None:
-        """The text of the constant that a value is, or is made of by slices and
-        broadcasts; else None."""
+        """The text of the constant that a value is, or is taken out of or repeats; else
+        None."""
         source = self.source(computation, name)
-        while source.instruction.opcode in ("slice", "dynamic-slice", "broadcast"):
+        while source.instruction.opcode in _TAKEN_FROM:
             whole = source.instruction.operands[0]
             source = self.source(source.computation, whole)
         constant = source.instruction.opcode == "constant"

@@ -79,6 +79,42 @@ def test_a_small_step_fits_and_agrees_with_the_formula(tmp_path, stage, mesh):
 
 @needs_libtpu
 @pytest.mark.tpu
+@pytest.mark.slow
+@pytest.mark.parametrize("topology", ["v5p:2x2x1", "v6e:2x2"])
+def test_each_sample_has_its_memory_on_the_chips_of_pods(tmp_path, topology):
+    """What is planned is the step of a sample with the full history, and no more."""
+    policies = "[[0,0],[0,2],[1,2],[1,1]]"
+    step = tiny(
+        stage="causal_forcing", data__batch=4, options__memory_policies=policies
+    )
+    row = one_row(
+        tmp_path,
+        *("--config", step, "--topology", topology, "--mesh", "fsdp=2,context=2"),
+    )
+    assert row["fits"] and 0.9 < row["agreement"] < 1.1
+    assert row["compiled_attention_share"] == row["attention_share"]
+    assert row["mean_flops"] < row["model_flops"]
+
+
+@needs_libtpu
+@pytest.mark.tpu
+@pytest.mark.slow
+def test_the_worst_bucket_is_planned_beside_the_square(tmp_path):
+    out = tmp_path / "plan.json"
+    done = plan(
+        *("--config", tiny(stage="single_turn", data__batch=4)),
+        *("--topology", "v5e:2x2", "--mesh", "fsdp=2,context=2"),
+        *("--buckets", "square,worst", "--out", str(out)),
+    )
+    assert done.returncode == 0, done.stderr
+    square, worst = read_rows(out)
+    assert square["sides"] == [256, 256] and square["bucket"] == "square"
+    assert worst["sides"] != [256, 256] and worst["bucket"] == "worst"
+    assert worst["tokens"] < square["tokens"] and "(worst)" in done.stdout
+
+
+@needs_libtpu
+@pytest.mark.tpu
 def test_a_small_turn_fits_and_agrees_with_the_formula(tmp_path):
     row = one_row(
         tmp_path,
@@ -136,6 +172,7 @@ def test_what_does_not_fit_is_told_with_what_is_missing(tmp_path):
             "leaves 2 of v5e:2x2 without work",
             marks=needs_libtpu,
         ),
+        (["--all", "--buckets", "best"], "'best' is not one of square, worst"),
         (["--all", "--only", "nothing"], "--only 'nothing' is part of no line's name"),
         (["--all", "--sizes", "15b"], "size '15b' is not one of 14b, 1_3b"),
     ],
@@ -163,12 +200,12 @@ def test_the_1_3b_step_fits_one_topology(tmp_path):
 @pytest.mark.tpu
 @pytest.mark.pod
 @pytest.mark.parametrize(
-    "job", jobs_of("14b", ROOT / "configs"), ids=lambda j: f"{j.program}-{j.topology}"
+    "job", jobs_of("14b", ROOT / "configs"), ids=lambda job: job.name
 )
 def test_14b_fits(tmp_path, job):
     out = tmp_path / "plan.json"
     done = plan(
-        *("--all", "--sizes", "14b", "--only", f"{job.program} {job.topology}"),
+        *("--all", "--sizes", "14b", "--only", job.name),
         *("--out", str(out)),
     )
     assert done.returncode == 0, done.stdout + done.stderr
