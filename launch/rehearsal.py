@@ -45,7 +45,7 @@ HELD_OUT = ((64, 64), (56, 75), (75, 56), (48, 85))
 POLICIES = "sink1_window3,window3"
 TURNS = 12
 SESSIONS = {"full": 3000, "short": 240}
-EVALUATED = {"full": (200, 100), "short": (16, 8)}  # sessions, stories
+EVALUATED = {"full": (200, 100), "short": (16, 16)}  # sessions, stories
 
 
 def main(argv: Sequence[str] | None = None) -> None:
