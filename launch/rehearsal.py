@@ -109,7 +109,7 @@ def edit_pictures(checkpoint: Path, out: Path) -> None:
         name = f"{shape[0]}x{shape[1]}"
         if (out / name).exists():
             continue
-        _section(f"editing a picture of {shape[0]} x {shape[1]} pixels in {out / name}")
+        _section(f"editing a picture {shape[0]} high, {shape[1]} wide in {out / name}")
         picture = out / f"{name}.png"
         Image.fromarray(render(session.scenes[:1], shape)[0]).save(picture)
         texts = [f"--instruction={edit.text}" for edit in session.edits]
