@@ -11,6 +11,7 @@ HBM, VMEM, HOST = 0, 1, 5  # memory spaces, `S(n)` in a layout; none means HBM
 
 _COMMENT = re.compile(r"/\*.*?\*/")
 _HEADER = re.compile(r"(ENTRY\s+)?%?([\w.-]+)\s*(?:\(.*\)\s*->\s.*)?\{\s*$")
+_END = re.compile(r'\}(, execution_thread="\w+")?\s*$')
 _INSTRUCTION = re.compile(r"\s+(ROOT\s+)?%?([\w.-]+) = ")
 _OPCODE = re.compile(r"\s*([\w-]+)\(")
 _ARRAY = re.compile(r"([a-z]\w*)\[([^\]]*)\](?:\{([^{}]*)\})?")
@@ -177,7 +178,7 @@ def parse_module(text: str) -> Module:
             if header:
                 name, lines = header.group(2), []
                 entry = name if header.group(1) else entry
-        elif line.rstrip() == "}":
+        elif _END.match(line):
             computations[name] = _computation(name, lines)
             name = None
         elif _INSTRUCTION.match(line) or not lines:

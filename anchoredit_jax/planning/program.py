@@ -241,7 +241,7 @@ class _Counter:
             (called,) = instruction.called("calls")
             inner = instruction if instruction.op_name or not fusion else fusion
             total.add(self.count(called, inner))
-        elif instruction.opcode in ("call", "async-start"):
+        elif instruction.opcode in ("call", "async-start", "call-start"):
             for called in instruction.called("calls", "to_apply"):
                 total.add(self.count(called, fusion))
 

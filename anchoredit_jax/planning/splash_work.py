@@ -82,7 +82,6 @@ def _worked(kernel, table, constant):
             f"kernel {kernel.name}: the text does not hold its table of blocks; print "
             "the program with large constants"
         )
-    constant = re.sub(r"/\*.*?\*/", "", constant)  # "/*i0=1*/"
     values = np.array(re.findall(r"-?\d+", constant), int)
     size = math.prod(table.dims)
     if values.size == 1:  # the same everywhere

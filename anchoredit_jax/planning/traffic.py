@@ -19,6 +19,7 @@ _FREE = {
     "async-update",
     "bitcast",
     "call",
+    "call-start",
     "conditional",
     "constant",
     "domain",
@@ -100,7 +101,9 @@ def _fusion_accesses(
     inside = module[called]
     accesses = []
     for number, name in enumerate(fusion.operands):
-        parameter = inside.parameters[number]
+        parameter = inside.parameters.get(number)
+        if parameter is None:  # not printed where nothing reads it
+            continue
         for array in leaves(computation[name].shape):
             whole = array.nbytes
             if isinstance(parameter.shape, Array):
@@ -156,10 +159,11 @@ def _bytes_read(
             nested = (*outside, (inside, user))
             for number, name in enumerate(user.operands):
                 if name == value.name:
-                    parameter = module[called].parameters[number]
-                    total += _bytes_read(
-                        module, module[called], parameter, whole, nested
-                    )
+                    parameter = module[called].parameters.get(number)
+                    if parameter is not None:
+                        total += _bytes_read(
+                            module, module[called], parameter, whole, nested
+                        )
         elif user.opcode in _SLICES and first:
             total += user.shape.nbytes
         elif user.opcode == "dynamic-update-slice" and first:

@@ -272,6 +272,33 @@ def test_other_ways_to_print_a_program():
     assert program.collective_bytes == 2 * 8 * 1 / 2
 
 
+def test_work_of_another_thread_counts_and_operands_that_nothing_reads_do_not():
+    """A scatter may go to the sparse cores; a fusion need not print a parameter."""
+    text = """
+    HloModule hand, entry_computation_layout={()->f32[4,4]{1,0}}
+
+    inside (p: f32[4,4], r: f32[4,4]) -> f32[4,4] {
+      p = f32[4,4]{1,0} parameter(0)
+      r = f32[4,4]{1,0} parameter(2)
+      ROOT d = f32[4,4]{1,0} dot(p, r), lhs_contracting_dims={1}
+    }, execution_thread="sparsecore"
+
+    aside (x: f32[4,4]) -> f32[4,4] {
+      x = f32[4,4]{1,0} parameter(0)
+      ROOT f = f32[4,4]{1,0} fusion(x, x, x), kind=kCustom, calls=inside
+    }, execution_thread="sparsecore"
+
+    ENTRY main {
+      x = f32[4,4]{1,0} parameter(0)
+      s = ((f32[4,4]{1,0}), f32[4,4]{1,0}, u32[]) call-start(x), to_apply=aside
+      ROOT d = f32[4,4]{1,0} call-done(s)
+    }
+    """
+    program = read_program(textwrap.dedent(text))
+    assert program.flops == 2 * 4**3
+    assert program.hbm_bytes == 3 * 4 * 4 * 4  # two operands and the result
+
+
 @pytest.mark.parametrize(
     "text, nbytes",
     [

@@ -73,7 +73,7 @@ def test_of_the_rules_that_samples_choose_among_the_longest_is_counted():
     # As long as the longest: shorter ones have blocks that are not worked.
     short, long = (re.findall(r"-?\d+", table) for table in tables)
     short += ["0"] * (len(long) - len(short))
-    both = "{ /*i0=0*/ " + ", ".join(short) + ", /*i0=1*/ " + ", ".join(long) + " }"
+    both = "{ " + ", ".join(short + long) + " }"
     call = splash_call(kernel_of("causal", "fwd", both))
     assert call == splash_call(kernel_of("causal", "fwd"))
     both = "{ " + ", ".join(long + short) + " }"
