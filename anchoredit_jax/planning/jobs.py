@@ -57,9 +57,6 @@ def jobs_of(size: str, configs: Path, buckets: Sequence[str] = BUCKETS) -> list[
 
     Steps are planned in each of the buckets, squares of all first; turns in the square.
 
-    Sequences have as many frames as the longest in all of them: stage 1, which trains
-    on pairs, is planned with as many edits of one source, packed into a sequence.
-
     Raises:
       UserError: no such size.
     """
@@ -71,8 +68,6 @@ def jobs_of(size: str, configs: Path, buckets: Sequence[str] = BUCKETS) -> list[
     for topology in tables.PODS:
         for stage in getattr(tables, "STAGES", {}).get(topology, tuple(STAGES)):
             spec = f"{path}:stage={stage},pod={topology}"
-            if stage == "single_turn":
-                spec += f",data.turns={_turns(path, topology)}"
             jobs += [Job(size, stage, topology, spec, None, b) for b in buckets]
     jobs.sort(key=lambda job: buckets.index(job.bucket))
     for topology, mesh in tables.EDITING.items():
@@ -100,11 +95,6 @@ def is_done(job: Job, rows: Iterable[dict[str, Any]]) -> bool:
 def takes_pods(path: Path) -> bool:
     """Whether a configuration file has a table of topologies, and an argument `pod`."""
     return path.is_file() and hasattr(_load(path), "PODS")
-
-
-def _turns(path: Path, topology: str) -> int:
-    run = load_config(f"{path}:stage=causal_forcing,pod={topology}")
-    return run.data.turns
 
 
 def _load(path: Path) -> ModuleType:
