@@ -30,7 +30,8 @@ def test_trials_are_judged_by_what_was_expected(tmp_path):
     assert same.passed and same.result == "bit-equal, 10 steps"
     assert judged("same", bits=False).passed
     near = judged("near", bits=False)
-    assert near.passed and ": loss (even)" in near.result
+    # At which step it shows first, and so in which metric, is up to the processor.
+    assert near.passed and ": loss (" in near.result
     assert not judged("near", bits=True).passed
     assert not judged("far", bits=False).passed
     lines = table([same, judged("far", bits=False)]).splitlines()
