@@ -18,6 +18,18 @@ for _flag in _FLAGS:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}".strip()
 
 import jax  # noqa: E402  (the flags above are read when jax is imported)
+import pytest  # noqa: E402
+
+from anchoredit_jax.stages import STAGES  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(autouse=True)
+def same_stages():
+    """Configuration files of tests add stages of their own to this process's table."""
+    before = dict(STAGES)
+    yield
+    STAGES.clear()
+    STAGES.update(before)

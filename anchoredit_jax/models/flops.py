@@ -30,8 +30,9 @@ def forward_flops(
       which: the choice that sees "most", or the "mean" over choices.
 
     Returns:
-      "linear" (of image tokens), "attention", "prompts" (their embedding, keys, values
-      and attention to them) and "rest" (patches, head, time embedding).
+      "linear" (of image tokens), "attention", "prompts" (their keys, values and attention
+      to them), "embedding" (of the prompts, the same whatever the image and the noise
+      level) and "rest" (patches, head, time embedding).
     """
     dim, all_tokens = config.dim, frames * tokens
     pairs = (visibility.pairs(frames, which) + frames * past) * tokens**2
@@ -45,6 +46,7 @@ def forward_flops(
     return {
         "linear": config.num_layers * linear,
         "attention": config.num_layers * 4 * pairs * dim,
-        "prompts": config.num_layers * of_prompts + embedding,
+        "prompts": config.num_layers * of_prompts,
+        "embedding": embedding,
         "rest": patches + times,
     }

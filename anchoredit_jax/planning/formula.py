@@ -58,8 +58,10 @@ def turn_operations(run: RunConfig, tokens: int, rows: int = 1) -> Operations:
             run.model, frames=1, tokens=tokens, prompts=1,
             text_tokens=run.text.length, visibility=one.visibility, past=slots,
         )  # fmt: skip
-        scale = rows * guided * times
-        works.append(WorkOfPass(one, {k: scale * v for k, v in forward.items()}))
+        scale = rows * guided
+        total = {k: scale * times * v for k, v in forward.items()}
+        total["embedding"] = scale * forward["embedding"]  # once, before all draws
+        works.append(WorkOfPass(one, total))
     work = WorkOfStep(tuple(works))
     return _operations(run, work, work.total, work.parts["attention"])
 

@@ -48,7 +48,7 @@ class WorkOfStep:
 
     @property
     def parts(self) -> dict[str, float]:
-        """ "linear", "attention", "prompts" and "rest", see `forward_flops`."""
+        """Of each part that `forward_flops` tells apart."""
         total: Counter[str] = Counter()
         for work in self.passes:
             total.update(work.parts)

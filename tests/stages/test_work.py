@@ -138,7 +138,7 @@ def test_parts_and_passes_add_up():
     work = step_flops(run, FRAMES, TOKENS, ROWS)
     assert sum(work.parts.values()) == pytest.approx(work.total)
     assert sum(one.total for one in work.passes) == pytest.approx(work.total)
-    assert set(work.parts) == {"linear", "attention", "prompts", "rest"}
+    assert set(work.parts) == {"linear", "attention", "prompts", "embedding", "rest"}
     assert step_flops(run, FRAMES, TOKENS, 3 * ROWS).total == 3 * work.total
     target = {one.of.what: one for one in work.passes}["target"]
     assert target.parts["linear"] == 3 * target.forward["linear"]
