@@ -30,9 +30,9 @@ def forward_flops(
       which: the choice that sees "most", or the "mean" over choices.
 
     Returns:
-      "linear" (of image tokens), "attention", "prompts" (their keys, values and attention
-      to them), "embedding" (of the prompts, the same whatever the image and the noise
-      level) and "rest" (patches, head, time embedding).
+      "linear" (of image tokens), "attention", "prompts" (their keys, values and
+      attention to them), "embedding" (of the prompts, the same whatever the image and
+      the noise level) and "rest" (patches, head, time embedding).
     """
     dim, all_tokens = config.dim, frames * tokens
     pairs = (visibility.pairs(frames, which) + frames * past) * tokens**2
