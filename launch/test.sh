@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lint and test: bash launch/test.sh [pytest arguments]
-# Slow tests are left out; to run them: bash launch/test.sh -m slow; those that compile
-# 14B for TPU pods (an hour): bash launch/test.sh -m pod
+# Slow tests are left out; to run them: bash launch/test.sh -m slow; those that take many
+# minutes each: -m long; those that compile 14B for TPU pods (an hour): -m pod
 set -euo pipefail
 EXTRAS="app" # the page; its slow test runs where there is a browser
 # The peers that results are compared with. A torch of this version that is already
@@ -15,4 +15,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 python -m ruff check .
 # A file's tests share compiled programs, so a file stays with one process.
-exec python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not pod" "$@"
+exec python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not long and not pod" "$@"

@@ -113,6 +113,7 @@ def assert_same_run(ours, theirs, steps):
         assert np.linalg.norm(trees[0][path] - wanted) < 1e-5 * scale, path
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(real, tmp_path):
     config = f"{real}:{MESH},optimizer.accumulate=2"
     (lead, second) = finished(start(tmp_path / "two", config))
@@ -134,7 +135,7 @@ def train_with_a_death(workdir, config, stage, flags):
     assert f"{stage}: step 5, loss" in result[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_stages_go_on_alone_when_a_process_dies(real, tmp_path, monkeypatch):
     # The one process compiles the same program twice.
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "programs"))

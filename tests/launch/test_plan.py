@@ -55,10 +55,10 @@ def one_row(tmp_path, *arguments):
 @pytest.mark.parametrize(
     ("stage", "mesh"),
     [
-        ("causal_forcing", "fsdp=2,context=2"),
+        pytest.param("causal_forcing", "fsdp=2,context=2", marks=pytest.mark.slow),
         # At this size prompts, which context does not split, are much of the work.
-        pytest.param("consistency", "fsdp=4", marks=pytest.mark.slow),
-        pytest.param("distribution_matching", "fsdp=4", marks=pytest.mark.slow),
+        pytest.param("consistency", "fsdp=4", marks=pytest.mark.long),
+        pytest.param("distribution_matching", "fsdp=4", marks=pytest.mark.long),
     ],
 )
 def test_a_small_step_fits_and_agrees_with_the_formula(tmp_path, stage, mesh):
@@ -79,8 +79,13 @@ def test_a_small_step_fits_and_agrees_with_the_formula(tmp_path, stage, mesh):
 
 @needs_libtpu
 @pytest.mark.tpu
-@pytest.mark.slow
-@pytest.mark.parametrize("topology", ["v5p:2x2x1", "v6e:2x2"])
+@pytest.mark.parametrize(
+    "topology",
+    [
+        pytest.param("v5p:2x2x1", marks=pytest.mark.slow),
+        pytest.param("v6e:2x2", marks=pytest.mark.long),
+    ],
+)
 def test_each_sample_has_its_memory_on_the_chips_of_pods(tmp_path, topology):
     """What is planned is the step of a sample with the full history, and no more."""
     policies = "[[0,0],[0,2],[1,2],[1,1]]"
@@ -101,8 +106,12 @@ def test_each_sample_has_its_memory_on_the_chips_of_pods(tmp_path, topology):
 @pytest.mark.slow
 def test_the_worst_bucket_is_planned_beside_the_square(tmp_path):
     out = tmp_path / "plan.json"
+    # Two patches a step: frames that context divides.
+    of_buckets = dict(
+        stage="single_turn", data__batch=4, data__sessions__buckets__step=32
+    )
     done = plan(
-        *("--config", tiny(stage="single_turn", data__batch=4)),
+        *("--config", tiny(**of_buckets)),
         *("--topology", "v5e:2x2", "--mesh", "fsdp=2,context=2"),
         *("--buckets", "square,worst", "--out", str(out)),
     )
@@ -185,7 +194,7 @@ def test_wrong_arguments_are_one_line(arguments, message):
 
 @needs_libtpu
 @pytest.mark.tpu
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_1_3b_step_fits_one_topology(tmp_path):
     row = one_row(
         tmp_path,

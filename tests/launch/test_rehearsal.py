@@ -80,7 +80,7 @@ def test_a_folder_of_other_settings_is_refused(tmp_path, capsys, monkeypatch):
     assert "is a file" in fails(capsys, rehearsal.main, "--out", tmp_path / "file")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_of_it_runs_and_the_loss_falls(tmp_path):
     """Files, preparation, features, four stages, editing, evaluation, by shape."""
     out = tmp_path / "R"
@@ -94,6 +94,8 @@ def test_all_of_it_runs_and_the_loss_falls(tmp_path):
     for (height, width), (rows, columns) in SHAPES.items():
         folder = out / "ours" / "edits" / f"{height}x{width}"
         with Image.open(folder / "turn_12.png") as turn:
+            assert turn.size == (width, height)
+        with Image.open(folder / "model_size" / "turn_12.png") as turn:
             assert turn.size == (columns, rows)
     summary = json.loads((out / "summary.json").read_text())["ours"]
     assert set(summary) == {"sink1_window3", "window3"}

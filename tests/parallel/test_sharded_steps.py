@@ -74,13 +74,18 @@ def check(stage, mesh_name):
 
 @pytest.mark.parametrize(
     ("stage", "mesh_name"),
-    [("single_turn", "1x2x2x2"), ("causal_forcing", "2x2x2x1")],
+    [
+        ("single_turn", "1x2x2x2"),
+        ("causal_forcing", "2x2x2x1"),
+        pytest.param("consistency", "8x1x1x1", marks=pytest.mark.slow),
+        pytest.param("distribution_matching", "1x1x4x2", marks=pytest.mark.slow),
+    ],
 )
 def test_numbers_of_one_device(stage, mesh_name):
     check(stage, mesh_name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("mesh_name", MESHES)
 @pytest.mark.parametrize("stage", OPTIONS)
 def test_numbers_of_one_device_everywhere(stage, mesh_name):

@@ -75,7 +75,7 @@ def parent_of(straight, case):
 
 @pytest.mark.parametrize(
     "case",
-    ["single_turn", *(pytest.param(c, marks=pytest.mark.slow) for c in [*CASES][1:])],
+    ["single_turn", *(pytest.param(c, marks=pytest.mark.long) for c in [*CASES][1:])],
 )
 def test_five_steps_and_seven_in_a_new_process_equal_twelve(straight, tmp_path, case):
     parent = parent_of(straight, case)
@@ -109,7 +109,7 @@ def check_arrays(left, right, names):
     assert all(d.elements == 0 and d.ulps == 0 for d in apart.values())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_both_kinds_of_rollout_and_both_optimizers_were_at_work(straight):
     """What the equalities above are about did happen."""
     rows = {case: read(straight(case)).rows for case in CASES}

@@ -73,6 +73,7 @@ def real_run(stage, arg=""):
     )
 
 
+@pytest.mark.slow
 def test_the_four_real_stages_follow_one_another(tmp_path):
     real = [name for name in STAGES if not name.startswith("fake")]
     results = run_curriculum([real_run(s) for s in real], tmp_path, quiet=True)

@@ -42,7 +42,10 @@ def dtypes_of(tree):
     return {leaf.dtype.name for leaf in jax.tree.leaves(tree)}
 
 
-@pytest.mark.parametrize("stage", DISTILLATIONS)
+@pytest.mark.parametrize(
+    "stage",
+    ["consistency", pytest.param("distribution_matching", marks=pytest.mark.slow)],
+)
 def test_a_narrow_teacher_takes_half_the_bytes_and_teaches_the_same(stage):
     (wide, expected), (narrow, losses) = (
         train(run_of(stage, dtype)) for dtype in ("float32", "bfloat16")
