@@ -94,7 +94,8 @@ def test_all_of_it_runs_and_the_loss_falls(tmp_path):
     for (height, width), (rows, columns) in SHAPES.items():
         folder = out / "ours" / "edits" / f"{height}x{width}"
         with Image.open(folder / "turn_12.png") as turn:
-            assert turn.size == (width, height)
+            # What is kept of the picture, at its own resolution: twice the model's.
+            assert turn.size == (2 * columns, 2 * rows)
         with Image.open(folder / "model_size" / "turn_12.png") as turn:
             assert turn.size == (columns, rows)
     summary = json.loads((out / "summary.json").read_text())["ours"]
