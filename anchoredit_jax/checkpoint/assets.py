@@ -118,9 +118,7 @@ def load_weights(
     """
     if weights not in ("ema", "params"):
         raise UserError(f"weights must be 'ema' or 'params', given {weights!r}")
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"checkpoint {str(path)!r} does not exist")
+    path = _existing(path)
     if is_bundle(path):
         bundle = load_bundle(path)
         if bundle.lineage.weights != weights:
@@ -215,6 +213,21 @@ def peek(path: str | Path) -> tuple[str, int]:
         return lineage.stage, lineage.step
     meta = manager.read_meta(find_step(path))
     return meta["stage"], meta["step"]
+
+
+def stored_run(path: str | Path) -> RunConfig:
+    """The configuration of what `load_weights` would read, without the weights."""
+    path = _existing(path)
+    if is_bundle(path):
+        return RunConfig.from_json(_open_bundle(path).metadata["config"])
+    return RunConfig.from_json(manager.read_meta(find_step(path))["config"])
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"checkpoint {str(path)!r} does not exist")
+    return path
 
 
 def find_step(path: Path) -> Path:

@@ -219,31 +219,32 @@ def load_editor(
       UserError: nothing to load at `path`, its VAE or text encoder is not there any
         more, or settings that do not fit.
     """
-    from anchoredit_jax.checkpoint.assets import has_assumed_settings, load_weights
+    from anchoredit_jax.checkpoint import assets
 
-    devices = None if mesh is None else make_mesh(mesh)
-
-    def places(tree):
-        return state_shardings(tree, devices)
-
-    loaded = load_weights(
-        SHIPPED if path is None else path, weights, devices and places
-    )
-    params = loaded.params
+    given, path = path, SHIPPED if path is None else path
+    # All that may lack or be wrong comes before the weights, which take minutes.
+    run = override_run(assets.stored_run(path), vae=vae, text=text, attention=attention)
     if params_dtype is not None:
         check_dtype("params_dtype", params_dtype)
-        params = stored(params, params_dtype)
-    if devices is not None:
-        params = jax.device_put(params, places(params))
-    run = override_run(loaded.run, vae=vae, text=text, attention=attention)
     memory = run.memory if memory is None else memory
     sampler = override_sampler(sampler or run.sampler, shift=shift, negative=negative)
-    if size is None and path is not None and has_assumed_settings(path):
+    if size is None and given is not None and assets.has_assumed_settings(path):
         size = AUTO  # nobody knows the shapes that these were trained on
     with naming_flag("VAE", "vae"):
         codec = make_codec(run.codec)
     with naming_flag("text encoder", "text"):
         text_encoder = make_text_encoder(run.text)
+    devices = None if mesh is None else make_mesh(mesh)
+
+    def places(tree):
+        return state_shardings(tree, devices)
+
+    loaded = assets.load_weights(path, weights, devices and places)
+    params = loaded.params
+    if params_dtype is not None:
+        params = stored(params, params_dtype)
+    if devices is not None:
+        params = jax.device_put(params, places(params))
     return Editor(
         params=params,
         run=run,
@@ -252,7 +253,7 @@ def load_editor(
         memory=memory,
         sampler=sampler,
         lineage=loaded.lineage,
-        checkpoint=None if path is None else os.path.abspath(path),
+        checkpoint=None if given is None else os.path.abspath(given),
         weights=weights,
         max_turns=max_turns if memory.window is None else None,
         mesh=devices,

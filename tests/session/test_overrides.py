@@ -2,8 +2,11 @@
 
 import pytest
 
+from anchoredit_jax.checkpoint import assets
+from anchoredit_jax.checkpoint.lineage import Lineage
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.session import load_editor
 from anchoredit_jax.session.overrides import override_run, override_sampler
 from anchoredit_jax.testing import tiny_run
 from tests.session.editors import SOURCE, make_editor
@@ -58,3 +61,17 @@ def test_a_negative_text_is_what_the_unconditional_branch_sees(params):
         override_sampler(LISTED, negative="add a hat")
     with pytest.raises(UserError, match="guidance is 1, none at all"):
         make_editor(params, sampler=SamplerConfig(negative="add a hat"))
+
+
+def test_what_is_missing_is_named_before_the_weights_are_read(
+    params, tmp_path, monkeypatch
+):
+    wan = dict(kind="wan_vae", wan_vae=dict(weights=str(tmp_path / "gone.pth")))
+    run = tiny_run("single_turn", codec=wan)
+    lineage = Lineage("single_turn", 1, "0" * 16, {})
+    path = assets.save_bundle(tmp_path / "weights.safetensors", params, run, lineage)
+    monkeypatch.setattr(assets, "load_weights", lambda *_: 1 / 0)
+    with pytest.raises(UserError, match="gone.pth"):
+        load_editor(path)
+    with pytest.raises(UserError, match="float12"):
+        load_editor(path, params_dtype="float12")
