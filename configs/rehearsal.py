@@ -7,7 +7,7 @@ It is configs/wan_14b.py with another model, codec and text encoder, and with wh
 on these: sizes, batches, steps and learning rates. Arguments behind the colon:
 
     stage    single_turn, causal_forcing, consistency, distribution_matching
-    preset   full (an hour and a half on two cores) or short (minutes)
+    preset   full (at most two hours on two cores) or short (minutes)
     recipe   ours, or former: what Wan was trained with before its recipe was measured
              at toy size
     seed     root of every draw, of the model's and of the data's

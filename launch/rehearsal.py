@@ -1,6 +1,6 @@
 """The whole path of a person with own images, where every right answer is known.
 
-    bash launch/rehearsal.sh --out R             # an hour and a half on two cores
+    bash launch/rehearsal.sh --out R             # at most two hours on two cores
     bash launch/rehearsal.sh --out R --short     # minutes: does it all run?
     bash launch/rehearsal.sh --out R --former    # beside it: the former recipe
 
