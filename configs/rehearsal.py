@@ -76,6 +76,11 @@ def get_config(arg: str | None = None) -> ConfigDict:
         place = config.options if section is None else config.options.get(section)
         if place is not None and field in place:
             place[field] = "x0"
+    # Guidance and many steps multiply the error of so small a network (docs/toy.md).
+    for name in ("steps", "guidance"):
+        config.sampler[name] = toy.sampler.get(name, 1.0)
+    if "guidance" in config.options:
+        config.options.guidance = toy.options.guidance
     if "teacher_dtype" in config.options:
         config.options.teacher_dtype = "float32"  # as the toy computes
     if "from_scratch" in config.options:
@@ -111,11 +116,15 @@ def _first_turns(stage: str) -> str:
 
 
 def _make_former(config: ConfigDict) -> None:
-    """The former defaults, at ours' budget, learning rates and critic: noise levels
+    """The former defaults, at ours' budget, rates, guidance and critic: noise levels
     that editing hardly visits, no null instruction, first turns alone, a history in the
     sequence, the same memory for all samples."""
     former = FORMER[config.stage]
-    kept = {"critic": config.options.critic} if "critic" in config.options else {}
+    kept = {
+        name: config.options[name]
+        for name in ("critic", "guidance")
+        if name in config.options
+    }
     config.options = ConfigDict({**former, **kept})
     config.data.update(null_fraction=0.0, drop_fraction=0.0, skip_probability=0.0)
     config.optimizer.update(b1=0.9, b2=0.98, ema=0.999, ema_warmup=True)
@@ -130,6 +139,6 @@ FORMER = dict(
         position_gap=8,
         gap_probability=0.25,
     ),
-    consistency=dict(guidance=5.0),
-    distribution_matching=dict(guidance=5.0),
+    consistency={},
+    distribution_matching={},
 )

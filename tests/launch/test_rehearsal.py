@@ -70,6 +70,17 @@ def test_files_of_all_shapes_are_trained_and_evaluated_at_four_sizes():
         assert kept / (height * width) > 0.93
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_sampling_and_guidance_are_those_of_so_small_a_network(stage):
+    toy = load_config(f"configs/sprites.py:stage={stage}")
+    for recipe in ("ours", "former"):
+        run = load_config(f"{rehearsal.CONFIG}:path=P,stage={stage},recipe={recipe}")
+        assert run.sampler.steps == toy.sampler.steps
+        assert run.sampler.guidance == toy.sampler.guidance
+        if hasattr(toy.options, "guidance"):
+            assert run.options.guidance == toy.options.guidance
+
+
 def test_a_folder_of_other_settings_is_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(rehearsal, "make_data", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
