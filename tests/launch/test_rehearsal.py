@@ -39,7 +39,10 @@ def test_every_stage_has_a_configuration(stage, recipe):
     assert sessions.layout == wan.data.sessions.layout
     assert run.memory == wan.memory and run.model.num_layers == 4
     if recipe == "ours":
-        assert run.sampler == wan.sampler
+        assert (run.sampler.kind, run.sampler.shift) == (
+            wan.sampler.kind,
+            wan.sampler.shift,
+        )
         assert run.data.null_fraction == wan.data.null_fraction
         assert getattr(run.options, "memory_policies", None) == getattr(
             wan.options, "memory_policies", None
