@@ -4,7 +4,7 @@
     python launch/curriculum.py --config configs/rehearsal.py:path=P,cache=F --workdir W
 
 It is configs/wan_14b.py with another model, codec and text encoder, and with what hangs
-on these: sizes, batches, steps and learning rates. Arguments behind the colon:
+on these: sizes, batches, steps, learning rates, guidance. Arguments behind the colon:
 
     stage    single_turn, causal_forcing, consistency, distribution_matching
     preset   full (at most two hours on two cores) or short (minutes)
