@@ -20,10 +20,10 @@ for _flag in _FLAGS:
 import jax  # noqa: E402  (the flags above are read when jax is imported)
 import pytest  # noqa: E402
 
-from anchoredit_jax.stages import STAGES  # noqa: E402
-
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+from anchoredit_jax.stages import STAGES  # noqa: E402  (under the rules above)
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """The rehearsal: its plan in seconds, and all of it in minutes."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -39,10 +40,9 @@ def test_every_stage_has_a_configuration(stage, recipe):
     assert sessions.layout == wan.data.sessions.layout
     assert run.memory == wan.memory and run.model.num_layers == 4
     if recipe == "ours":
-        assert (run.sampler.kind, run.sampler.shift) == (
-            wan.sampler.kind,
-            wan.sampler.shift,
-        )
+        # Of the sampler, all but what the next test is about.
+        own = dict(steps=run.sampler.steps, guidance=run.sampler.guidance)
+        assert run.sampler == dataclasses.replace(wan.sampler, **own)
         assert run.data.null_fraction == wan.data.null_fraction
         assert getattr(run.options, "memory_policies", None) == getattr(
             wan.options, "memory_policies", None

@@ -79,3 +79,16 @@ def test_a_turn_is_its_draws_and_a_commit_beside_a_full_memory():
     )
     assert turn_operations(guided, 16).model == 2 * once.model
     assert turn_operations(run, 16, rows=3).model == 3 * once.model
+
+
+def test_a_turn_embeds_its_instruction_once_in_each_of_its_two_programs():
+    def operations(steps):
+        sampler = dict(kind="few_step", steps=steps, shift=5.0)
+        run = tiny_run("single_turn", sampler=sampler)
+        return turn_operations(run, 16).model
+
+    run = tiny_run("single_turn")
+    model = run.model
+    embedding = 2 * run.text.length * (model.text_dim + model.dim) * model.dim
+    draw = operations(2) - operations(1)
+    assert operations(1) == pytest.approx(2 * (draw + embedding))
