@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = next(
     line.split('"')[1]
-    for line in (ROOT / "anchoredit_jax" / "__init__.py").read_text().splitlines()
+    for line in (ROOT / "anchoredit_jax" / "version.py").read_text().splitlines()
     if line.startswith("__version__")
 )
 README = ROOT / "README.md"
@@ -58,6 +58,7 @@ setup(
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.12,<1",
+            "import-linter>=2.17,<3",
             "tokenizers>=0.21,<1",
             "sentencepiece>=0.2,<1",
             "openai>=1.55.3,<3",

@@ -7,33 +7,46 @@ image = session.edit("make the background blue")
 
 What is where, from what knows nothing of the rest upwards:
 
-  randomness.py, errors.py, strict.py   keys, errors for users, settings that are read
+  errors.py, strict.py, trees.py   errors for users, settings that are read, names
+  randomness.py     keys
+  parallel/         mesh, hosts, rules, chips, XLA flags
   memory/           the causal memory, frame visibility
   diffusion/        schedule, samplers, losses; no network
   models/           transformer, attention, VAE, UMT5, presets
-  parallel/         mesh, hosts, rules, chips, XLA flags
-  checkpoint/       Orbax, lineage, weight files
-  data/             images, sessions, buckets, plan, sprites
   turn.py           network, memory and sampler: one turn
-  config.py         a run's configuration
-  stages/           one file a stage; step, loop, rollout
-  session/          edit, undo, branch, save, page
+  data/             images, sessions, buckets, plan, sprites
+  optimizer.py, run_config.py      a run's configuration, as dataclasses
+  stages/           losses and updates, one file a stage; no files are read
+  config.py         reading a configuration
+  checkpoint/       Orbax, lineage, weight files
   convert/          published weights in and out
+  encoders.py       the codec and text encoder that a configuration names
+  training/         the loop around a stage, and all that it reads and writes
+  session/          edit, undo, branch, save, page
   evaluation/       rollouts, measures, judge, reports, benchmarks
   reproducibility/  certificates and what compares them
   planning/         programs compiled for pods, counted
   benchmark/        speed as ratios
 """
 
-__version__ = "0.1.0"
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["EditSession", "Editor", "edit_together", "load_editor"]
+from anchoredit_jax.version import __version__
+
+if TYPE_CHECKING:
+    from anchoredit_jax.session import Editor, EditSession, edit_together, load_editor
+
+__all__ = ["EditSession", "Editor", "__version__", "edit_together", "load_editor"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Load the editing API on first use: importing the package costs nothing."""
     if name in __all__:
         from anchoredit_jax import session
 
         return getattr(session, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

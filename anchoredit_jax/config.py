@@ -1,24 +1,28 @@
-"""One run's configuration: strict frozen dataclasses, read from ml_collections.
+"""Reading a run's configuration: from files, and from what checkpoints store.
 
 A config file has a function `get_config(arg)` that returns a `ConfigDict` with one
-sub-dict per room. `RunConfig` turns it into frozen, hashable dataclasses and refuses
-every key that is no field of the dataclass that reads it: a misspelt key, and a key
-that nobody reads, end in the same one-line error. The JSON form goes into checkpoints,
-lineage records and shipped weights, and reads back to an equal value.
+sub-dict per room. `run_from_dict` turns it into the frozen, hashable dataclasses of
+`run_config.py` and refuses every key that is no field of the dataclass that reads it: a
+misspelt key, and a key that nobody reads, end in the same one-line error. The JSON form
+goes into checkpoints, lineage records and shipped weights, and reads back to an equal
+value.
 """
 
 import dataclasses
 import importlib.util
 import json
 import re
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from anchoredit_jax.config_history import modernise
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.strict import (
     OF_THE_RESULT,
     build_dataclass,
@@ -26,123 +30,53 @@ from anchoredit_jax.strict import (
     unknown_name,
 )
 
-if TYPE_CHECKING:
-    from anchoredit_jax.data.batches import DataConfig
-    from anchoredit_jax.diffusion.samplers import SamplerConfig
-    from anchoredit_jax.memory import MemoryConfig
-    from anchoredit_jax.models.codec import CodecConfig
-    from anchoredit_jax.models.config import TransformerConfig
-    from anchoredit_jax.models.text import TextConfig
-    from anchoredit_jax.parallel import MeshConfig
-    from anchoredit_jax.stages.loop import LoopConfig
-    from anchoredit_jax.stages.optimizer import OptimizerConfig
+_PLAIN = ("stage", "seed")  # the fields of a run that are no sections
 
 
-@dataclasses.dataclass(frozen=True)
-class RunConfig:
-    """Everything that decides one stage's run. Hashable, so it can be static in jit.
+def run_from_dict(config: Mapping[str, Any] | ConfigDict) -> RunConfig:
+    """Build from nested mappings; sections left out take their defaults.
 
-    Attributes:
-      stage: name of the stage, a key of `anchoredit_jax.stages.STAGES`.
-      seed: root of every random draw of the run, and nothing else.
-      options: the `Options` of that stage's module.
+    Raises:
+      UserError: unknown stage, unknown key (with the nearest known one), a value of the
+        wrong type, or a value that the section's dataclass refuses.
     """
+    if isinstance(config, ConfigDict):
+        config = config.to_dict()
+    if not isinstance(config.get("stage"), str):
+        raise UserError(
+            "config: 'stage' must name a stage; known: " + ", ".join(STAGES)
+        )
+    sections = section_types(config["stage"])
+    known = {field.name for field in dataclasses.fields(RunConfig)}
+    for key in config:
+        if key not in known:
+            raise UserError(unknown_name(f"config key '{key}'", key, known))
+    values: dict[str, Any] = {"stage": config["stage"]}
+    seed = config.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UserError(f"config key 'seed': expected int, given {seed!r}")
+    values["seed"] = seed
+    for name, section in sections.items():
+        given = config.get(name)
+        values[name] = build_dataclass(section, given or {}, where=name)
+    return RunConfig(**values)
 
-    stage: str
-    seed: int
-    model: "TransformerConfig"
-    codec: "CodecConfig"
-    text: "TextConfig"
-    memory: "MemoryConfig"
-    data: "DataConfig"
-    optimizer: "OptimizerConfig"
-    options: Any
-    sampler: "SamplerConfig"
-    loop: "LoopConfig"
-    mesh: "MeshConfig"
 
-    @classmethod
-    def from_config_dict(cls, config: Mapping[str, Any] | ConfigDict) -> "RunConfig":
-        """Build from nested mappings; sections left out take their defaults.
-
-        Raises:
-          UserError: unknown stage, unknown key (with the nearest known one), a value
-            of the wrong type, or a value that the section's dataclass refuses.
-        """
-        if isinstance(config, ConfigDict):
-            config = config.to_dict()
-        if not isinstance(config.get("stage"), str):
-            raise UserError(
-                "config: 'stage' must name a stage; known: "
-                + ", ".join(_stage_modules())
-            )
-        sections = section_types(config["stage"])
-        known = {field.name for field in dataclasses.fields(cls)}
-        for key in config:
-            if key not in known:
-                raise UserError(unknown_name(f"config key '{key}'", key, known))
-        values: dict[str, Any] = {"stage": config["stage"]}
-        seed = config.get("seed", 0)
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise UserError(f"config key 'seed': expected int, given {seed!r}")
-        values["seed"] = seed
-        for name, section in sections.items():
-            given = config.get(name)
-            values[name] = build_dataclass(section, given or {}, where=name)
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Nested plain dicts (tuples stay tuples)."""
-        return {
-            field.name: _plain(getattr(self, field.name))
-            for field in dataclasses.fields(self)
-        }
-
-    def to_json(self) -> str:
-        """One JSON object; `from_json` gives back an equal `RunConfig`."""
-        return json.dumps(self.to_dict(), indent=2, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> "RunConfig":
-        """Of `to_json`, of this version or an earlier one."""
-        return cls.from_config_dict(modernise(json.loads(text)))
-
-    def replace(self, **changes: Any) -> "RunConfig":
-        """A copy with whole sections replaced."""
-        return dataclasses.replace(self, **changes)
+def run_from_json(text: str) -> RunConfig:
+    """What `RunConfig.to_json` wrote, in this version or an earlier one."""
+    return run_from_dict(modernise(json.loads(text)))
 
 
 def section_types(stage: str) -> dict[str, type]:
     """The dataclass of each section of a run of `stage`, by section name.
 
-    Imported here and not at the top: every room reads `RunConfig`, none of them may
-    have to be complete for it to be imported.
+    Raises:
+      UserError: no such stage.
     """
-    from anchoredit_jax.data.batches import DataConfig
-    from anchoredit_jax.diffusion.samplers import SamplerConfig
-    from anchoredit_jax.memory import MemoryConfig
-    from anchoredit_jax.models.codec import CodecConfig
-    from anchoredit_jax.models.config import TransformerConfig
-    from anchoredit_jax.models.text import TextConfig
-    from anchoredit_jax.parallel import MeshConfig
-    from anchoredit_jax.stages.loop import LoopConfig
-    from anchoredit_jax.stages.optimizer import OptimizerConfig
-
-    stages = _stage_modules()
-    if stage not in stages:
-        raise UserError(unknown_name(f"stage '{stage}'", stage, stages))
-    return {
-        "model": TransformerConfig,
-        "codec": CodecConfig,
-        "text": TextConfig,
-        "memory": MemoryConfig,
-        "data": DataConfig,
-        "optimizer": OptimizerConfig,
-        "options": stages[stage].Options,
-        "sampler": SamplerConfig,
-        "loop": LoopConfig,
-        "mesh": MeshConfig,
-    }
+    if stage not in STAGES:
+        raise UserError(unknown_name(f"stage '{stage}'", stage, STAGES))
+    sections = typing.get_type_hints(RunConfig) | {"options": STAGES[stage].options}
+    return {name: kind for name, kind in sections.items() if name not in _PLAIN}
 
 
 def load_config(spec: str) -> RunConfig:
@@ -160,7 +94,7 @@ def load_config(spec: str) -> RunConfig:
         raise UserError(f"config file {str(path)!r}: {error}") from error
     if not callable(getattr(module, "get_config", None)):
         raise UserError(f"config file {str(path)!r} has no get_config(arg) function")
-    return RunConfig.from_config_dict(module.get_config(arg))
+    return run_from_dict(module.get_config(arg))
 
 
 def split_spec(spec: str) -> tuple[Path, str | None]:
@@ -264,25 +198,6 @@ def deciding_values(
         return told.get(key)
 
     return {k: v for k, v in _flat(run.to_dict()).items() if word(k) in decides}
-
-
-def _stage_modules() -> Mapping[str, Any]:
-    from anchoredit_jax.stages import STAGES
-
-    return STAGES
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: _plain(getattr(value, field.name))
-            for field in dataclasses.fields(value)
-        }
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_plain(item) for item in value)
-    return value
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -272,3 +272,17 @@ def _coerce_tuple(value: Any, args: tuple, where: str) -> tuple:
 
 def _mismatch(where: str, expected: str, value: Any) -> UserError:
     return UserError(f"config key '{where}': expected {expected}, given {value!r}")
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses and mappings as nested plain dicts; tuples stay tuples."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+        }
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(plain(item) for item in value)
+    return value

@@ -21,9 +21,9 @@ from anchoredit_jax.parallel.host_flags import (  # noqa: E402
     host_flags,
 )
 from anchoredit_jax.parallel.hosts import Hosts, barrier, is_lead  # noqa: E402
-from anchoredit_jax.stages import STAGES  # noqa: E402
-from anchoredit_jax.stages.curriculum import run_curriculum  # noqa: E402
-from anchoredit_jax.stages.loop import exit_codes  # noqa: E402
+from anchoredit_jax.stages.table import STAGES  # noqa: E402
+from anchoredit_jax.training.curriculum import run_curriculum  # noqa: E402
+from anchoredit_jax.training.loop import exit_codes  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:

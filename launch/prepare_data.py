@@ -21,6 +21,7 @@ from tqdm import tqdm  # noqa: E402
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.config import load_config  # noqa: E402
+from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 
 
@@ -72,8 +73,6 @@ def _cache(args) -> None:
     from anchoredit_jax.data.feature_cache import build_cache
     from anchoredit_jax.data.prepared import PreparedSessions
     from anchoredit_jax.data.session_batches import group_prepared
-    from anchoredit_jax.models.codec import make_codec
-    from anchoredit_jax.models.text import make_text_encoder
 
     if not args.config:
         raise UserError("--cache needs --config: whose codec, text encoder and buckets")

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
     from anchoredit_jax.config import load_config
     from anchoredit_jax.parallel.hosts import Hosts, is_lead
     from anchoredit_jax.reproducibility.rerun import run_certified
-    from anchoredit_jax.stages.loop import exit_codes
+    from anchoredit_jax.training.loop import exit_codes
 
     with Hosts() as hosts, exit_codes():
         config = load_config(args.config)
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
 def check(args: argparse.Namespace) -> bool:
     from anchoredit_jax.config import load_config
     from anchoredit_jax.reproducibility import rerun
-    from anchoredit_jax.stages.loop import exit_codes
+    from anchoredit_jax.training.loop import exit_codes
 
     with exit_codes(), tempfile.TemporaryDirectory() as scratch:
         comparison, distances = rerun.check(

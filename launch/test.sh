@@ -14,5 +14,6 @@ fi
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 python -m ruff check .
+lint-imports --no-logo --no-cache # the order of rooms, in pyproject.toml
 # A file's tests share compiled programs, so a file stays with one process.
 exec python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not long and not pod" "$@"

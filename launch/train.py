@@ -31,8 +31,8 @@ from anchoredit_jax.parallel.host_flags import (  # noqa: E402
     host_flags,
 )
 from anchoredit_jax.parallel.hosts import Hosts, is_lead  # noqa: E402
-from anchoredit_jax.stages.loop import exit_codes, run_stage  # noqa: E402
-from anchoredit_jax.stages.profiling import ProfileWindow  # noqa: E402
+from anchoredit_jax.training.loop import exit_codes, run_stage  # noqa: E402
+from anchoredit_jax.training.profiling import ProfileWindow  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:

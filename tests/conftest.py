@@ -23,7 +23,7 @@ import pytest  # noqa: E402
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-from anchoredit_jax.stages import STAGES  # noqa: E402  (under the rules above)
+from anchoredit_jax.stages.table import STAGES  # noqa: E402  (under the rules above)
 
 
 @pytest.fixture(autouse=True)

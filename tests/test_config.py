@@ -4,9 +4,16 @@ import jax
 import pytest
 
 from anchoredit_jax import config as configs
-from anchoredit_jax.config import RunConfig, load_config, parse_arg, with_argument
+from anchoredit_jax.config import (
+    load_config,
+    parse_arg,
+    run_from_dict,
+    run_from_json,
+    with_argument,
+)
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.stages import STAGES, loop
+from anchoredit_jax.stages.table import STAGES
+from anchoredit_jax.training import loop
 
 SPRITES = "configs/sprites.py"
 
@@ -22,8 +29,8 @@ def test_every_sprite_config_is_built_and_reads_back(stage, preset):
     run = load_config(f"{SPRITES}:stage={stage},preset={preset}")
     assert run.stage == stage
     assert run.optimizer.steps == run.loop.steps
-    assert RunConfig.from_json(run.to_json()) == run
-    assert hash(RunConfig.from_json(run.to_json())) == hash(run)
+    assert run_from_json(run.to_json()) == run
+    assert hash(run_from_json(run.to_json())) == hash(run)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -31,12 +38,12 @@ def test_every_sprite_config_can_be_traced(stage):
     # Shapes only: the state and the step of the full toy on a real batch.
     run = load_config(f"{SPRITES}:stage={stage}")
     batch = loop.make_dataset(run, *loop.make_codec_and_text(run))[0]
-    first = run.replace(stage="single_turn", options=STAGES["single_turn"].Options())
+    first = run.replace(stage="single_turn", options=STAGES["single_turn"].options())
     scratch = jax.eval_shape(lambda: STAGES["single_turn"].init_state(first, None))
     parent = {"params": scratch.params, "ema": scratch.ema, "teacher": scratch.ema}
     state = jax.eval_shape(
         lambda trees: STAGES[stage].init_state(run, trees),
-        parent if STAGES[stage].PARENTS else None,
+        parent if STAGES[stage].parents else None,
     )
     after, metrics = jax.eval_shape(STAGES[stage].make_train_step(run), state, batch)
     assert jax.tree.structure(after) == jax.tree.structure(state)
@@ -165,8 +172,8 @@ def test_differing_keys_are_named_by_their_dotted_path():
 
 def test_a_config_without_a_stage_or_with_an_unread_key_is_refused():
     with pytest.raises(UserError, match="'stage' must name a stage"):
-        RunConfig.from_config_dict({"seed": 1})
+        run_from_dict({"seed": 1})
     with pytest.raises(UserError, match="'optimiser': did you mean 'optimizer'"):
-        RunConfig.from_config_dict({"stage": "single_turn", "optimiser": {}})
+        run_from_dict({"stage": "single_turn", "optimiser": {}})
     with pytest.raises(UserError, match="'seed': expected int"):
-        RunConfig.from_config_dict({"stage": "single_turn", "seed": "a"})
+        run_from_dict({"stage": "single_turn", "seed": "a"})

@@ -2,8 +2,8 @@
 
 import json
 
-from anchoredit_jax.config import RunConfig
-from anchoredit_jax.stages.optimizer import make_schedule
+from anchoredit_jax.config import run_from_json
+from anchoredit_jax.optimizer import make_schedule
 from anchoredit_jax.testing import tiny_run
 
 
@@ -24,7 +24,7 @@ def test_the_generators_sampler_and_the_critics_rate_have_moved():
         optimizer__b2=0.98, options__critic_ratio=2,
     )  # fmt: skip
     del old["options"]["critic"], old["optimizer"]["ema_warmup"]
-    run = RunConfig.from_json(json.dumps(old))
+    run = run_from_json(json.dumps(old))
     sampler = run.sampler
     assert (sampler.kind, sampler.steps, sampler.shift) == ("few_step", 3, 2.0)
     assert sampler.guidance == 1.0
@@ -42,10 +42,10 @@ def test_the_generators_sampler_and_the_critics_rate_have_moved():
 def test_todays_configurations_come_back_as_they_are():
     for stage in ("single_turn", "distribution_matching"):
         run = tiny_run(stage)
-        assert RunConfig.from_json(run.to_json()) == run
+        assert run_from_json(run.to_json()) == run
 
 
 def test_stage_1_could_always_start_from_nothing():
     old = stored(tiny_run("single_turn"))
     del old["options"]["from_scratch"]
-    assert RunConfig.from_json(json.dumps(old)).options.from_scratch
+    assert run_from_json(json.dumps(old)).options.from_scratch

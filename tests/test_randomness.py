@@ -8,7 +8,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from anchoredit_jax import randomness
 from anchoredit_jax.randomness import Purpose
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages.table import STAGES
 
 
 def test_no_two_draws_share_a_key():

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from anchoredit_jax.config import RunConfig, load_config
+from anchoredit_jax.config import RunConfig, load_config, run_from_json
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing.noise_levels import (
     asked_levels,
     describe,
@@ -102,7 +102,7 @@ def test_rates_follow_the_batch_and_averages_the_length():
 @pytest.mark.parametrize("name", ["sprites", "sessions", "wan_14b"])
 def test_the_references_numbers(name, stage):
     run = run_of(name, stage, ",recipe=reference")
-    assert RunConfig.from_json(run.to_json()) == run
+    assert run_from_json(run.to_json()) == run
     assert run.memory.window is None and run.memory.positions == "absolute"
     assert run.optimizer.b2 == 0.999 and run.data.skip_probability == 0.0
     options = run.options

@@ -11,12 +11,12 @@ import numpy as np
 
 from anchoredit_jax import randomness
 from anchoredit_jax.benchmark.timing import interleave
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.models.presets import PRESETS
 from anchoredit_jax.reproducibility.digests import digest_rows, step_keys
 from anchoredit_jax.reproducibility.recorder import Recorder
-from anchoredit_jax.stages.loop import run_stage
+from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.testing import tiny_run
+from anchoredit_jax.training.loop import run_stage
 
 
 @dataclasses.dataclass(frozen=True)

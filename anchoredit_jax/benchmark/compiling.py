@@ -6,7 +6,7 @@ import jax
 
 from anchoredit_jax.benchmark.timing import Timing, interleave
 from anchoredit_jax.data.shapes import batch_shapes
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import tiny_run
 
 DEPTHS = (4, 40)

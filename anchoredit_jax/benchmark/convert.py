@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.checkpoint.safetensors_stream import nbytes, write_safetensors
 from anchoredit_jax.convert import transformer_names
 from anchoredit_jax.convert.networks import NETWORKS
 from anchoredit_jax.models.presets import make_config
+from anchoredit_jax.trees import leaves_by_name
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "convert.py"
 GIB = 2**30

@@ -8,7 +8,7 @@ import jax
 
 from anchoredit_jax.benchmark.timing import Timing, interleave
 from anchoredit_jax.session import Editor, EditSession, load_editor
-from anchoredit_jax.session.editor import SHIPPED
+from anchoredit_jax.session.loaded_model import SHIPPED
 from anchoredit_jax.testing import record_compilations
 
 TURNS = (5, 50, 200)

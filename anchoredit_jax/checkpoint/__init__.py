@@ -7,7 +7,7 @@ from anchoredit_jax.checkpoint.assets import (
     load_weights,
     save_bundle,
 )
-from anchoredit_jax.checkpoint.lineage import Lineage, check_parent, digest
+from anchoredit_jax.checkpoint.lineage import Lineage, check_parent
 from anchoredit_jax.checkpoint.manager import (
     committed_steps,
     latest_step,
@@ -18,6 +18,7 @@ from anchoredit_jax.checkpoint.manager import (
     save,
     tree_shapes,
 )
+from anchoredit_jax.trees import digest
 
 __all__ = [
     "Lineage",

@@ -10,14 +10,16 @@ import jax
 import numpy as np
 
 from anchoredit_jax.checkpoint import manager
-from anchoredit_jax.checkpoint.lineage import IMPORTED, Lineage, digest
-from anchoredit_jax.checkpoint.names import leaves_by_name, unflatten
+from anchoredit_jax.checkpoint.lineage import Lineage
 from anchoredit_jax.checkpoint.safetensors_stream import (
     SafetensorsFile,
     write_safetensors,
 )
-from anchoredit_jax.config import RunConfig
+from anchoredit_jax.config import run_from_json
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.stages.stage import IMPORTED
+from anchoredit_jax.trees import digest, leaves_by_name, unflatten
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +73,7 @@ def load_bundle(path: Path) -> Weights:
         raise UserError(
             f"{str(file.path)!r} is damaged: its weights do not match its digest"
         )
-    return Weights(params, RunConfig.from_json(file.metadata["config"]), lineage)
+    return Weights(params, run_from_json(file.metadata["config"]), lineage)
 
 
 def bundle_lineage(path: str | Path) -> Lineage:
@@ -134,7 +136,7 @@ def load_weights(
     params = manager.read_item(step_dir, weights, places)
     return Weights(
         params,
-        RunConfig.from_json(meta["config"]),
+        run_from_json(meta["config"]),
         lineage_of(meta, digest(params), weights),
     )
 
@@ -219,8 +221,8 @@ def stored_run(path: str | Path) -> RunConfig:
     """The configuration of what `load_weights` would read, without the weights."""
     path = _existing(path)
     if is_bundle(path):
-        return RunConfig.from_json(_open_bundle(path).metadata["config"])
-    return RunConfig.from_json(manager.read_meta(find_step(path))["config"])
+        return run_from_json(_open_bundle(path).metadata["config"])
+    return run_from_json(manager.read_meta(find_step(path))["config"])
 
 
 def _existing(path: str | Path) -> Path:
@@ -266,7 +268,7 @@ def make_meta(
     """What the loop stores beside a state, and `load_weights` reads back.
 
     Args:
-      content: digests of what the run reads, see `stages/content.py`.
+      content: digests of what the run reads, see `training/content.py`.
     """
     return {
         "content": dict(content or {}),

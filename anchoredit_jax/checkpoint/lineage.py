@@ -1,19 +1,12 @@
 """Where weights come from: stage, step, digest and config, back to the first stage."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
-
-from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.errors import UserError
-
-IMPORTED = "imported"  # the stage of weights that no stage of ours has made
+from anchoredit_jax.stages.stage import IMPORTED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,38 +57,6 @@ class Lineage:
             return cls(parent=cls.from_dict(parent) if parent else None, **values)
         except TypeError as error:
             raise UserError(f"lineage record is malformed: {error}") from error
-
-
-def digest(tree: Any) -> str:
-    """First 16 hex digits of a SHA-256 over names, shapes, dtypes and bytes.
-
-    Independent of the container types and of the order in which keys were inserted.
-    """
-    leaves = leaves_by_name(tree)
-    sha = hashlib.sha256()
-    for name in sorted(leaves):
-        leaf = leaves[name]
-        sha.update(f"{name} {leaf.shape} {leaf.dtype.name}\n".encode())
-        for part in _on_this_host(leaf):
-            sha.update(np.ascontiguousarray(part).tobytes())
-    return sha.hexdigest()[:16]
-
-
-def _on_this_host(leaf: Any) -> Iterator[np.ndarray]:
-    """An array, or one stacked layer of it after the other where it lies on several
-    hosts: of those each then holds a layer at a time, not all of them."""
-    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
-        yield jax.device_get(leaf)
-    elif leaf.ndim < 3:
-        yield multihost_utils.process_allgather(leaf, tiled=True)
-    else:
-        for layer in range(leaf.shape[0]):
-            yield multihost_utils.process_allgather(_layer(leaf, layer), tiled=True)
-
-
-@jax.jit
-def _layer(leaf: jax.Array, layer: jax.Array) -> jax.Array:
-    return jax.lax.dynamic_index_in_dim(leaf, layer, keepdims=False)
 
 
 def check_parent(stage: str, allowed: tuple[str, ...], parent: Lineage | None) -> None:

@@ -18,8 +18,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.trees import leaves_by_name
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from anchoredit_jax.checkpoint.assets import ASSUMED
 from anchoredit_jax.checkpoint.safetensors_stream import nbytes
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.convert.networks import preset_of
 from anchoredit_jax.convert.source import Source
+from anchoredit_jax.run_config import RunConfig
 
 
 def describe(source: Source) -> str:

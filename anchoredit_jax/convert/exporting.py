@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 
-import anchoredit_jax
 from anchoredit_jax.checkpoint.assets import ASSUMED
 from anchoredit_jax.checkpoint.safetensors_stream import (
     SafetensorsFile,
@@ -22,6 +21,7 @@ from anchoredit_jax.convert.published_files import INDEX, STATES
 from anchoredit_jax.convert.source import Source
 from anchoredit_jax.convert.tensor_files import PICKLES
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.version import __version__
 
 DIALECTS = ("wan", "diffusers", "anchoredit")
 SHARD_SIZE = 5 * 10**9
@@ -90,7 +90,7 @@ def describe_weights(source: Source, dialect: str) -> dict[str, str]:
     """What a user of the export needs to know to run the weights right."""
     told: dict[str, Any] = {
         "format": "pt",
-        "anchoredit_jax": anchoredit_jax.__version__,
+        "anchoredit_jax": __version__,
         "network": source.network.name,
         "dialect": dialect,
     }

@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from anchoredit_jax.checkpoint import assets
-from anchoredit_jax.checkpoint.lineage import IMPORTED, Lineage
-from anchoredit_jax.checkpoint.names import leaves_by_name
+from anchoredit_jax.checkpoint.lineage import Lineage
 from anchoredit_jax.checkpoint.safetensors_stream import PENDING, write_safetensors
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.convert.networks import NETWORKS
 from anchoredit_jax.convert.published_run import published_run
 from anchoredit_jax.convert.source import Source
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.stages.stage import IMPORTED
+from anchoredit_jax.trees import leaves_by_name
 
 DTYPES = {"float32": np.float32, "bfloat16": jnp.bfloat16}
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from anchoredit_jax.checkpoint.names import flat_leaves, unflatten
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.trees import flat_leaves, unflatten
 
 LISTED = 4  # names spelt out in an error
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from anchoredit_jax.config import RunConfig
+from anchoredit_jax.config import run_from_dict
 from anchoredit_jax.convert.networks import HEAD_DIM, NETWORKS, preset_of
 from anchoredit_jax.convert.published_files import find_beside
 from anchoredit_jax.convert.source import Source, open_weights
@@ -17,6 +17,7 @@ from anchoredit_jax.models.presets import EDITING, REFERENCE_EDITING, UNKNOWN_ED
 from anchoredit_jax.models.umt5 import UMT5_SIZES, make_umt5_config
 from anchoredit_jax.models.wan_vae import make_vae_config
 from anchoredit_jax.models.wan_vae.config import SIZES as VAE_SIZES
+from anchoredit_jax.run_config import RunConfig
 
 PROMPT_LENGTH = 512  # tokens, of every Wan
 
@@ -48,7 +49,7 @@ def published_run(
         data=dict(size=known["side"]),
         sampler=known["sampler"],
     )
-    return RunConfig.from_config_dict(config), tuple(told)
+    return run_from_dict(config), tuple(told)
 
 
 def _settings(source: Source, told: list[str]) -> dict[str, Any]:

@@ -18,16 +18,17 @@ import numpy as np
 
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.checkpoint.lineage import Lineage
-from anchoredit_jax.checkpoint.names import leaves_by_name, unflatten
 from anchoredit_jax.checkpoint.safetensors_stream import SafetensorsFile, nbytes
-from anchoredit_jax.config import RunConfig
+from anchoredit_jax.config import run_from_json
 from anchoredit_jax.convert import umt5_names
 from anchoredit_jax.convert.name_map import Piece
 from anchoredit_jax.convert.networks import NETWORKS, Network, recognise
 from anchoredit_jax.convert.published_files import Found, find_published, naming
 from anchoredit_jax.convert.tensor_files import Tensors
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.strict import build_dataclass
+from anchoredit_jax.trees import leaves_by_name, unflatten
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ def _open_file(path: Path, weights: str | None) -> Source:
     name = file.metadata.get("network", "transformer")
     run = lineage = None
     if name == "transformer":
-        run = RunConfig.from_json(file.metadata["config"])
+        run = run_from_json(file.metadata["config"])
         lineage = Lineage.from_dict(json.loads(file.metadata["lineage"]))
         config, has = run.model, "ema" if lineage.weights == "ema" else "live"
     else:
@@ -189,7 +190,7 @@ def _open_training(path: Path, weights: str | None) -> Source:
         raise UserError(
             f"{str(step_dir)!r} has no {weights} weights, it holds {sorted(items)}"
         )
-    run = RunConfig.from_json(meta["config"])
+    run = run_from_json(meta["config"])
     leaves = leaves_by_name(items[item])
     _check_leaves(NETWORKS["transformer"], run.model, leaves, step_dir)
     last: list[Any] = [None, None]  # the leaf read last: its layers come one by one
@@ -264,7 +265,7 @@ def _of_our_export(metadata: Mapping[str, str]):
     """Configuration and lineage, which our exports of transformers carry."""
     if not {"config", "lineage_record"} <= set(metadata):
         return None, None
-    run = RunConfig.from_json(metadata["config"])
+    run = run_from_json(metadata["config"])
     return run, Lineage.from_dict(json.loads(metadata["lineage_record"]))
 
 

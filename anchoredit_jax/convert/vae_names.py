@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from anchoredit_jax.checkpoint.names import leaves_by_name, unflatten
 from anchoredit_jax.convert.name_map import SAME, Layout, NameMap, Row
 from anchoredit_jax.models.wan_vae import WanVaeConfig, init_params
+from anchoredit_jax.trees import leaves_by_name, unflatten
 
 DIALECTS = ("wan", "diffusers")
 

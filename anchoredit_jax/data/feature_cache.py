@@ -18,13 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load, save
 
-from anchoredit_jax.checkpoint.lineage import digest
 from anchoredit_jax.data.features import SessionFeatures
 from anchoredit_jax.data.groups import Groups
 from anchoredit_jax.data.prepared import PreparedSessions
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec
 from anchoredit_jax.models.text import TextEncoder
+from anchoredit_jax.trees import digest
 
 POLICY = 1  # of decoding: raised when decoded pixels change
 DTYPES = {"float16": np.float16, "bfloat16": jnp.bfloat16}

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from anchoredit_jax.config import RunConfig
+from anchoredit_jax.data.config import DataConfig
 from anchoredit_jax.data.prepared import PreparedSessions
+from anchoredit_jax.strict import plain
 
 # What decides sprites that are made on demand; how they are batched is the plan's.
 _SHARED = (
@@ -14,13 +15,12 @@ _SHARED = (
 )  # fmt: skip
 
 
-def fingerprint(run: RunConfig) -> str:
+def fingerprint(data: DataConfig) -> str:
     """Prepared sessions: over all their contents. Sprites: over what makes them.
 
     Stored sprites: over the names and sizes of their files; a changed record of the
     same size is seen by the digests of the batches it is in.
     """
-    data = run.data
     if data.sessions is not None:
         return PreparedSessions(data.sessions.path).fingerprint
     if data.records is not None:
@@ -31,7 +31,7 @@ def fingerprint(run: RunConfig) -> str:
             if path.is_file()
         ]
         return _digest(files)
-    made = run.to_dict()["data"]
+    made = plain(data)
     settings = {**{name: made[name] for name in _SHARED}, **made["sprites"]}
     if data.drop_fraction:
         settings["drop_fraction"] = data.drop_fraction

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-import anchoredit_jax
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation import table
 from anchoredit_jax.evaluation.cases import score_cases
@@ -43,6 +42,7 @@ from anchoredit_jax.evaluation.summary import (
     summarise_codec,
     summarise_story,
 )
+from anchoredit_jax.version import __version__
 
 FORMAT = 2  # of report.json
 FRAMES = "frames"  # folder of finished sessions
@@ -104,7 +104,7 @@ def evaluate(
     }
     report = {
         "format": FORMAT,
-        "version": anchoredit_jax.__version__,
+        "version": __version__,
         "settings": _told(settings),
         "instruments": instruments.told(),
         "contestants": [_describe(contestant) for contestant in contestants],
@@ -112,9 +112,7 @@ def evaluate(
             runs["table"],
             by_shape(lambda run: summarise(run.measures, run.scores)),
         ),
-        "story": _map(
-            runs["story"], by_shape(lambda run: summarise_story(run.scores))
-        ),
+        "story": _map(runs["story"], by_shape(lambda run: summarise_story(run.scores))),
         "ambiguous": ambiguous,
         "identity": _map(runs["identity"], lambda run: summarise(run.measures)),
         "truth": {part: summarise(found) for part, found in truth.items() if found},
@@ -253,9 +251,7 @@ def _comparisons(runs: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:
         {
             "first": {"checkpoint": a[0], "policy": a[1]},
             "second": {"checkpoint": b[0], "policy": b[1]},
-            "difference": compare(
-                runs[a[0]][a[1]].measures, runs[b[0]][b[1]].measures
-            ),
+            "difference": compare(runs[a[0]][a[1]].measures, runs[b[0]][b[1]].measures),
         }
         for a, b in pairs
     ]

@@ -5,12 +5,12 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from anchoredit_jax.checkpoint.lineage import digest
 from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.data.sprites.render import both_sides
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import MemoryConfig
+from anchoredit_jax.trees import digest
 
 # In the order of the report. "story" and "ambiguous" are made of sprites.
 TITLES = {

@@ -151,9 +151,7 @@ def summarise_codec(codec: Codec, cases: Sequence[Case]) -> list[dict]:
     ]
 
 
-def compare(
-    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]
-) -> dict:
+def compare(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> dict:
     """Second minus first on the same sessions, paired.
 
     Returns:

@@ -1,12 +1,11 @@
 """Images to latents and back: the invertible patch codec of toy size (design 3.7).
 
 A codec is any object with `stride`, `channels`, `encode` and `decode`; normalisation
-of latents lives inside it and nowhere else. `make_codec` picks one by name: the Wan VAE
-(`models/wan_vae`) takes the same place at full size.
+of latents lives inside it and nowhere else. `encoders.make_codec` picks one by name:
+the Wan VAE (`models/wan_vae`) takes the same place at full size.
 """
 
 import dataclasses
-import functools
 from typing import Protocol
 
 import einops
@@ -157,33 +156,6 @@ def _positions(height: int, width: int) -> np.ndarray:
     linear = np.sqrt(3) * np.stack([row, column], -1)
     cosine = np.sqrt(2) * np.cos(np.pi * np.stack([row, column], -1))
     return np.concatenate([linear, cosine], -1)
-
-
-def make_codec(config: CodecConfig) -> Codec:
-    """The codec that `config` names.
-
-    Raises:
-      UserError: the Wan VAE's weights are not named, or cannot be read.
-    """
-    settings = config.wan_vae
-    if settings is None:
-        return PatchCodec(config.stride)
-    # Imported here: only those who name this codec pay for it.
-    from anchoredit_jax.convert.vae_file import load_vae
-    from anchoredit_jax.models.wan_vae import WanCodec, init_params, make_vae_config
-
-    vae = make_vae_config(settings.size, dtype=settings.dtype)
-    if settings.weights is not None:
-        params = jax.device_put(load_vae(settings.weights, vae))
-    elif settings.size == "tiny":
-        params = jax.jit(functools.partial(init_params, vae))(jax.random.key(0))
-    else:
-        raise UserError(
-            "codec.kind 'wan_vae' needs codec.wan_vae.weights: the path of "
-            "Wan2.1_VAE.pth, or of vae/diffusion_pytorch_model.safetensors in "
-            "diffusers' layout"
-        )
-    return WanCodec(params, vae, settings.tile)
 
 
 def from_uint8(images: Array) -> Array:

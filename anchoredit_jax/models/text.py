@@ -1,8 +1,9 @@
 """Instructions to vectors: byte tokenizer and frozen n-gram encoder (design 3.7).
 
 A text encoder is any object with `length`, `dim` and `encode`; embeddings after a
-prompt's end are zero vectors, "" is the null instruction. `make_text_encoder` picks
-one by name: the one here at toy size, UMT5 (`umt5_text.py`) at full size.
+prompt's end are zero vectors, "" is the null instruction.
+`encoders.make_text_encoder` picks one by name: the one here at toy size, UMT5
+(`umt5_text.py`) at full size.
 """
 
 import dataclasses
@@ -215,19 +216,3 @@ def split_words(text: str) -> list[str]:
             "keep the image as it is"
         )
     return words
-
-
-def make_text_encoder(config: TextConfig) -> TextEncoder:
-    """The text encoder that `config` names.
-
-    Raises:
-      UserError: UMT5's folder is missing, incomplete or of another size.
-    """
-    if config.umt5 is not None:
-        # Imported here: only this kind reads weights, and models know no file formats.
-        from anchoredit_jax.convert.umt5_folder import load_umt5
-
-        umt5 = config.umt5
-        return load_umt5(umt5.folder, umt5.network, config.length, umt5.batch)
-    assert config.ngram is not None  # by `choose_kind`
-    return NgramTextEncoder(config.length, config.dim, config.ngram.seed)

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from anchoredit_jax.checkpoint.names import leaves_by_name
+from anchoredit_jax.trees import leaves_by_name
 
 RULES: Mapping[str, tuple[str, ...]] = {
     "layers": (),  # scanned

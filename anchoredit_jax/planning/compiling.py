@@ -11,13 +11,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxlib import _hlo
 
 from anchoredit_jax import memory as memories
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.convert.transformer_names import tree_shapes
 from anchoredit_jax.data.shapes import batch_shapes
 from anchoredit_jax.parallel import batch_sharding, state_shardings
 from anchoredit_jax.parallel.sharded import shard_step
+from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.session.programs import make_programs
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages.table import STAGES
 
 GIB = 2**30
 

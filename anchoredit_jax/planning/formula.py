@@ -1,16 +1,16 @@
 """Operations that a program should have, by formula: the model's, and what is repeated.
 
-`stages/work.py` counts the model's own operations. A program has more of them: blocks
+`training/work.py` counts the model's own operations. A program has more of them: blocks
 that the backward pass computes again, and attention kernels that make their logits anew
 rather than keep them. Both are told apart, so that a compiled program can be compared.
 """
 
 import dataclasses
 
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.models.flops import forward_flops
+from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.passes import Pass
-from anchoredit_jax.stages.work import WorkOfPass, WorkOfStep, step_flops
+from anchoredit_jax.training.work import WorkOfPass, WorkOfStep, step_flops
 
 
 @dataclasses.dataclass(frozen=True)

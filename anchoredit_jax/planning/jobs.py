@@ -6,13 +6,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from anchoredit_jax.config import RunConfig, load_config
+from anchoredit_jax.config import load_config
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import MeshConfig
 from anchoredit_jax.planning.plan import TURN, PlanRow, digest_of, plan_step, plan_turn
 from anchoredit_jax.planning.report import key_of
 from anchoredit_jax.planning.shapes import BUCKETS, SQUARE
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.stages.table import STAGES
 
 SIZES = ("14b", "1_3b")
 EDITOR_STAGE = "distribution_matching"  # whose sampler edits

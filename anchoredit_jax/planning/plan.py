@@ -9,7 +9,6 @@ from typing import Any
 from jax.sharding import Mesh
 
 from anchoredit_jax import turn
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.kernels import attention_kernel
 from anchoredit_jax.parallel import AXES, MeshConfig, make_mesh
@@ -24,10 +23,11 @@ from anchoredit_jax.planning.program import Kernel, Program, read_program
 from anchoredit_jax.planning.shapes import SQUARE, bucket_size, tokens_of
 from anchoredit_jax.planning.splash_work import splash_call
 from anchoredit_jax.planning.topology import devices_of
+from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.distill import STEPS_SCOPE
 from anchoredit_jax.stages.distribution_matching import GENERATOR_SCOPE
-from anchoredit_jax.stages.placed_state import check_rows
 from anchoredit_jax.stages.rollout import TURNS_SCOPE
+from anchoredit_jax.training.placed_state import check_rows
 
 TURN = "turn"  # the name of the editing turn beside those of stages
 SECONDS = ("compute", "memory", "links", "slices")

@@ -4,10 +4,10 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import MeshConfig
 from anchoredit_jax.planning.plan import PlanRow
+from anchoredit_jax.run_config import RunConfig
 
 POLICIES = ("block", "offload")
 

@@ -2,11 +2,11 @@
 
 import math
 
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.data.session_buckets import bucket_table
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.splash import BLOCKS, block_sizes
+from anchoredit_jax.run_config import RunConfig
 
 SQUARE, WORST = "square", "worst"
 BUCKETS = (SQUARE, WORST)

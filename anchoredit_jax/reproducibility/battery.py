@@ -15,13 +15,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from anchoredit_jax.config import RunConfig, load_config, split_spec
+from anchoredit_jax.config import load_config, split_spec
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.reproducibility import certificate as certificates
 from anchoredit_jax.reproducibility.comparing import compare
 from anchoredit_jax.reproducibility.distance import checkpoint_distances
 from anchoredit_jax.reproducibility.outcomes import Outcome
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.stages.table import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 AT_ONCE = 2  # runs
@@ -115,7 +116,7 @@ def run_battery(spec: str, only: str = "", quiet: bool = False) -> list[Outcome]
       UserError: a stage with a parent, no trial of that name, or a run that failed.
     """
     run = load_config(spec)
-    if run.stage != "single_turn" and STAGES[run.stage].PARENTS:
+    if run.stage != "single_turn" and STAGES[run.stage].parents:
         raise UserError(
             f"matrix: stage {run.stage} starts from another one, give a configuration "
             "of single_turn"

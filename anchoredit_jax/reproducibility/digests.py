@@ -10,9 +10,9 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from anchoredit_jax import randomness
-from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.reproducibility.certificate import digest_bytes
+from anchoredit_jax.trees import leaves_by_name
 
 _LANES = (0x9E3779B9, 0x7F4A7C15)
 

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from anchoredit_jax.checkpoint import manager
-from anchoredit_jax.checkpoint.names import leaves_by_name
+from anchoredit_jax.trees import leaves_by_name
 
 
 @dataclasses.dataclass(frozen=True)

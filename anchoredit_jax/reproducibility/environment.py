@@ -7,8 +7,8 @@ from importlib.metadata import version
 import jax
 from jax.sharding import Mesh
 
-from anchoredit_jax import __version__
 from anchoredit_jax.parallel.mesh import describe
+from anchoredit_jax.version import __version__
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 # Environment variables by which XLA's compilers are told what to do.

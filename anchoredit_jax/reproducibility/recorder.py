@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from anchoredit_jax import randomness
 from anchoredit_jax.checkpoint.lineage import Lineage
-from anchoredit_jax.config import RunConfig, deciding_values
+from anchoredit_jax.config import deciding_values
 from anchoredit_jax.data.fingerprint import fingerprint
 from anchoredit_jax.data.placement import parts_of_processes
 from anchoredit_jax.data.session_batches import Host
@@ -34,6 +34,7 @@ from anchoredit_jax.reproducibility.digests import (
     step_keys,
 )
 from anchoredit_jax.reproducibility.environment import describe_environment
+from anchoredit_jax.run_config import RunConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,14 +5,14 @@ import shutil
 from pathlib import Path
 
 from anchoredit_jax.checkpoint import manager
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.reproducibility import certificate as certificates
 from anchoredit_jax.reproducibility.certificate import Certificate
 from anchoredit_jax.reproducibility.comparing import Comparison, compare
 from anchoredit_jax.reproducibility.distance import checkpoint_distances
 from anchoredit_jax.reproducibility.recorder import Recorder
-from anchoredit_jax.stages.loop import StageResult, run_stage
+from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.training.loop import StageResult, run_stage
 
 
 @dataclasses.dataclass(frozen=True)

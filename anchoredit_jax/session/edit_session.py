@@ -19,7 +19,7 @@ from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.data.images import Crop
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.session import session_file
-from anchoredit_jax.session.editor import Editor
+from anchoredit_jax.session.loaded_model import LoadedModel
 from anchoredit_jax.session.shared_memory import SharedMemory
 from anchoredit_jax.session.turns import (
     Asked,
@@ -45,7 +45,7 @@ class EditSession:
       seed: of turns that are not given one of their own.
     """
 
-    def __init__(self, editor: Editor, turns: Sequence[Turn], seed: int):
+    def __init__(self, editor: LoadedModel, turns: Sequence[Turn], seed: int):
         if editor.memory.window is None and editor.max_turns is None:
             raise UserError(
                 "a full history (window None) has no size of its own: give "
@@ -58,7 +58,7 @@ class EditSession:
 
     @classmethod
     def from_pixels(
-        cls, editor: Editor, pixels: np.ndarray, crop: Crop, seed: int = 0
+        cls, editor: LoadedModel, pixels: np.ndarray, crop: Crop, seed: int = 0
     ) -> "EditSession":
         """A new session on uint8 [H, W, 3], cut and resized by `crop`; encodes it,
         once."""
@@ -177,7 +177,7 @@ class EditSession:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike, editor: Editor | None = None
+        cls, path: str | os.PathLike, editor: LoadedModel | None = None
     ) -> "EditSession":
         """Read a saved session: its frames come from the file, the memory is rebuilt
         from them with one commit a turn.
@@ -195,7 +195,7 @@ class EditSession:
 
     @classmethod
     def from_saved(
-        cls, editor: Editor, saved: session_file.SavedSession
+        cls, editor: LoadedModel, saved: session_file.SavedSession
     ) -> "EditSession":
         """The session that `saved` holds, on an editor of the same weights."""
         latents = jnp.asarray(saved.latents)[:, None]

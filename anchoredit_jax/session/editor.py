@@ -1,136 +1,20 @@
-"""An editor: weights, codec, text encoder, settings, and their compiled programs."""
+"""The editor: a loaded model that starts sessions."""
 
 import dataclasses
-import functools
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
-from jax.sharding import Mesh
-
-from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.data.images import Source, decode_image, fit_image
-from anchoredit_jax.diffusion.samplers import SamplerConfig, check_negative
-from anchoredit_jax.errors import UserError
-from anchoredit_jax.memory import MemoryConfig
-from anchoredit_jax.models.codec import Codec, make_codec
-from anchoredit_jax.models.text import TextEncoder, make_text_encoder
-from anchoredit_jax.parallel import MeshConfig, make_mesh, state_shardings
-from anchoredit_jax.session.overrides import (
-    naming_flag,
-    override_run,
-    override_sampler,
-)
-from anchoredit_jax.session.programs import Programs, make_programs
-from anchoredit_jax.session.shapes import AUTO, AskedSize, check_asked, editing_size
-from anchoredit_jax.stages.stored import check_dtype, stored
-
-if TYPE_CHECKING:
-    from anchoredit_jax.checkpoint.lineage import Lineage
-    from anchoredit_jax.config import RunConfig
-    from anchoredit_jax.session.edit_session import EditSession
-
-SHIPPED = Path(__file__).parents[1] / "assets"
+from anchoredit_jax.session.edit_session import EditSession
+from anchoredit_jax.session.loaded_model import LoadedModel
+from anchoredit_jax.session.shapes import AskedSize
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Editor:
-    """Everything that sessions share. Make one with `load_editor`.
-
-    Attributes:
-      params: the transformer's parameters.
-      run: the configuration that they were trained with.
-      codec, text: image codec and text encoder.
-      memory, sampler: what a session remembers, and how a frame is drawn.
-      lineage: where the weights come from, None if unknown.
-      checkpoint: path that was loaded, None for the shipped weights.
-      weights: which of the checkpoint's weights, "ema" or "params".
-      max_turns: longest session; needed, and used, with a full history only.
-      mesh: that the parameters lie on, None for one device.
-      size: that images are edited at, where `start` is not given one; see
-        `shapes.editing_size`.
-
-    Raises:
-      UserError: parts or settings that do not fit each other.
-    """
-
-    params: Any
-    run: "RunConfig"
-    codec: Codec
-    text: TextEncoder
-    memory: MemoryConfig
-    sampler: SamplerConfig
-    lineage: "Lineage | None" = None
-    checkpoint: str | None = None
-    weights: str = "ema"
-    max_turns: int | None = None
-    mesh: Mesh | None = None
-    size: AskedSize = None
-    # By settings; shared with the editors that `with_settings` gives.
-    _programs: dict[Any, Programs] = dataclasses.field(
-        default_factory=dict, init=False, repr=False
-    )
-
-    def __post_init__(self):
-        model = self.run.model
-        for what, ours, theirs in (
-            ("latent channels", self.codec.channels, model.channels),
-            ("text embedding width", self.text.dim, model.text_dim),
-        ):
-            if ours != theirs:
-                raise UserError(f"{what}: {ours} are made, the model expects {theirs}")
-        for asked in (self.side, self.size):
-            check_asked(self.run, asked)
-        check_negative(self.sampler)
-
-    @property
-    def side(self) -> int:
-        """Of the square that the weights were trained at, or whose area the images
-        had, pixels."""
-        return self.run.data.size
-
-    def size_of(self, image: Size, size: AskedSize = None) -> Size:
-        """The (height, width) that an image of (height, width) is edited at.
-
-        Args:
-          size: see `shapes.editing_size`; None: the editor's own.
-
-        Raises:
-          UserError: a size that cannot be, with the nearest that can.
-        """
-        asked = self.size if size is None else size
-        return editing_size(self.run, image, asked, trained=self._is_trained)
-
-    @property
-    def _is_trained(self) -> bool:
-        """Whether `run` made the weights; else they are somebody else's."""
-        return self.lineage is None or self.lineage.step > 0
-
-    @property
-    def steps(self) -> int:
-        """Denoising steps of a turn."""
-        return len(self.sampler.schedule[0])
-
-    @functools.cached_property
-    def programs(self) -> Programs:
-        """The compiled programs; parameters are arguments, settings are constants."""
-        settings = (self.memory, self.sampler, self.max_turns)
-        if settings not in self._programs:
-            self._programs[settings] = make_programs(
-                self.run.model,
-                self.memory,
-                self.sampler,
-                jnp.asarray(self.text.encode([self.sampler.negative])[0]),
-                None if self.max_turns is None else self.max_turns + 1,
-                self.mesh,
-            )
-        return self._programs[settings]
+class Editor(LoadedModel):
+    """What a person edits with. Make one with `load_editor`."""
 
     def start(
         self, image: Source, seed: int = 0, size: AskedSize = None
-    ) -> "EditSession":
+    ) -> EditSession:
         """A new session on `image`, see `data.images` for what is accepted.
 
         It is edited at its own shape, as far as the training knew that; sessions of
@@ -146,116 +30,9 @@ class Editor:
           UserError: the image cannot be decoded, the seed is out of range, or the size
             is none that the model can take.
         """
-        from anchoredit_jax.session.edit_session import EditSession
-
         decoded = decode_image(image)
         pixels, crop = fit_image(decoded, self.size_of(decoded.shape[:2], size))
         return EditSession.from_pixels(self, pixels, crop, seed)
 
-    def with_settings(
-        self,
-        memory: MemoryConfig | None = None,
-        sampler: SamplerConfig | None = None,
-        max_turns: int | None = None,
-        size: AskedSize = None,
-    ) -> "Editor":
-        """The same weights with other settings, for sessions that need their own:
 
-            short = dataclasses.replace(editor.sampler, steps=2, timesteps=None)
-            session = editor.with_settings(sampler=short).start("cat.png")
-
-        None keeps what is there. Where nothing changes this is the very editor, and
-        settings that were asked for before have their compiled programs already.
-        """
-        memory = self.memory if memory is None else memory
-        sampler = self.sampler if sampler is None else sampler
-        max_turns = self.max_turns if max_turns is None else max_turns
-        if memory.window is not None:
-            max_turns = None
-        size = self.size if size is None else size
-        given = dict(memory=memory, sampler=sampler, max_turns=max_turns, size=size)
-        if all(getattr(self, name) == value for name, value in given.items()):
-            return self
-        other = dataclasses.replace(self, **given)
-        object.__setattr__(other, "_programs", self._programs)
-        return other
-
-
-def load_editor(
-    path: str | os.PathLike | None = None,
-    weights: str = "ema",
-    memory: MemoryConfig | None = None,
-    sampler: SamplerConfig | None = None,
-    max_turns: int | None = None,
-    mesh: MeshConfig | None = None,
-    params_dtype: str | None = None,
-    *,
-    vae: str | os.PathLike | None = None,
-    text: str | os.PathLike | None = None,
-    size: AskedSize = None,
-    shift: float | None = None,
-    attention: str | None = None,
-    negative: str | None = None,
-) -> Editor:
-    """An editor from trained weights.
-
-    Args:
-      path: a weights file or folder, a stage's folder, a checkpoints folder or one
-        step's folder; None: the toy weights that come with the package.
-      weights: "ema" or "params".
-      memory, sampler: settings; None: those that the weights were trained for.
-      max_turns: longest session, for a full history (`memory.window` None) only.
-      mesh: spreads the parameters, and with them all work, over several devices.
-      params_dtype: that the parameters are kept in, "bfloat16" for large models whose
-        products are bfloat16 anyway; None: as they were stored.
-      vae: weights of the Wan VAE, text: folder of UMT5; None: where they were when the
-        weights were stored.
-      size: that images are edited at, see `Editor.start`.
-      shift: of the sampler's schedule, instead of its timesteps.
-      attention: kernel; None: the stored one, or another where this machine lacks it.
-      negative: the text that guidance leads away from.
-
-    Raises:
-      UserError: nothing to load at `path`, its VAE or text encoder is not there any
-        more, or settings that do not fit.
-    """
-    from anchoredit_jax.checkpoint import assets
-
-    given, path = path, SHIPPED if path is None else path
-    # All that may lack or be wrong comes before the weights, which take minutes.
-    run = override_run(assets.stored_run(path), vae=vae, text=text, attention=attention)
-    if params_dtype is not None:
-        check_dtype("params_dtype", params_dtype)
-    memory = run.memory if memory is None else memory
-    sampler = override_sampler(sampler or run.sampler, shift=shift, negative=negative)
-    if size is None and given is not None and assets.has_assumed_settings(path):
-        size = AUTO  # nobody knows the shapes that these were trained on
-    with naming_flag("VAE", "vae"):
-        codec = make_codec(run.codec)
-    with naming_flag("text encoder", "text"):
-        text_encoder = make_text_encoder(run.text)
-    devices = None if mesh is None else make_mesh(mesh)
-
-    def places(tree):
-        return state_shardings(tree, devices)
-
-    loaded = assets.load_weights(path, weights, devices and places)
-    params = loaded.params
-    if params_dtype is not None:
-        params = stored(params, params_dtype)
-    if devices is not None:
-        params = jax.device_put(params, places(params))
-    return Editor(
-        params=params,
-        run=run,
-        codec=codec,
-        text=text_encoder,
-        memory=memory,
-        sampler=sampler,
-        lineage=loaded.lineage,
-        checkpoint=None if given is None else os.path.abspath(given),
-        weights=weights,
-        max_turns=max_turns if memory.window is None else None,
-        mesh=devices,
-        size=size,
-    )
+load_editor = Editor.load

@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig, check_negative
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.kernels import attention_kernel
+from anchoredit_jax.run_config import RunConfig
 
 log = logging.getLogger(__name__)
 

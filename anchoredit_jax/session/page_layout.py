@@ -11,7 +11,8 @@ import gradio as gr
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.session import page
 from anchoredit_jax.session.branches import Branches
-from anchoredit_jax.session.editor import SHIPPED, Editor
+from anchoredit_jax.session.editor import Editor
+from anchoredit_jax.session.loaded_model import SHIPPED
 
 ABOUT = """# AnchorEdit
 Choose an image, then edit it by instruction, turn after turn. Click a turn below to go

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -16,11 +16,10 @@ from anchoredit_jax.data.images import Crop
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import MemoryConfig
-from anchoredit_jax.session.editor import Editor, load_editor
+from anchoredit_jax.session.loaded_model import LoadedModel
+from anchoredit_jax.session.turns import Turn
 from anchoredit_jax.strict import build_dataclass
-
-if TYPE_CHECKING:
-    from anchoredit_jax.session.turns import Turn
+from anchoredit_jax.version import __version__
 
 FORMAT = "anchoredit_jax.session/1"
 
@@ -50,10 +49,10 @@ class SavedSession:
     digest: str | None
 
 
-def make_record(editor: Editor, turns: Sequence["Turn"], seed: int) -> dict[str, Any]:
+def make_record(
+    editor: LoadedModel, turns: Sequence[Turn], seed: int
+) -> dict[str, Any]:
     """Instructions, seeds, settings, crop and the origin of the weights, as JSON."""
-    from anchoredit_jax import __version__
-
     lineage = editor.lineage
     record = {
         "format": FORMAT,
@@ -129,8 +128,10 @@ def read(path: str | os.PathLike) -> SavedSession:
 
 
 def find_editor(
-    path: str | os.PathLike, saved: SavedSession, editor: Editor | None
-) -> Editor:
+    path: str | os.PathLike,
+    saved: SavedSession,
+    editor: LoadedModel | None,
+) -> LoadedModel:
     """An editor of the session's weights with the session's settings.
 
     Raises:
@@ -139,7 +140,7 @@ def find_editor(
     """
     if editor is None:
         try:
-            editor = load_editor(saved.checkpoint, saved.weights)
+            editor = LoadedModel.load(saved.checkpoint, saved.weights)
         except UserError as error:
             raise UserError(
                 f"the weights of session {str(path)!r} cannot be loaded, pass an "

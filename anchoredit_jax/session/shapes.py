@@ -8,15 +8,12 @@ buckets too. Who asks for a size gets it.
 import dataclasses
 import math
 import re
-from typing import TYPE_CHECKING
 
 from anchoredit_jax.data.buckets import Size, nearest_bucket
 from anchoredit_jax.data.images import Crop
 from anchoredit_jax.data.session_buckets import BucketConfig, bucket_table
 from anchoredit_jax.errors import UserError
-
-if TYPE_CHECKING:
-    from anchoredit_jax.config import RunConfig
+from anchoredit_jax.run_config import RunConfig
 
 AUTO = "auto"
 # None: as trained. "auto": the image's bucket. A side: the bucket among those of its
@@ -25,7 +22,7 @@ AskedSize = int | str | Size | None
 
 
 def editing_size(
-    run: "RunConfig", image: Size, asked: AskedSize = None, *, trained: bool = True
+    run: RunConfig, image: Size, asked: AskedSize = None, *, trained: bool = True
 ) -> Size:
     """The size that an image is edited at.
 
@@ -56,7 +53,7 @@ def editing_size(
     return nearest_bucket(image, table, config.rule)
 
 
-def check_asked(run: "RunConfig", asked: AskedSize) -> None:
+def check_asked(run: RunConfig, asked: AskedSize) -> None:
     """Refuse a size that no image can be edited at.
 
     Raises:

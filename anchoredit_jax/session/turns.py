@@ -18,7 +18,7 @@ from anchoredit_jax.data.images import Crop, map_back
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import CausalMemory
 from anchoredit_jax.models.codec import from_uint8, to_uint8
-from anchoredit_jax.session.editor import Editor
+from anchoredit_jax.session.loaded_model import LoadedModel
 from anchoredit_jax.session.shared_memory import SharedMemory
 
 MAX_SEED = 2**31 - 1
@@ -79,7 +79,7 @@ class Asked(NamedTuple):
       text: the instruction, float32 [1, S, Dt].
     """
 
-    editor: Editor
+    editor: LoadedModel
     before: Turn
     instruction: str
     seed: int
@@ -106,13 +106,13 @@ class Drawn(NamedTuple):
     past: SharedMemory
 
 
-def source_turn(editor: Editor, pixels: np.ndarray, crop: Crop) -> Turn:
+def source_turn(editor: LoadedModel, pixels: np.ndarray, crop: Crop) -> Turn:
     """Turn 0 of uint8 [H, W, 3], cut and resized by `crop`; encodes it."""
     latent = jnp.asarray(editor.codec.encode(from_uint8(pixels[None])), jnp.float32)
     return Turn(0, None, None, pixels, crop, latent, None)
 
 
-def ask_turn(editor: Editor, before: Turn, instruction: str, seed: int) -> Asked:
+def ask_turn(editor: LoadedModel, before: Turn, instruction: str, seed: int) -> Asked:
     """Check that a turn can be made.
 
     Raises:
@@ -171,7 +171,7 @@ def finish_turn(drawn: Drawn) -> Turn:
     )
 
 
-def embed(editor: Editor, instruction: str) -> jax.Array:
+def embed(editor: LoadedModel, instruction: str) -> jax.Array:
     """float32 [1, S, Dt].
 
     Raises:
@@ -185,7 +185,7 @@ def embed(editor: Editor, instruction: str) -> jax.Array:
     return jnp.asarray(editor.text.encode([instruction]))
 
 
-def decode(editor: Editor, latent: jax.Array) -> np.ndarray:
+def decode(editor: LoadedModel, latent: jax.Array) -> np.ndarray:
     """[1, h, w, C] -> uint8 [H, W, 3]."""
     return np.asarray(to_uint8(editor.codec.decode(jax.device_get(latent))))[0]
 

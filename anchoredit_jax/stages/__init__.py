@@ -1,23 +1,4 @@
-"""The curriculum: one module a stage, all of the same shape.
+"""The stages of the curriculum: losses, gradients and updates, without files.
 
-A stage module has `Options` (a frozen dataclass), `PARENTS` (stages it may start from),
-`init_state(run, parent)`, a loss, `make_train_step(run)`, and `passes(run, frames)`:
-the passes of the network that a step makes.
+Each stage is one module, its parts described by `stage.Stage`; `table.py` lists them.
 """
-
-from anchoredit_jax.stages import (
-    causal_forcing,
-    consistency,
-    distribution_matching,
-    single_turn,
-)
-from anchoredit_jax.stages.step import TrainState
-
-STAGES = {
-    "single_turn": single_turn,
-    "causal_forcing": causal_forcing,
-    "consistency": consistency,
-    "distribution_matching": distribution_matching,
-}
-
-__all__ = ["STAGES", "TrainState"]

@@ -20,8 +20,10 @@ from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.diffusion.timesteps import TimestepConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
+from anchoredit_jax.models.codec import Codec
 from anchoredit_jax.models.transformer import Transformer
 from anchoredit_jax.randomness import Purpose
+from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages import single_turn
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.attention import (
@@ -41,9 +43,8 @@ from anchoredit_jax.stages.passes import Pass, rollout_passes
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.round_trip import make_round_trip
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
+from anchoredit_jax.stages.stage import Stage, TrainStep
 from anchoredit_jax.strict import result
-
-PARENTS = ("single_turn", "causal_forcing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,12 +153,12 @@ class Options:
         return self.history == "beside" or self.attention == "teacher_forcing"
 
 
-def init_state(run, parent) -> steps.TrainState:
+def init_state(run: RunConfig, parent) -> steps.TrainState:
     """The parent's averaged parameters at step 0."""
     return steps.init_train_state(parent["ema"], run.optimizer)
 
 
-def loss_fn(run, params, state, batch, round_trip=None):
+def loss_fn(run: RunConfig, params, state, batch, round_trip=None):
     """(errors [B], weights [B], metrics) of one batch.
 
     Args:
@@ -242,7 +243,9 @@ def _rolls_out(root, step, config: RolloutConfig):
     )
 
 
-def rollout(run, params, batch, timesteps, noise, velocity, keys, root, state):
+def rollout(
+    run: RunConfig, params, batch, timesteps, noise, velocity, keys, root, state
+):
     """(context latents, replaced bool [B, T]) under the stage's rollout kind."""
     params = jax.lax.stop_gradient(params)
     config, latents = run.options.rollout, batch["latents"]
@@ -274,7 +277,7 @@ def one_pass_x0(velocity, latents, timesteps, noise, sigmas=None):
     return schedule.velocity_to_x0(noised, velocity(noised, timesteps), sigmas)
 
 
-def passes(run, frames: int) -> tuple[Pass, ...]:
+def passes(run: RunConfig, frames: int) -> tuple[Pass, ...]:
     """Of one step, per sample: the sequence, and what its rollout adds."""
     config, rule, length = run.options.rollout, memory_visibility(run.options), frames
     if run.options.history == "beside":
@@ -296,7 +299,7 @@ def passes(run, frames: int) -> tuple[Pass, ...]:
     return (target,)
 
 
-def make_train_step(run, codec=None):
+def make_train_step(run: RunConfig, codec: Codec | None = None) -> TrainStep:
     """(state, batch) -> (state, metrics), compiled, donating the state.
 
     Args:
@@ -313,3 +316,15 @@ def make_train_step(run, codec=None):
         return loss_fn(run, params, state, batch, functools.partial(trip, frozen))
 
     return steps.make_simple_step(through_codec, run.optimizer, trip.params)
+
+
+STAGE = Stage(
+    name="causal_forcing",
+    options=Options,
+    parents=("single_turn", "causal_forcing"),
+    init_state=init_state,
+    passes=passes,
+    draw_targets=single_turn.draw_targets,
+    loss_fn=loss_fn,
+    train_step=make_train_step,
+)

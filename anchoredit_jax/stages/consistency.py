@@ -6,7 +6,6 @@ remember the ground-truth history with their own weights.
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 from anchoredit_jax import randomness, turn
 from anchoredit_jax.diffusion import losses, samplers, schedule
 from anchoredit_jax.randomness import Purpose
+from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages import distill
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.context import (
@@ -22,11 +22,9 @@ from anchoredit_jax.stages.context import (
     memory_visibility,
 )
 from anchoredit_jax.stages.passes import Pass
-from anchoredit_jax.stages.stored import check_dtype, stored
+from anchoredit_jax.stages.stage import Stage
 from anchoredit_jax.strict import result
-
-PARENTS = ("causal_forcing", "consistency")
-WITH_TEACHER = ("consistency",)  # of which the teacher goes on
+from anchoredit_jax.trees import cast_copy, check_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,14 +60,14 @@ class Options:
         check_dtype("teacher_dtype", self.teacher_dtype)
 
 
-def init_state(run, parent) -> steps.TrainState:
+def init_state(run: RunConfig, parent) -> steps.TrainState:
     """Student, EMA and teacher all start as the parent's averaged parameters; of a
     parent that has a teacher, that one goes on teaching."""
-    teacher = stored(parent.get("teacher", parent["ema"]), run.options.teacher_dtype)
+    teacher = cast_copy(parent.get("teacher", parent["ema"]), run.options.teacher_dtype)
     return steps.init_train_state(parent["ema"], run.optimizer, teacher=teacher)
 
 
-def loss_fn(run, params, state, batch):
+def loss_fn(run: RunConfig, params, state, batch):
     """(errors [B], weights [B], metrics) of one batch."""
     options, latents = run.options, batch["latents"]
     size, frames, *shape = latents.shape
@@ -115,7 +113,16 @@ def draw_points(keys, options: Options):
     return jnp.int32(randomness.uniforms(keys) * options.grid_steps)
 
 
-def consistency_pair(run, params, ema, teacher, batch, history, point, noise):
+def draw_targets(keys: jax.Array, run: RunConfig) -> jax.Array:
+    """Timesteps [B] at which the student answers."""
+    options = run.options
+    grid = schedule.make_sigmas(options.grid_steps, options.shift)
+    return jnp.asarray(grid)[draw_points(keys, options)] * schedule.TIMESTEPS
+
+
+def consistency_pair(
+    run: RunConfig, params, ema, teacher, batch, history, point, noise
+):
     """(student's x_0 at the point, EMA's x_0 at the next), each [B, h, w, C].
 
     Args:
@@ -165,7 +172,7 @@ def consistency_pair(run, params, ema, teacher, batch, history, point, noise):
     return predicted, jax.lax.stop_gradient(goal)
 
 
-def passes(run, frames: int) -> tuple[Pass, ...]:
+def passes(run: RunConfig, frames: int) -> tuple[Pass, ...]:
     """Of one step, per sample: three histories, and a frame beside each."""
     guided = run.options.guidance != 1.0
     rule = memory_visibility(run.options)
@@ -180,6 +187,13 @@ def passes(run, frames: int) -> tuple[Pass, ...]:
     )
 
 
-def make_train_step(run, codec=None):
-    """(state, batch) -> (state, metrics), compiled, donating the state."""
-    return steps.make_simple_step(functools.partial(loss_fn, run), run.optimizer)
+STAGE = Stage(
+    name="consistency",
+    options=Options,
+    parents=("causal_forcing", "consistency"),
+    init_state=init_state,
+    passes=passes,
+    draw_targets=draw_targets,
+    loss_fn=loss_fn,
+    with_teacher=("consistency",),
+)

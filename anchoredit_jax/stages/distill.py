@@ -11,6 +11,7 @@ from anchoredit_jax import randomness, turn
 from anchoredit_jax.diffusion import losses, samplers, schedule
 from anchoredit_jax.memory import MemoryView
 from anchoredit_jax.models.transformer import Transformer
+from anchoredit_jax.run_config import RunConfig
 
 STEPS_SCOPE = "few_steps"  # names the loop in compiled programs, for plans
 
@@ -34,7 +35,7 @@ def frame(sequence: jax.Array, index: jax.Array) -> jax.Array:
     return jax.vmap(lambda x, i: x[i])(sequence, index)
 
 
-def history_view(run, params, latents, text, history: History) -> MemoryView:
+def history_view(run: RunConfig, params, latents, text, history: History) -> MemoryView:
     """The memory of frames 0..k-1 made with `params`, without gradient."""
     frames = latents.shape[1]
     keys, values = jax.lax.stop_gradient(
@@ -76,7 +77,7 @@ def few_step(sampler, velocity, noise, last_step):
         return jax.lax.fori_loop(0, last_step, step, noise[0])
 
 
-def sequence_x0(run, params, noised, timesteps, batch, target, guidance=1.0):
+def sequence_x0(run: RunConfig, params, noised, timesteps, batch, target, guidance=1.0):
     """x_0 of frame `target` (int32 scalar) from a whole-sequence causal forward.
 
     Args:

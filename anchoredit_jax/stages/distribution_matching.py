@@ -17,19 +17,19 @@ from anchoredit_jax import randomness, turn
 from anchoredit_jax.diffusion import losses, schedule
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.models.codec import Codec
+from anchoredit_jax.optimizer import AdamConfig, CriticConfig
 from anchoredit_jax.randomness import Purpose
+from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages import distill
 from anchoredit_jax.stages import step as steps
-from anchoredit_jax.stages.divergence import FINITE
-from anchoredit_jax.stages.optimizer import AdamConfig, CriticConfig
 from anchoredit_jax.stages.passes import Pass, rollout_passes
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.sequence import check_weighting
-from anchoredit_jax.stages.stored import check_dtype, stored
+from anchoredit_jax.stages.stage import Stage, TrainStep
 from anchoredit_jax.strict import result
+from anchoredit_jax.trees import cast_copy, check_dtype
 
-PARENTS = ("consistency", "causal_forcing", "distribution_matching")
-WITH_TEACHER = ("consistency", "distribution_matching")  # of which the teacher goes on
 GENERATOR_SCOPE = "generator"  # its rollout, one turn shorter than the critic's
 
 
@@ -74,28 +74,28 @@ class Options:
             )
 
 
-def init_state(run, parent) -> steps.TrainState:
+def init_state(run: RunConfig, parent) -> steps.TrainState:
     """Generator from the parent's average; real score and critic from the parent's
     teacher, or from the average too where it has none (causal forcing); the critic from
     the parent's own where there is one."""
     generator_sampler(run)  # or refused, before anything is written
     teacher = parent.get("teacher", parent["ema"])
-    critic = stored(parent.get("critic", teacher), "float32")  # is trained
+    critic = cast_copy(parent.get("critic", teacher), "float32")  # is trained
     return steps.init_train_state(
         parent["ema"],
         run.optimizer,
-        teacher=stored(teacher, run.options.teacher_dtype),
+        teacher=cast_copy(teacher, run.options.teacher_dtype),
         critic=critic,
         critic_opt_state=steps.make_optimizer(critic_optimizer(run)).init(critic),
     )
 
 
-def critic_optimizer(run) -> AdamConfig:
+def critic_optimizer(run: RunConfig) -> AdamConfig:
     """The critic's settings in full."""
     return run.options.critic.beside(run.optimizer)
 
 
-def generator_sampler(run) -> SamplerConfig:
+def generator_sampler(run: RunConfig) -> SamplerConfig:
     """The few-step sampler that the generator is trained for: the run's.
 
     Raises:
@@ -111,7 +111,7 @@ def generator_sampler(run) -> SamplerConfig:
     return run.sampler
 
 
-def _draws(run, state, batch, purposes):
+def _draws(run: RunConfig, state, batch, purposes):
     """What both updates draw: keys, the target turn, few-step noise, score level."""
     noise_for, renoise_for, level_for = purposes
     latents = batch["latents"]
@@ -143,7 +143,7 @@ def draw_levels(keys, options: Options):
     )
 
 
-def generator_loss(run, params, state, batch):
+def generator_loss(run: RunConfig, params, state, batch):
     """(errors [B], weights [B], metrics) of the generator."""
     root, target, rollout, level, noise = _draws(
         run,
@@ -168,7 +168,7 @@ def generator_loss(run, params, state, batch):
     return errors, jnp.take(batch["frame_valid"], target, axis=1), metrics
 
 
-def last_step_x0(run, params, batch, target, step, noise):
+def last_step_x0(run: RunConfig, params, batch, target, step, noise):
     """x_0 of frame k with the gradient of one denoising step only.
 
     Args:
@@ -198,7 +198,9 @@ def last_step_x0(run, params, batch, target, step, noise):
     return x0, sequence
 
 
-def matching_loss(run, teacher, critic, batch, x0, sequence, target, level, noise):
+def matching_loss(
+    run: RunConfig, teacher, critic, batch, x0, sequence, target, level, noise
+):
     """(loss [B], normalised gradient [B, h, w, C]) of frame k's x_0.
 
     Args:
@@ -215,7 +217,7 @@ def matching_loss(run, teacher, critic, batch, x0, sequence, target, level, nois
     return losses.distribution_matching(x0, real, fake)
 
 
-def renoise(run, sequence, x0, target, level, noise):
+def renoise(run: RunConfig, sequence, x0, target, level, noise):
     """The sequence with frame k = x_0 noised to `level`, all other frames clean."""
     noised = schedule.add_noise(
         x0, noise, schedule.sigma_at(level, run.sampler.snap_shift)
@@ -226,7 +228,7 @@ def renoise(run, sequence, x0, target, level, noise):
     return jnp.where(mask, noised[:, None], sequence), timesteps
 
 
-def critic_loss(run, critic, state, batch):
+def critic_loss(run: RunConfig, critic, state, batch):
     """(errors [B], weights [B], metrics): denoising the generator's own frames."""
     _, target, rollout, level, noise = _draws(
         run,
@@ -242,7 +244,7 @@ def critic_loss(run, critic, state, batch):
     return errors, jnp.take(batch["frame_valid"], target, axis=1), {}
 
 
-def denoising_loss(run, critic, batch, generated, target, level, noise):
+def denoising_loss(run: RunConfig, critic, batch, generated, target, level, noise):
     """Weighted error [B] of the critic on frame k of a generated sequence."""
     x0 = jnp.take(generated, target, axis=1)
     noised, timesteps = renoise(run, generated, x0, target, level, noise)
@@ -257,7 +259,7 @@ def denoising_loss(run, critic, batch, generated, target, level, noise):
     return jnp.mean(jnp.square(velocity - (noise - x0)), axis=(1, 2, 3))
 
 
-def passes(run, frames: int) -> tuple[Pass, ...]:
+def passes(run: RunConfig, frames: int) -> tuple[Pass, ...]:
     """Of one step, per sample: the critic's, and its share of the generator's."""
     options, turns = run.options, frames - 1
     draws = generator_sampler(run).draws
@@ -284,7 +286,7 @@ def passes(run, frames: int) -> tuple[Pass, ...]:
     )  # fmt: skip
 
 
-def make_train_step(run, codec=None):
+def make_train_step(run: RunConfig, codec: Codec | None = None) -> TrainStep:
     """(state, batch) -> (state, metrics): generator when due, then critic."""
     optimizer, accumulate = run.optimizer, run.optimizer.accumulate
     ratio, critic_config = run.options.critic_ratio, critic_optimizer(run)
@@ -331,6 +333,18 @@ def make_train_step(run, codec=None):
         )
         generator = {f"generator_{name}": value for name, value in metrics.items()}
         flags = {"params": finite, "critic": critic_finite}
-        return state, {"loss": critic_loss_value, **generator, FINITE: flags}
+        return state, {"loss": critic_loss_value, **generator, steps.FINITE: flags}
 
     return jax.jit(step, donate_argnums=0)
+
+
+STAGE = Stage(
+    name="distribution_matching",
+    options=Options,
+    parents=("consistency", "causal_forcing", "distribution_matching"),
+    init_state=init_state,
+    passes=passes,
+    draw_targets=lambda keys, run: draw_levels(keys, run.options),
+    train_step=make_train_step,
+    with_teacher=("consistency", "distribution_matching"),
+)

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 
 from anchoredit_jax import randomness, turn
 from anchoredit_jax.memory import MemoryConfig
+from anchoredit_jax.run_config import RunConfig
 
 TURNS_SCOPE = "rollout_turns"  # names the loop in compiled programs, for plans
 
 
-def generate_history(run, params, batch, sampler, turns, noise):
+def generate_history(run: RunConfig, params, batch, sampler, turns, noise):
     """Frames 1..turns generated through a memory, the rest zeros, and that memory.
 
     A frame that is no target (`frame_valid` 0) stays the ground truth.

@@ -12,7 +12,8 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.codec import Codec, CodecConfig, make_codec
+from anchoredit_jax.models import wan_vae
+from anchoredit_jax.models.codec import Codec
 
 
 class RoundTrip:
@@ -54,10 +55,9 @@ class RoundTrip:
         codec = self._codec
         if not hasattr(codec, "params"):
             return codec.encode(codec.decode(latents))
-        from anchoredit_jax.models.wan_vae.codec import decode, encode
-
-        images = decode(params, latents[None], codec.config, codec.tile)
-        return encode(params, images.clip(-1.0, 1.0), codec.config, codec.tile)[0]
+        images = wan_vae.decode(params, latents[None], codec.config, codec.tile)
+        images = images.clip(-1.0, 1.0)
+        return wan_vae.encode(params, images, codec.config, codec.tile)[0]
 
 
 def _code_chosen(one, params, latents, chosen):
@@ -93,8 +93,3 @@ def make_round_trip(options: Any, codec: Codec | None) -> RoundTrip | None:
             "options.degrade.round_trip=0 here"
         )
     return RoundTrip(codec)
-
-
-def codec_for(options: Any, config: CodecConfig) -> tuple[Codec, ...]:
-    """What `make_train_step` takes behind the run: the codec, where it is asked for."""
-    return (make_codec(config),) if needs_codec(options) else ()

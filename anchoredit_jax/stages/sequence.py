@@ -118,9 +118,7 @@ def sequence_loss(
         metrics["edit"] = _mean(edit, any_edit)
         errors = errors + config.edit_weight * edit
     if config.hard_weight:
-        hard = losses.hard_errors(
-            predicted, target, patch, config.hard_share, counted
-        )
+        hard = losses.hard_errors(predicted, target, patch, config.hard_share, counted)
         hard = hard * scale
         if answers is not None:
             weights = weights * jnp.float32(answers.sum((2, 3)) == 0)

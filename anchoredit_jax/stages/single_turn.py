@@ -11,15 +11,16 @@ to keep what it is not told to change.
 import dataclasses
 import functools
 
+import jax
 import jax.numpy as jnp
 
 from anchoredit_jax import randomness
-from anchoredit_jax.checkpoint.lineage import IMPORTED
 from anchoredit_jax.diffusion.timesteps import TimestepConfig, frame_timesteps
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models.transformer import Transformer
 from anchoredit_jax.randomness import Purpose
+from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.attention import (
     TEACHER_FORCING,
@@ -28,9 +29,9 @@ from anchoredit_jax.stages.attention import (
 )
 from anchoredit_jax.stages.passes import Pass
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
+from anchoredit_jax.stages.stage import IMPORTED, Stage
 from anchoredit_jax.strict import result
 
-PARENTS = ("single_turn", IMPORTED)  # or none: see `check_parent`
 # The source and itself: for T = 2 plain causal, for a star T - 1 samples.
 VISIBILITY = FrameVisibility("causal", window=2, sink=1)
 
@@ -58,7 +59,7 @@ class Options:
         check_attention(self.attention)
 
 
-def init_state(run, parent=None) -> steps.TrainState:
+def init_state(run: RunConfig, parent=None) -> steps.TrainState:
     """Fresh parameters, or the parent's averaged ones at step 0."""
     root = randomness.stage_key(run.seed, run.stage)
     key = randomness.step_key(root, 0, Purpose.INIT)
@@ -68,7 +69,7 @@ def init_state(run, parent=None) -> steps.TrainState:
     return steps.init_train_state(params, run.optimizer)
 
 
-def loss_fn(run, params, state, batch):
+def loss_fn(run: RunConfig, params, state, batch):
     """(errors [B], weights [B], metrics) of one batch."""
     options, latents = run.options, batch["latents"]
     frames = latents.shape[1]
@@ -101,13 +102,19 @@ def loss_fn(run, params, state, batch):
     return errors, kept, metrics
 
 
-def draw_timesteps(keys, frames: int, config: TimestepConfig):
+def draw_timesteps(keys: jax.Array, frames: int, config: TimestepConfig) -> jax.Array:
     """Timesteps [B, T] from keys [B]."""
     draws = randomness.uniforms(keys, (frames + 2,))
     return frame_timesteps(draws[:, 0], draws[:, 1], draws[:, 2:], config)
 
 
-def _visibility(run, frames: int) -> FrameVisibility:
+def draw_targets(keys: jax.Array, run: RunConfig) -> jax.Array:
+    """Timesteps [B, N] of the edited frames."""
+    frames = run.data.turns + 1
+    return draw_timesteps(keys, frames, run.options.timesteps)[:, 1:]
+
+
+def _visibility(run: RunConfig, frames: int) -> FrameVisibility:
     """The rule of a sequence, with its clean copy where it has one."""
     if run.options.attention == "causal":
         return VISIBILITY
@@ -121,13 +128,19 @@ def _visibility(run, frames: int) -> FrameVisibility:
     return FrameVisibility("bidirectional")
 
 
-def passes(run, frames: int) -> tuple[Pass, ...]:
+def passes(run: RunConfig, frames: int) -> tuple[Pass, ...]:
     """Of one step, per sample: the sequence."""
     rule = _visibility(run, frames)
     length = 2 * frames if rule == TEACHER_FORCING else frames
     return (Pass("target", length, frames - 1, rule, gradient=True),)
 
 
-def make_train_step(run, codec=None):
-    """(state, batch) -> (state, metrics), compiled, donating the state."""
-    return steps.make_simple_step(functools.partial(loss_fn, run), run.optimizer)
+STAGE = Stage(
+    name="single_turn",
+    options=Options,
+    parents=("single_turn", IMPORTED),
+    init_state=init_state,
+    passes=passes,
+    draw_targets=draw_targets,
+    loss_fn=loss_fn,
+)

@@ -24,12 +24,13 @@ from anchoredit_jax.models.initialisation import (
     start_as_copier,
 )
 from anchoredit_jax.models.transformer import Transformer
-from anchoredit_jax.stages.divergence import FINITE
-from anchoredit_jax.stages.optimizer import (
+from anchoredit_jax.optimizer import (
     AdamConfig,
     OptimizerConfig,
     make_optimizer,
 )
+
+FINITE = "finite"  # key of a step's metrics: which gradients are, by network
 
 
 @struct.dataclass

@@ -8,10 +8,11 @@ import sys
 import jax
 import numpy as np
 
-from anchoredit_jax.config import RunConfig, load_config, with_argument
+from anchoredit_jax.config import load_config, with_argument
 from anchoredit_jax.diffusion import schedule
 from anchoredit_jax.errors import exit_on_user_error
-from anchoredit_jax.stages import STAGES, single_turn
+from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.stages.table import STAGES
 
 DRAWS = 100_000
 QUARTERS = 4  # of a sampler with more steps
@@ -22,18 +23,11 @@ def draw_targets(run: RunConfig, count: int = DRAWS) -> np.ndarray:
 
     Of distribution matching those of its scores: the generator trains at the sampler's.
     """
-    frames = run.data.turns + 1
-    module, options = STAGES[run.stage], run.options
-    samples = count // (frames - 1) if hasattr(options, "timesteps") else count
-    keys = jax.random.split(jax.random.key(run.seed), samples)
-    if hasattr(options, "timesteps"):
-        drawn = single_turn.draw_timesteps(keys, frames, options.timesteps)
-        return np.asarray(drawn)[:, 1:].ravel()
-    if hasattr(options, "grid_steps"):
-        grid = schedule.make_sigmas(options.grid_steps, options.shift)
-        points = np.asarray(module.draw_points(keys, options))
-        return grid[points] * np.float32(schedule.TIMESTEPS)
-    return np.asarray(module.draw_levels(keys, options))
+    stage = STAGES[run.stage]
+    root = jax.random.key(run.seed)
+    one = jax.eval_shape(lambda keys: stage.draw_targets(keys, run), root[None])
+    keys = jax.random.split(root, count // one.size)
+    return np.asarray(stage.draw_targets(keys, run)).ravel()
 
 
 def asked_levels(run: RunConfig) -> np.ndarray:

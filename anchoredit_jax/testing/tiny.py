@@ -5,8 +5,9 @@ import functools
 import jax
 import numpy as np
 
-from anchoredit_jax.config import RunConfig
+from anchoredit_jax.config import run_from_dict
 from anchoredit_jax.models import TransformerConfig
+from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.step import init_params
 
 TEXT_TOKENS = 4
@@ -44,7 +45,7 @@ def tiny_run(stage: str, **sections) -> RunConfig:
         },
         **sections,
     }
-    return RunConfig.from_config_dict(config)
+    return run_from_dict(config)
 
 
 @functools.lru_cache

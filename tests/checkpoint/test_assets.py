@@ -5,9 +5,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from anchoredit_jax.checkpoint import assets, manager
-from anchoredit_jax.checkpoint.lineage import Lineage, digest
+from anchoredit_jax.checkpoint.lineage import Lineage
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.stages.step import TrainState
+from anchoredit_jax.trees import digest
 from tests.stages.fake_stages import make_run
 
 RUN = make_run("single_turn")

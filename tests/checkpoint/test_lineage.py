@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from flax.core import freeze
 
-from anchoredit_jax.checkpoint.lineage import Lineage, check_parent, digest
+from anchoredit_jax.checkpoint.lineage import Lineage, check_parent
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.trees import digest
 
 
 def make(stage="single_turn", step=5, parent=None):

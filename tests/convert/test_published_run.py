@@ -9,10 +9,9 @@ from anchoredit_jax.convert import describe, export_weights, import_weights
 from anchoredit_jax.convert.networks import NETWORKS
 from anchoredit_jax.convert.published_run import published_run
 from anchoredit_jax.convert.source import Source, open_weights
+from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.codec import make_codec
 from anchoredit_jax.models.presets import make_config
-from anchoredit_jax.models.text import make_text_encoder
 from anchoredit_jax.testing import tiny_run
 
 from . import tiny_wan

@@ -189,7 +189,7 @@ def test_the_importers_metadata_is_ours_and_weights_can_be_trained_on(tmp_path):
     assert weights.lineage.stage == "imported" and weights.lineage.step == 0
     model = CONFIGS["transformer"]
     assert (weights.run.model.num_heads, weights.run.model.dim) == (2, model.dim)
-    from anchoredit_jax.stages.parents import find_parent
+    from anchoredit_jax.training.parents import find_parent
 
     run = tiny_run("single_turn", text={"length": 4, "dim": 8})
     found, trees = find_parent(run, tmp_path / "work", file)
@@ -209,7 +209,7 @@ def test_imported_weights_can_count_as_any_stages_result(tmp_path):
         open_weights(src), tmp_path / "ours", stage="single_turn",
         run=tiny_run("single_turn"),
     )  # fmt: skip
-    from anchoredit_jax.stages.parents import find_parent
+    from anchoredit_jax.training.parents import find_parent
 
     found, _ = find_parent(tiny_run("causal_forcing"), tmp_path / "work", file)
     assert found.lineage.stage == "single_turn"

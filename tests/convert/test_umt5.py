@@ -11,11 +11,11 @@ from safetensors.numpy import save_file
 from anchoredit_jax.convert import import_weights, open_weights, umt5_names
 from anchoredit_jax.convert.tensor_files import open_tensors
 from anchoredit_jax.convert.umt5_folder import load_umt5
+from anchoredit_jax.encoders import make_text_encoder
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.text import (
     TextConfig,
     Umt5Settings,
-    make_text_encoder,
 )
 from anchoredit_jax.models.umt5 import make_umt5_config
 from anchoredit_jax.strict import build_dataclass

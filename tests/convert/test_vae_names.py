@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.convert import import_weights, load_vae, open_weights, vae_names
+from anchoredit_jax.encoders import make_codec
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.codec import CodecConfig, WanVaeSettings, make_codec
+from anchoredit_jax.models.codec import CodecConfig, WanVaeSettings
 from anchoredit_jax.models.wan_vae import init_params, make_vae_config
+from anchoredit_jax.trees import leaves_by_name
 
 CONFIG = make_vae_config("tiny")
 DIALECTS = vae_names.DIALECTS

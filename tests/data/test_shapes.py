@@ -2,8 +2,7 @@
 
 from anchoredit_jax.data.batches import make_batches
 from anchoredit_jax.data.shapes import batch_shapes
-from anchoredit_jax.models.codec import make_codec
-from anchoredit_jax.models.text import make_text_encoder
+from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.testing import tiny_run
 
 

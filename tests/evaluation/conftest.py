@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.evaluation import held_out_sessions, render_truth, story_sessions
-from anchoredit_jax.models.codec import CodecConfig, make_codec
+from anchoredit_jax.models.codec import CodecConfig
 from anchoredit_jax.models.config import TransformerConfig
-from anchoredit_jax.models.text import TextConfig, make_text_encoder
+from anchoredit_jax.models.text import TextConfig
 from anchoredit_jax.models.transformer import Transformer
 
 MODEL = TransformerConfig(

@@ -2,7 +2,7 @@
 
 import sys
 
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages.table import STAGES
 from launch import curriculum
 from tests.stages.fake_stages import add_fake_stages
 

@@ -13,8 +13,8 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import MeshConfig, make_mesh, state_shardings
 from anchoredit_jax.parallel.host_flags import add_host_arguments, host_flags
 from anchoredit_jax.parallel.hosts import Agreement, Hosts, barrier, check_same
-from anchoredit_jax.stages import STAGES
-from anchoredit_jax.stages.parents import find_parent
+from anchoredit_jax.stages.table import STAGES
+from anchoredit_jax.training.parents import find_parent
 from tests.stages.fake_stages import add_fake_stages, make_run
 
 

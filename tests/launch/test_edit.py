@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from anchoredit_jax.checkpoint import Lineage, digest, save_bundle
-from anchoredit_jax.config import RunConfig
+from anchoredit_jax.config import run_from_dict
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.transformer import Transformer
 from anchoredit_jax.session import EditSession, load_editor
@@ -59,7 +59,7 @@ def shaped(tmp_path_factory):
 
 
 def make_checkpoint(folder, config):
-    run = RunConfig.from_config_dict(config)
+    run = run_from_dict(config)
     shapes = ((1, 2, 8, 8, 16), (1, 2), (1, 1, 6, 8))
     inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     tree = jax.eval_shape(Transformer(run.model).init, jax.random.key(0), *inputs)

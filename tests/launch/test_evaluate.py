@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from anchoredit_jax.checkpoint import Lineage, digest, save_bundle
-from anchoredit_jax.config import RunConfig
+from anchoredit_jax.config import run_from_dict
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.transformer import Transformer
 from tests.evaluation.judge.conftest import FakeJudge
@@ -47,7 +47,7 @@ def script():
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    run = RunConfig.from_config_dict(CONFIG)
+    run = run_from_dict(CONFIG)
     shapes = [jnp.zeros(shape) for shape in ((1, 2, 8, 8, 16), (1, 2), (1, 1, 16, 8))]
     tree = jax.eval_shape(Transformer(run.model).init, jax.random.key(0), *shapes)
     rng = np.random.default_rng(0)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.checkpoint import load_weights, manager
-from anchoredit_jax.checkpoint.names import leaves_by_name
-from anchoredit_jax.stages.metrics_log import read_metrics
+from anchoredit_jax.training.metrics_log import read_metrics
+from anchoredit_jax.trees import leaves_by_name
 from launch import train
 from tests.launch.host_processes import free_port, start_processes, wait_for
 from tests.stages.conftest import fake_stages  # noqa: F401
@@ -38,7 +38,7 @@ def get_config(arg=None):
 FAKE = """
 from ml_collections import ConfigDict
 from anchoredit_jax.config import override, parse_arg
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages.table import STAGES
 from tests.stages.fake_stages import add_fake_stages, make_run
 
 add_fake_stages(STAGES, 0.05)

@@ -7,7 +7,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from anchoredit_jax.models import Transformer
-from anchoredit_jax.stages import STAGES, causal_forcing, single_turn
+from anchoredit_jax.stages import causal_forcing, single_turn
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import (
     equations,
     tiny_batch,

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from anchoredit_jax.encoders import make_codec
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import (
     CodecConfig,
     PatchCodec,
     PatchSettings,
     from_uint8,
-    make_codec,
     to_uint8,
 )
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer, attention, kernels
@@ -17,6 +16,7 @@ from anchoredit_jax.models.splash import (
     splash_prompt_attention,
 )
 from anchoredit_jax.testing import equations, tiny_batch, tiny_model, tiny_params
+from anchoredit_jax.trees import leaves_by_name
 
 LAYERS = tiny_model().num_layers
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anchoredit_jax.encoders import make_text_encoder
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.text import (
     ByteTokenizer,
     NgramTextEncoder,
     TextConfig,
-    make_text_encoder,
     split_words,
 )
 from anchoredit_jax.strict import build_dataclass

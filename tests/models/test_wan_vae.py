@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from anchoredit_jax.encoders import make_codec
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.codec import CodecConfig, WanVaeSettings, make_codec
+from anchoredit_jax.models.codec import CodecConfig, WanVaeSettings
 from anchoredit_jax.models.wan_vae import (
     Decoder,
     Encoder,

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.convert.transformer_names import tree_shapes
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.presets import make_config
@@ -14,6 +13,7 @@ from anchoredit_jax.parallel import MeshConfig, describe, make_mesh, state_shard
 from anchoredit_jax.parallel.rules import PARAMETERS, partition
 from anchoredit_jax.stages.step import init_train_state
 from anchoredit_jax.testing import tiny_run
+from anchoredit_jax.trees import leaves_by_name
 
 
 def test_sizes_fill_the_devices():

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.checkpoint import manager
-from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import make_mesh, state_shardings
-from anchoredit_jax.stages.loop import run_stage
-from anchoredit_jax.stages.placed_state import restore_state
 from anchoredit_jax.testing import tiny_run
+from anchoredit_jax.training.loop import run_stage
+from anchoredit_jax.training.placed_state import restore_state
+from anchoredit_jax.trees import leaves_by_name
 
 MODEL = dict(channels=16)  # of the patch codec
 

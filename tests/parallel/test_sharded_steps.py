@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.data.placement import place
 from anchoredit_jax.parallel import (
     MeshConfig,
@@ -16,8 +15,9 @@ from anchoredit_jax.parallel import (
     state_shardings,
 )
 from anchoredit_jax.parallel.sharded import init_sharded, shard_step
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
+from anchoredit_jax.trees import leaves_by_name
 
 MESHES = {  # data x fsdp x context x tensor
     "8x1x1x1": MeshConfig(8),

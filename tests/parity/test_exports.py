@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 
-from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.convert import (
     export_weights,
     import_weights,
@@ -21,6 +20,7 @@ from anchoredit_jax.models import Transformer, TransformerConfig
 from anchoredit_jax.models.umt5 import make_umt5_config
 from anchoredit_jax.models.umt5_text import embed_prompts
 from anchoredit_jax.models.wan_vae import WanCodec, make_vae_config
+from anchoredit_jax.trees import leaves_by_name
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
@@ -160,7 +160,7 @@ def test_weights_may_be_narrower_than_the_computation():
         name: (0.2 * rng.normal(size=leaf.shape)).astype(np.float32)
         for name, leaf in leaves_by_name(known.tree(MODEL)).items()
     }
-    from anchoredit_jax.checkpoint.names import unflatten
+    from anchoredit_jax.trees import unflatten
 
     params = unflatten(flat)
     narrow = jax.tree.map(lambda x: x.astype(jax.numpy.bfloat16), params)

@@ -14,15 +14,8 @@ from anchoredit_jax.diffusion import samplers, schedule
 from anchoredit_jax.diffusion.losses import distribution_matching
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer
-from anchoredit_jax.stages import (
-    causal_forcing,
-    consistency,
-    distill,
-    sequence,
-)  # fmt: skip
-from anchoredit_jax.stages import (
-    distribution_matching as dmd,
-)
+from anchoredit_jax.stages import causal_forcing, consistency, distill, sequence
+from anchoredit_jax.stages import distribution_matching as dmd
 from anchoredit_jax.stages.context import swap_in
 from anchoredit_jax.stages.rollout import generate_history
 

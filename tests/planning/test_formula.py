@@ -3,8 +3,8 @@
 import pytest
 
 from anchoredit_jax.planning.formula import step_operations, turn_operations
-from anchoredit_jax.stages.work import step_flops
 from anchoredit_jax.testing import tiny_run
+from anchoredit_jax.training.work import step_flops
 
 
 def a_run(stage="causal_forcing", **model):

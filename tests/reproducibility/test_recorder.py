@@ -12,11 +12,11 @@ import pytest
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.reproducibility import compare, read
 from anchoredit_jax.reproducibility.recorder import Recorder
-from anchoredit_jax.stages import loop
-from anchoredit_jax.stages.loop import make_dataset, run_stage
-from anchoredit_jax.stages.stopping import Stopped
+from anchoredit_jax.training import loop
+from anchoredit_jax.training.loop import make_dataset, run_stage
+from anchoredit_jax.training.stopping import Stopped
 from tests.reproducibility.certified import certify, first_difference
-from tests.stages.fake_stages import make_run
+from tests.stages.fake_stages import make_run, replace_step
 
 pytestmark = pytest.mark.usefixtures("fake_stages")
 
@@ -105,7 +105,7 @@ def test_a_signal_leaves_a_whole_certificate(tmp_path, fake_stages):
         return call
 
     straight = certify(tmp_path / "a")
-    fake_stages["fake_first"].make_train_step = signalling
+    replace_step(fake_stages, "fake_first", signalling)
     with pytest.raises(Stopped):
         certify(tmp_path / "b")
     assert [row.step for row in read(tmp_path / "b/fake_first").rows] == [1, 2, 3]

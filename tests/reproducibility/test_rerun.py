@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from anchoredit_jax.checkpoint.names import leaves_by_name, unflatten
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.reproducibility import describe
 from anchoredit_jax.reproducibility.distance import distance
 from anchoredit_jax.reproducibility.rerun import Steps, check
+from anchoredit_jax.trees import leaves_by_name, unflatten
 from tests.reproducibility.certified import certify
-from tests.stages.fake_stages import WIDTH, make_run
+from tests.stages.fake_stages import WIDTH, make_run, replace_step
 
 pytestmark = pytest.mark.usefixtures("fake_stages")
 
@@ -87,7 +87,7 @@ def plant(stages, name, at, path, change=one_ulp):
 
         return call
 
-    stages[name].make_train_step = make
+    replace_step(stages, name, make)
 
 
 def test_one_ulp_in_one_parameter_is_named(tmp_path, fake_stages):

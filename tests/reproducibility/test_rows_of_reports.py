@@ -1,5 +1,6 @@
 """Rows 24 and 53 of the user reports, through certificates."""
 
+import dataclasses
 import functools
 
 import grain
@@ -8,12 +9,12 @@ import pytest
 from anchoredit_jax.config import load_config
 from anchoredit_jax.data.batches import collate
 from anchoredit_jax.data.sprites import SpriteSource
-from anchoredit_jax.models.codec import make_codec
-from anchoredit_jax.models.text import make_text_encoder
+from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.reproducibility import read
 from anchoredit_jax.reproducibility.certificate import from_bits
 from anchoredit_jax.reproducibility.rerun import run_certified
-from anchoredit_jax.stages import STAGES, loop
+from anchoredit_jax.stages.table import STAGES
+from anchoredit_jax.training import loop
 from launch import prepare_data
 from tests.data.corpus import make_corpus
 from tests.reproducibility.certified import certify
@@ -47,11 +48,12 @@ def test_a_mixed_batch_has_the_mean_loss_of_its_parts(tmp_path, monkeypatch):
     made = []
 
     @functools.cache
-    def make_train_step(run, make=STAGES["single_turn"].make_train_step):
+    def make_train_step(run, codec, make=STAGES["single_turn"].make_train_step):
         made.append(make(run))
         return made[-1]
 
-    monkeypatch.setattr(STAGES["single_turn"], "make_train_step", make_train_step)
+    stage = dataclasses.replace(STAGES["single_turn"], train_step=make_train_step)
+    monkeypatch.setitem(STAGES, "single_turn", stage)
     losses, draws = {}, {}
     for name, rows in (("both", [0, 1]), ("short", [0]), ("long", [1])):
         monkeypatch.setattr(

@@ -12,7 +12,7 @@ BATCH = 8
 FAKE = f"""
 from ml_collections import ConfigDict
 from anchoredit_jax.config import override, parse_arg
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages.table import STAGES
 from tests.stages.fake_stages import add_fake_stages, make_run
 
 add_fake_stages(STAGES)

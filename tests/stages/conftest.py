@@ -1,6 +1,6 @@
 import pytest
 
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages.table import STAGES
 from tests.stages.fake_stages import add_fake_stages
 
 

@@ -10,20 +10,21 @@ this file trains one of them in a process of its own, which a test may then kill
 import dataclasses
 import sys
 import time
-import types
 
 import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from anchoredit_jax.config import RunConfig, override, parse_arg
-from anchoredit_jax.models.codec import CodecConfig, make_codec
-from anchoredit_jax.stages import STAGES
-from anchoredit_jax.stages.loop import exit_codes, run_stage
+from anchoredit_jax.config import override, parse_arg, run_from_dict
+from anchoredit_jax.encoders import make_codec
+from anchoredit_jax.models.codec import CodecConfig
 from anchoredit_jax.stages.passes import Pass
+from anchoredit_jax.stages.stage import Stage
 from anchoredit_jax.stages.step import TrainState
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.strict import result
+from anchoredit_jax.training.loop import exit_codes, run_stage
 
 WIDTH = make_codec(CodecConfig()).channels
 
@@ -77,10 +78,10 @@ def make_train_step(run):
     return jax.jit(step, donate_argnums=0)
 
 
-def make_stage(parents=(), delay=0.0):
-    """A stage module; `delay` seconds pass after each step's dispatch."""
+def make_stage(name, parents=(), delay=0.0):
+    """A stage; `delay` seconds pass after each step's dispatch."""
 
-    def slow_train_step(run):
+    def slow_train_step(run, codec=None):
         step = make_train_step(run)
 
         def slow(state, batch):
@@ -89,19 +90,27 @@ def make_stage(parents=(), delay=0.0):
 
         return slow if delay else step
 
-    return types.SimpleNamespace(
-        Options=Options,
-        PARENTS=parents,
+    return Stage(
+        name,
+        options=Options,
+        parents=parents,
         init_state=init_state,
-        make_train_step=slow_train_step,
+        train_step=slow_train_step,
         passes=lambda run, frames: (Pass("target", frames, frames - 1),),
+    )
+
+
+def replace_step(stages, name, make):
+    """Let a stage of the table step by `make(run)`."""
+    stages[name] = dataclasses.replace(
+        stages[name], train_step=lambda run, codec: make(run)
     )
 
 
 def add_fake_stages(stages, delay=0.0):
     """Put both into the table of stages."""
-    stages["fake_first"] = make_stage(delay=delay)
-    stages["fake_second"] = make_stage(("fake_first",), delay=delay)
+    stages["fake_first"] = make_stage("fake_first", delay=delay)
+    stages["fake_second"] = make_stage("fake_second", ("fake_first",), delay=delay)
 
 
 def make_run(stage="fake_first", arg=""):
@@ -123,7 +132,7 @@ def make_run(stage="fake_first", arg=""):
             loop=dict(steps=10, log_every=2, checkpoint_every=4, keep=None),
         )
     )
-    return RunConfig.from_config_dict(override(config, parse_arg(arg, {})[1]))
+    return run_from_dict(override(config, parse_arg(arg, {})[1]))
 
 
 if __name__ == "__main__":

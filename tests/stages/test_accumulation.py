@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from anchoredit_jax.stages import STAGES, distribution_matching
+from anchoredit_jax.stages import distribution_matching
 from anchoredit_jax.stages import step as steps
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
 
 LOSSES = {

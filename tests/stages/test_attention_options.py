@@ -10,8 +10,8 @@ import pytest
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer
-from anchoredit_jax.stages import STAGES
 from anchoredit_jax.stages.attention import teacher_forced
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
 
 NOISED = dict(single_turn="clean_source", causal_forcing="clean_history")

@@ -7,10 +7,10 @@ import pytest
 from anchoredit_jax.checkpoint import load_weights
 from anchoredit_jax.config import load_config
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.stages import STAGES
-from anchoredit_jax.stages.curriculum import run_curriculum
-from anchoredit_jax.stages.loop import run_stage
-from anchoredit_jax.stages.metrics_log import read_metrics
+from anchoredit_jax.stages.table import STAGES
+from anchoredit_jax.training.curriculum import run_curriculum
+from anchoredit_jax.training.loop import run_stage
+from anchoredit_jax.training.metrics_log import read_metrics
 from tests.stages.fake_stages import make_run
 
 pytestmark = pytest.mark.usefixtures("fake_stages")

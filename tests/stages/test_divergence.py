@@ -8,14 +8,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from anchoredit_jax.checkpoint import manager
 from anchoredit_jax.config import load_config
+from anchoredit_jax.optimizer import OptimizerConfig, make_optimizer
 from anchoredit_jax.parallel import MeshConfig, make_mesh
-from anchoredit_jax.stages import divergence, loop
 from anchoredit_jax.stages import step as steps
-from anchoredit_jax.stages.divergence import DivergedError, Watch, not_finite
-from anchoredit_jax.stages.loop import run_stage
-from anchoredit_jax.stages.metrics_log import read_metrics
-from anchoredit_jax.stages.optimizer import OptimizerConfig, make_optimizer
-from tests.stages.fake_stages import make_run
+from anchoredit_jax.training import divergence, loop
+from anchoredit_jax.training.divergence import DivergedError, Watch, not_finite
+from anchoredit_jax.training.loop import run_stage
+from anchoredit_jax.training.metrics_log import read_metrics
+from tests.stages.fake_stages import make_run, replace_step
 
 
 def spoil(monkeypatch, step, value):
@@ -68,7 +68,7 @@ def test_it_stops_one_step_later_and_saves_nothing_of_it(tmp_path, fake_stages):
         step = make_train_step(run)
         return lambda *args: calls.append(1) or step(*args)
 
-    fake_stages["fake_first"].make_train_step = counting
+    replace_step(fake_stages, "fake_first", counting)
     run = make_run(
         "fake_first",
         "options.diverge_at=5,loop.steps=100,loop.log_every=100,"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from anchoredit_jax.checkpoint import digest, manager
-from anchoredit_jax.stages import placed_state
-from anchoredit_jax.stages.metrics_log import read_metrics
+from anchoredit_jax.training import placed_state
+from anchoredit_jax.training.metrics_log import read_metrics
 from tests.stages.fake_stages import make_run
 
 pytestmark = pytest.mark.usefixtures("fake_stages")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.diffusion.samplers import SamplerConfig
-from anchoredit_jax.stages import STAGES, causal_forcing
+from anchoredit_jax.stages import causal_forcing
 from anchoredit_jax.stages.rollout import generate_history
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.stages import loop, placed_state
-from anchoredit_jax.stages.loop import DivergedError, run_stage
-from anchoredit_jax.stages.metrics_log import read_metrics
-from anchoredit_jax.stages.stopping import Stopped
-from anchoredit_jax.stages.throughput import MEASURES
-from tests.stages.fake_stages import make_run
+from anchoredit_jax.training import loop, placed_state
+from anchoredit_jax.training.loop import DivergedError, run_stage
+from anchoredit_jax.training.metrics_log import read_metrics
+from anchoredit_jax.training.stopping import Stopped
+from anchoredit_jax.training.throughput import MEASURES
+from tests.stages.fake_stages import make_run, replace_step
 
 pytestmark = pytest.mark.usefixtures("fake_stages")
 
@@ -79,7 +79,7 @@ def test_the_step_compiles_once_also_after_a_restore(tmp_path, fake_stages):
         made.append(make_train_step(run))
         return made[-1]
 
-    fake_stages["fake_first"].make_train_step = recording
+    replace_step(fake_stages, "fake_first", recording)
     train(tmp_path, arg="loop.steps=5")
     train(tmp_path)
     assert [step._cache_size() for step in made] == [1, 1]
@@ -158,7 +158,7 @@ def test_a_signal_saves_the_current_step(tmp_path, fake_stages, number, code, at
 
         return call
 
-    fake_stages["fake_first"].make_train_step = signalling
+    replace_step(fake_stages, "fake_first", signalling)
     before = signal.getsignal(number)
     with pytest.raises(Stopped, match=f"step {at} of fake_first") as stopped:
         train(tmp_path / "b")

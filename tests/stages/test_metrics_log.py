@@ -1,6 +1,6 @@
 import json
 
-from anchoredit_jax.stages.metrics_log import MetricsLog, progress_bar, read_metrics
+from anchoredit_jax.training.metrics_log import MetricsLog, progress_bar, read_metrics
 
 
 def test_rows_are_on_disk_at_once_and_on_the_board(tmp_path):

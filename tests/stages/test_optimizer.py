@@ -9,14 +9,15 @@ import optax
 import pytest
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.stages import STAGES, distribution_matching
-from anchoredit_jax.stages import step as steps
-from anchoredit_jax.stages.optimizer import (
+from anchoredit_jax.optimizer import (
     CriticConfig,
     OptimizerConfig,
     make_optimizer,
     make_schedule,
 )
+from anchoredit_jax.stages import distribution_matching
+from anchoredit_jax.stages import step as steps
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
 
 PEAK = 1e-3

@@ -5,13 +5,15 @@ import dataclasses
 import pytest
 
 from anchoredit_jax.checkpoint import assets
-from anchoredit_jax.checkpoint.lineage import IMPORTED, Lineage, digest
+from anchoredit_jax.checkpoint.lineage import Lineage
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.stages import STAGES
-from anchoredit_jax.stages.curriculum import run_curriculum
-from anchoredit_jax.stages.loop import run_stage
-from anchoredit_jax.stages.parents import find_parent
+from anchoredit_jax.stages.stage import IMPORTED
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing.tiny import tiny_params, tiny_run
+from anchoredit_jax.training.curriculum import run_curriculum
+from anchoredit_jax.training.loop import run_stage
+from anchoredit_jax.training.parents import find_parent
+from anchoredit_jax.trees import digest
 from tests.stages.fake_stages import make_run
 
 
@@ -57,7 +59,8 @@ def test_random_values_have_to_be_asked_for_by_name(tmp_path):
 
 @pytest.mark.usefixtures("fake_stages")
 def test_a_curriculum_starts_from_a_named_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(STAGES["fake_first"], "PARENTS", ("fake_first",))
+    stage = dataclasses.replace(STAGES["fake_first"], parents=("fake_first",))
+    monkeypatch.setitem(STAGES, "fake_first", stage)
     before = run_stage(make_run("fake_first"), tmp_path / "before", quiet=True)
     runs = [make_run("fake_first"), make_run("fake_second")]
     for _ in range(2):  # and goes on under the same command

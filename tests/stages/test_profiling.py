@@ -7,11 +7,11 @@ import jax
 import pytest
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.stages import profiling
-from anchoredit_jax.stages.loop import run_stage
-from anchoredit_jax.stages.profiling import ProfileWindow
-from anchoredit_jax.stages.stopping import Stopped
-from tests.stages.fake_stages import make_run
+from anchoredit_jax.training import profiling
+from anchoredit_jax.training.loop import run_stage
+from anchoredit_jax.training.profiling import ProfileWindow
+from anchoredit_jax.training.stopping import Stopped
+from tests.stages.fake_stages import make_run, replace_step
 
 pytestmark = pytest.mark.usefixtures("fake_stages")
 
@@ -42,7 +42,7 @@ def traced(monkeypatch, fake_stages):
 
         return call
 
-    fake_stages["fake_first"].make_train_step = recording
+    replace_step(fake_stages, "fake_first", recording)
     return happened
 
 

@@ -1,5 +1,6 @@
 """Every stage: a run that was interrupted ends as one that was not, in every bit."""
 
+import dataclasses
 import functools
 import os
 import subprocess
@@ -11,14 +12,15 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.checkpoint import manager
-from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.config import load_config
-from anchoredit_jax.stages import STAGES, placed_state
-from anchoredit_jax.stages.curriculum import run_curriculum
-from anchoredit_jax.stages.loop import run_stage
-from anchoredit_jax.stages.metrics_log import read_metrics
-from anchoredit_jax.stages.parents import find_parent
-from anchoredit_jax.stages.throughput import MEASURES
+from anchoredit_jax.stages.table import STAGES
+from anchoredit_jax.training import placed_state
+from anchoredit_jax.training.curriculum import run_curriculum
+from anchoredit_jax.training.loop import run_stage
+from anchoredit_jax.training.metrics_log import read_metrics
+from anchoredit_jax.training.parents import find_parent
+from anchoredit_jax.training.throughput import MEASURES
+from anchoredit_jax.trees import leaves_by_name
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = tuple(STAGES)
@@ -49,11 +51,12 @@ def one_program_a_stage():
         for name in NAMES:
             make = functools.lru_cache(STAGES[name].make_train_step)
 
-            def cached(run, make=make):
+            def cached(run, codec, make=make):
                 short = load_config(spec_of(run.stage)).loop
                 return make(run.replace(loop=short))
 
-            patch.setattr(STAGES[name], "make_train_step", cached)
+            stage = dataclasses.replace(STAGES[name], train_step=cached)
+            patch.setitem(STAGES, name, stage)
         yield
 
 

@@ -5,15 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from anchoredit_jax.encoders import make_codec
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.codec import CodecConfig, PatchCodec, make_codec
+from anchoredit_jax.models.codec import CodecConfig, PatchCodec
 from anchoredit_jax.models.wan_vae import WanCodec
 from anchoredit_jax.parallel import MeshConfig, batch_sharding, make_mesh
 from anchoredit_jax.parallel.sharded import init_sharded, shard_step
-from anchoredit_jax.stages import STAGES, loop, round_trip
+from anchoredit_jax.stages import round_trip
 from anchoredit_jax.stages.step import FrozenStep
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.strict import build_dataclass
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
+from anchoredit_jax.training import loop
 
 VAE = dict(kind="wan_vae", wan_vae=dict(size="tiny"))
 OFF = dict(history="beside")

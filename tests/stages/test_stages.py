@@ -10,15 +10,11 @@ import pytest
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer
-from anchoredit_jax.stages import (
-    STAGES,
-    causal_forcing,
-    distill,
-    distribution_matching,
-)
+from anchoredit_jax.stages import causal_forcing, distill, distribution_matching
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.context import beside_history, swap_in
 from anchoredit_jax.stages.sequence import sequence_loss
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
 
 LOSS = dict(edit_weight=0.5, hard_weight=0.5, turn_alpha=1.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
 
 DISTILLATIONS = ("consistency", "distribution_matching")

@@ -7,13 +7,15 @@ import pytest
 
 from anchoredit_jax.checkpoint import manager
 from anchoredit_jax.checkpoint.assets import Weights
-from anchoredit_jax.checkpoint.lineage import IMPORTED
 from anchoredit_jax.config import load_config
+from anchoredit_jax.encoders import make_text_encoder
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.stages import STAGES, loop
-from anchoredit_jax.stages.loop import run_stage
-from anchoredit_jax.stages.parents import find_parent
+from anchoredit_jax.stages.stage import IMPORTED
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import tiny_params, tiny_run
+from anchoredit_jax.training import loop
+from anchoredit_jax.training.loop import run_stage
+from anchoredit_jax.training.parents import find_parent
 
 ORDER = {
     "single_turn": ("single_turn", IMPORTED),
@@ -26,7 +28,7 @@ ORDER = {
 
 
 def test_the_natural_parent_is_looked_for_first():
-    assert {name: stage.PARENTS for name, stage in STAGES.items()} == ORDER
+    assert {name: stage.parents for name, stage in STAGES.items()} == ORDER
 
 
 def filled(value):
@@ -137,7 +139,6 @@ def test_the_unconditional_text_of_a_batch_is_the_samplers():
         loop.make_dataset(one, *loop.make_codec_and_text(one))[3]["null_text"]
         for one in (run, plain)
     )
-    from anchoredit_jax.models.text import make_text_encoder
 
     expected = make_text_encoder(run.text).encode(["blurred edges"])[0]
     np.testing.assert_array_equal(ours, np.stack([expected] * 2))

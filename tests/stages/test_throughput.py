@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from anchoredit_jax.stages import throughput
-from anchoredit_jax.stages.throughput import MEASURES, Throughput
-from anchoredit_jax.stages.work import step_flops
 from anchoredit_jax.testing import record_compilations, tiny_run
+from anchoredit_jax.training import throughput
+from anchoredit_jax.training.throughput import MEASURES, Throughput
+from anchoredit_jax.training.work import step_flops
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 
 from anchoredit_jax import randomness
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.stages import STAGES
-from anchoredit_jax.stages.work import step_flops
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import matrix_products, tiny_run
+from anchoredit_jax.training.work import step_flops
 
 # Wide enough that what the formula leaves out (sums made by products, weights of the
 # attention that the backward pass makes again) is small, as at real sizes.

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from anchoredit_jax.checkpoint.names import leaves_by_name
+from anchoredit_jax.stages.step import FINITE
+from anchoredit_jax.trees import leaves_by_name
 
-FINITE = "finite"  # of a step's metrics, see `step.update`
 _NAMED = 3  # names of each kind in an error
 
 

@@ -6,12 +6,12 @@ checkpoint, so that a run goes on after they have moved, and not with others.
 
 from collections.abc import Mapping
 
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.data.feature_cache import describe_part
 from anchoredit_jax.data.fingerprint import fingerprint
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec
 from anchoredit_jax.models.text import TextEncoder
+from anchoredit_jax.run_config import RunConfig
 
 NAMES = {
     "sessions": "data",
@@ -23,7 +23,7 @@ NAMES = {
 def describe_content(run: RunConfig, codec: Codec, text: TextEncoder) -> dict[str, str]:
     """Name of what is read -> its digest."""
     return {
-        "sessions": fingerprint(run),
+        "sessions": fingerprint(run.data),
         "codec": describe_part(codec),
         "text encoder": describe_part(text),
     }

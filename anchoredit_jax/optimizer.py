@@ -9,8 +9,8 @@ import dataclasses
 import optax
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.stages.stored import check_dtype
 from anchoredit_jax.strict import result, way
+from anchoredit_jax.trees import check_dtype
 
 CRITIC_RATE = 5.0  # critic's learning rate beside the generator's (the reference)
 

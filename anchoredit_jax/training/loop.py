@@ -2,8 +2,8 @@
 
 Layout of a workdir: `W/<stage>/` with `config.json`, `metrics.jsonl`, `tensorboard/`
 and `checkpoints/<step>/`. The batch and every draw of step s are functions of the
-configuration and s alone (design 4), so a run goes on from a checkpoint bit for bit as
-if it had never been interrupted.
+configuration and s alone (docs/method.md, Determinism), so a run goes on from a
+checkpoint bit for bit as if it had never been interrupted.
 """
 
 import contextlib
@@ -24,58 +24,34 @@ import numpy as np
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.checkpoint.assets import Weights
 from anchoredit_jax.checkpoint.lineage import Lineage
-from anchoredit_jax.config import RunConfig, differing_keys
+from anchoredit_jax.config import differing_keys, run_from_json
 from anchoredit_jax.data.batches import iterate_batches, open_steps
 from anchoredit_jax.data.placement import host_of, place
 from anchoredit_jax.data.session_batches import ALL_ROWS, Host, SessionSteps
 from anchoredit_jax.data.session_buckets import check_tokens
+from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.errors import UserError, exit_on_user_error
-from anchoredit_jax.models.codec import Codec, make_codec
-from anchoredit_jax.models.text import TextEncoder, make_text_encoder
+from anchoredit_jax.models.codec import Codec
+from anchoredit_jax.models.text import TextEncoder
 from anchoredit_jax.parallel import hosts, make_mesh
 from anchoredit_jax.parallel.sharded import shard_step
-from anchoredit_jax.stages import STAGES
-from anchoredit_jax.stages.content import check_content, describe_content
-from anchoredit_jax.stages.divergence import DivergedError, Watch
-from anchoredit_jax.stages.metrics_log import MetricsLog, progress_bar
-from anchoredit_jax.stages.observer import Observer
-from anchoredit_jax.stages.parents import check_same_parent, find_parent
-from anchoredit_jax.stages.placed_state import (
+from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.stages.round_trip import needs_codec
+from anchoredit_jax.stages.table import STAGES
+from anchoredit_jax.training.content import check_content, describe_content
+from anchoredit_jax.training.divergence import DivergedError, Watch
+from anchoredit_jax.training.metrics_log import MetricsLog, progress_bar
+from anchoredit_jax.training.observer import Observer
+from anchoredit_jax.training.parents import check_same_parent, find_parent
+from anchoredit_jax.training.placed_state import (
     batch_place,
     check_rows,
     init_state,
     restore_state,
 )
-from anchoredit_jax.stages.profiling import Profiler, ProfileWindow
-from anchoredit_jax.stages.round_trip import codec_for
-from anchoredit_jax.stages.stopping import Stopped, StopRequest, stop_requests
-from anchoredit_jax.stages.throughput import Throughput
-from anchoredit_jax.strict import way
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopConfig:
-    """How long a stage runs and how often it reports.
-
-    Attributes:
-      steps: optimizer steps of the stage.
-      log_every: steps between two fetches of the metrics; each row of metrics.jsonl
-        is the mean over the steps since the last.
-      checkpoint_every: steps between two checkpoints; the last step is always saved.
-      keep: how many of the latest checkpoints stay; None keeps all.
-    """
-
-    steps: int = way(1000)
-    log_every: int = way(20)
-    checkpoint_every: int = way(200)
-    keep: int | None = way(2)
-
-    def __post_init__(self):
-        for name in ("steps", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"loop.{name} must be 1 or more")
-        if self.keep is not None and self.keep < 1:
-            raise UserError("loop.keep must be 1 or more, or none for all")
+from anchoredit_jax.training.profiling import Profiler, ProfileWindow
+from anchoredit_jax.training.stopping import Stopped, StopRequest, stop_requests
+from anchoredit_jax.training.throughput import Throughput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +126,7 @@ def run_stage(
         start = 0
     else:
         meta = manager.read_meta(checkpoints / str(start))
-        check_resumable(run, folder, RunConfig.from_json(meta["config"]))
+        check_resumable(run, folder, run_from_json(meta["config"]))
         check_content(str(folder), content, meta.get("content"))
         lineage = assets.parent_of(meta)
         check_same_parent(run.stage, lineage, parent)
@@ -177,7 +153,8 @@ def run_stage(
             run, lineage, content, saver, log, bar, profiler, start, batch_place(mesh),
             Throughput(run, mesh.size), Watch(run.stage), observer,
         )  # fmt: skip
-        train_step = stage.make_train_step(run, *codec_for(run.options, run.codec))
+        needed = make_codec(run.codec) if needs_codec(run.options) else None
+        train_step = stage.make_train_step(run, needed)
         if mesh.size > 1:
             train_step = shard_step(train_step, mesh)
         step = loop.train(train_step, state, batches, stop)

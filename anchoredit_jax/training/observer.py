@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from anchoredit_jax.checkpoint.lineage import Lineage
-from anchoredit_jax.config import RunConfig
+from anchoredit_jax.run_config import RunConfig
 
 
 class Observer(Protocol):

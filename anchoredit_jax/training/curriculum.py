@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anchoredit_jax.checkpoint import assets, manager
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel.hosts import is_lead
-from anchoredit_jax.stages.loop import StageResult, run_stage, stage_folder
-from anchoredit_jax.stages.metrics_log import read_metrics
+from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.strict import unknown_name
+from anchoredit_jax.training.loop import StageResult, run_stage, stage_folder
+from anchoredit_jax.training.metrics_log import read_metrics
 
 
 def run_curriculum(

@@ -8,11 +8,11 @@ rematerialisation or a kernel computes twice is not in them.
 import dataclasses
 from collections import Counter
 
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.flops import forward_flops
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.passes import Pass
+from anchoredit_jax.stages.table import STAGES
 
 WHICH = ("mean", "most")
 

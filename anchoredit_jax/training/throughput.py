@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.parallel.chips import CHIPS, chip_of
-from anchoredit_jax.stages.work import step_flops
+from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.training.work import step_flops
 
 # What `Throughput.row` may hold: the only metrics that are not the same in every run.
 MEASURES = (
@@ -23,7 +23,7 @@ MEASURES = (
 class Throughput:
     """Measures of the steps since the last row; only shapes of batches are read.
 
-    Operations are the model's (`stages/work.py`), on average over the draws of a step
+    Operations are the model's (`training/work.py`), on average over the draws of a step
     and over the shapes of the batches that came.
     """
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from anchoredit_jax.checkpoint import manager
-from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import batch_sharding, state_shardings
 from anchoredit_jax.parallel.sharded import init_sharded
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.stages.table import STAGES
 
 
 def check_rows(run: RunConfig, mesh: Mesh) -> None:
@@ -53,7 +53,7 @@ def restore_state(run: RunConfig, step_dir: Path, mesh: Mesh | None = None) -> A
     """The whole training state saved in `step_dir`, from whatever mesh, on this one."""
     stage = STAGES[run.stage]
     # What a stage starts from has the shapes of what it saves.
-    shapes = manager.tree_shapes(step_dir) if stage.PARENTS else None
+    shapes = manager.tree_shapes(step_dir) if stage.parents else None
     abstract = jax.eval_shape(lambda trees: stage.init_state(run, trees), shapes)
     if mesh is not None and mesh.size > 1:
         abstract = jax.tree.map(

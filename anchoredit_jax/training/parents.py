@@ -11,15 +11,18 @@ from jax.sharding import Mesh
 
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.checkpoint.assets import Weights
-from anchoredit_jax.checkpoint.lineage import IMPORTED, Lineage, check_parent
-from anchoredit_jax.config import RunConfig, differing_keys
+from anchoredit_jax.checkpoint.lineage import Lineage, check_parent
+from anchoredit_jax.config import differing_keys
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import state_shardings
-from anchoredit_jax.stages import STAGES
+from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.stages.stage import IMPORTED
+from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.strict import OF_THE_WEIGHTS
 
 # Trees beside the weights that a stage of the same kind, or the next one, goes on with.
 KEPT = ("teacher", "critic")
+
 
 def find_parent(
     run: RunConfig,
@@ -43,7 +46,7 @@ def find_parent(
         without the teacher that this one goes on with, or nothing is there and the
         stage is not to start from random values.
     """
-    allowed = STAGES[run.stage].PARENTS
+    allowed = STAGES[run.stage].parents
     if parent is None:
         parent = _in_workdir(Path(workdir), allowed)
     places = None
@@ -79,7 +82,7 @@ def find_parent(
         names = {"params", *KEPT} & manager.tree_shapes(step_dir).keys()
         trees |= {name: manager.read_item(step_dir, name, places) for name in names}
     stage = weights.lineage.stage
-    needing = getattr(STAGES[run.stage], "WITH_TEACHER", ())
+    needing = STAGES[run.stage].with_teacher
     if stage in needing and "teacher" not in trees:
         raise UserError(
             f"{run.stage} goes on with the teacher of a {stage} stage, which only a "

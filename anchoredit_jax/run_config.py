@@ -1,0 +1,81 @@
+"""One run's configuration: frozen, hashable dataclasses, a section for each room.
+
+`config.py` reads it from files, and from what checkpoints store; this module knows no
+stage, so that every room can name the type.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+from anchoredit_jax.data.config import DataConfig
+from anchoredit_jax.diffusion.samplers import SamplerConfig
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.memory import MemoryConfig
+from anchoredit_jax.models.codec import CodecConfig
+from anchoredit_jax.models.config import TransformerConfig
+from anchoredit_jax.models.text import TextConfig
+from anchoredit_jax.optimizer import OptimizerConfig
+from anchoredit_jax.parallel import MeshConfig
+from anchoredit_jax.strict import plain, way
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+    """How long a stage runs and how often it reports.
+
+    Attributes:
+      steps: optimizer steps of the stage.
+      log_every: steps between two fetches of the metrics; each row of metrics.jsonl
+        is the mean over the steps since the last.
+      checkpoint_every: steps between two checkpoints; the last step is always saved.
+      keep: how many of the latest checkpoints stay; None keeps all.
+    """
+
+    steps: int = way(1000)
+    log_every: int = way(20)
+    checkpoint_every: int = way(200)
+    keep: int | None = way(2)
+
+    def __post_init__(self):
+        for name in ("steps", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"loop.{name} must be 1 or more")
+        if self.keep is not None and self.keep < 1:
+            raise UserError("loop.keep must be 1 or more, or none for all")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides one stage's run. Hashable, so it can be static in jit.
+
+    Attributes:
+      stage: name of the stage, a key of `stages.table.STAGES`.
+      seed: root of every random draw of the run, and nothing else.
+      options: of that stage, an instance of its `Stage.options`.
+    """
+
+    stage: str
+    seed: int
+    model: TransformerConfig
+    codec: CodecConfig
+    text: TextConfig
+    memory: MemoryConfig
+    data: DataConfig
+    optimizer: OptimizerConfig
+    options: Any
+    sampler: SamplerConfig
+    loop: LoopConfig
+    mesh: MeshConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain dicts (tuples stay tuples)."""
+        return plain(self)
+
+    def to_json(self) -> str:
+        """One JSON object; `config.run_from_json` gives back an equal `RunConfig`."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True)
+
+    def replace(self, **changes: Any) -> "RunConfig":
+        """A copy with whole sections replaced."""
+        return dataclasses.replace(self, **changes)

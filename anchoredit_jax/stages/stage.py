@@ -1,0 +1,65 @@
+"""What a stage of the curriculum is: the type that every stage fills in.
+
+A stage is one file beside this one, ending in `STAGE = Stage(...)`, and one line in
+`table.py`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from anchoredit_jax.models.codec import Codec
+from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.stages.passes import Pass
+from anchoredit_jax.stages.step import TrainState, make_simple_step
+
+IMPORTED = "imported"  # the "stage" of weights that no stage of ours has made
+
+Batch = Mapping[str, jax.Array]
+Metrics = dict[str, Any]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage of the curriculum.
+
+    Attributes:
+      name: of the stage, in configurations, folders and lineage.
+      options: dataclass of the configuration's section `options`.
+      parents: stages whose weights it may start from, the usual one first; one that
+        names nothing but itself and `IMPORTED` may start from random values too, see
+        `checkpoint.lineage.check_parent`.
+      init_state: (run, trees of the parent by name, or None) -> the state at step 0.
+      passes: (run, T frames) -> the passes of the network in a step, per sample.
+      draw_targets: (keys [B], run) -> timesteps that targets are trained at, any shape.
+      loss_fn: (run, params, state, batch) -> (errors [B], weights [B], metrics), of a
+        stage that trains one network; `train_step` says the rest of any other.
+      train_step: (run, codec or None) -> the compiled step, where `loss_fn` does not
+        say all.
+      with_teacher: parents that bring a teacher along, which goes on teaching.
+    """
+
+    name: str
+    options: type
+    parents: tuple[str, ...]
+    init_state: Callable[[RunConfig, Mapping[str, Any] | None], TrainState]
+    passes: Callable[[RunConfig, int], tuple[Pass, ...]]
+    draw_targets: Callable[[jax.Array, RunConfig], jax.Array] | None = None
+    loss_fn: Callable[..., tuple[jax.Array, jax.Array, Metrics]] | None = None
+    train_step: Callable[[RunConfig, Codec | None], TrainStep] | None = None
+    with_teacher: tuple[str, ...] = ()
+
+    def make_train_step(self, run: RunConfig, codec: Codec | None = None) -> TrainStep:
+        """(state, batch) -> (state, metrics), compiled, donating the state.
+
+        Args:
+          codec: the run's, for a degradation that passes through it.
+        """
+        if self.train_step is not None:
+            return self.train_step(run, codec)
+        assert self.loss_fn is not None  # one of the two makes a step
+        return make_simple_step(functools.partial(self.loss_fn, run), run.optimizer)
