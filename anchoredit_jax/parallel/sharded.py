@@ -1,4 +1,7 @@
-"""Training programs on a mesh: everything is made in place, and stays there."""
+"""Training programs on a mesh: everything is made in place, and stays there.
+
+One device is a mesh of one.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +10,19 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from anchoredit_jax.parallel.mesh import using
+from anchoredit_jax.parallel.mesh import make_mesh, using
 from anchoredit_jax.parallel.rules import batch_sharding, state_shardings
 
 
-def init_sharded(init: Callable[[Any], Any], mesh: Mesh, *arguments: Any) -> Any:
+def put(leaf: jax.Array, place: jax.sharding.Sharding) -> jax.Array:
+    """The same array elsewhere; one of this process is the same on all others."""
+    if not leaf.is_fully_addressable or place.is_fully_addressable:
+        return jax.device_put(leaf, place)
+    local = np.asarray(leaf)
+    return jax.make_array_from_callback(leaf.shape, place, lambda part: local[part])
+
+
+def init_sharded(init: Callable[..., Any], mesh: Mesh, *arguments: Any) -> Any:
     """`init(*arguments)` with every array made where it belongs: shapes first, then
     shardings, then one program; no device ever holds the whole."""
     with using(mesh):
@@ -20,54 +31,64 @@ def init_sharded(init: Callable[[Any], Any], mesh: Mesh, *arguments: Any) -> Any
         return jax.jit(init, out_shardings=shardings)(*arguments)
 
 
-class ShardedStep:
-    """A training step (state, batch) -> (state, metrics) on a mesh.
+class CompiledStep:
+    """A training step (state, batch) -> (state, metrics), compiled for a mesh.
 
     The state is donated and comes back in the same places, so that the next step is the
     same program. Metrics are whole on every device, and so are frozen parameters.
+
+    Attributes:
+      mesh: that it is compiled for.
+      frozen: parameters that the step reads and never changes, and no state holds, or
+        None. As constants of the program they would be a copy in each program.
     """
 
-    def __init__(self, step: Callable, mesh: Mesh):
-        self._step, self._mesh, self._frozen = step, mesh, ()
-        self._whole = NamedSharding(mesh, PartitionSpec())
-        if hasattr(step, "frozen"):  # see `stages.step.FrozenStep`
-            self._step = step.step
-            self._frozen = (jax.tree.map(self._everywhere, step.frozen),)
+    def __init__(
+        self, step: Callable[..., Any], mesh: Mesh | None = None, frozen: Any = None
+    ):
+        """Compiles nothing yet.
+
+        Args:
+          step: (state, batch) -> (state, metrics), traceable; (state, batch, frozen)
+            where `frozen` is given.
+          mesh: None is the first device.
+        """
+        self.mesh = make_mesh() if mesh is None else mesh
+        self._step = step
+        self._whole = NamedSharding(self.mesh, PartitionSpec())
+        self.frozen = jax.tree.map(lambda leaf: put(leaf, self._whole), frozen)
         self._programs: dict[Any, Any] = {}
 
     def __call__(self, state: Any, batch: Any) -> tuple[Any, Any]:
-        with using(self._mesh):
+        with using(self.mesh):
             return self._program(state)(state, batch, *self._frozen)
 
     def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
         """The same program for shapes, to be compiled and looked at."""
-        with using(self._mesh):
+        with using(self.mesh):
             return self._program(state).lower(state, batch, *self._frozen)
 
-    def _everywhere(self, leaf: Any) -> jax.Array:
-        """The same array, which every process holds, on all devices."""
-        local = np.asarray(leaf)
-        return jax.make_array_from_callback(
-            local.shape, self._whole, lambda part: local[part]
-        )
+    @property
+    def compilations(self) -> int:
+        """Programs compiled so far: one for each shape of the batch."""
+        return sum(program._cache_size() for program in self._programs.values())
 
-    def _program(self, state):
+    @property
+    def _frozen(self) -> tuple[Any, ...]:
+        return () if self.frozen is None else (self.frozen,)
+
+    def _program(self, state: Any) -> Any:
         structure = jax.tree.structure(state)
         if structure not in self._programs:
-            shardings = state_shardings(state, self._mesh)
+            shardings = state_shardings(state, self.mesh)
             self._programs[structure] = jax.jit(
                 self._step,
                 in_shardings=(
                     shardings,
-                    batch_sharding(self._mesh),
+                    batch_sharding(self.mesh),
                     *[self._whole] * len(self._frozen),
                 ),
                 out_shardings=(shardings, self._whole),
                 donate_argnums=0,
             )
         return self._programs[structure]
-
-
-def shard_step(step: Callable, mesh: Mesh) -> ShardedStep:
-    """`step` on a mesh."""
-    return ShardedStep(step, mesh)

@@ -14,7 +14,6 @@ from anchoredit_jax import memory as memories
 from anchoredit_jax.convert.transformer_names import tree_shapes
 from anchoredit_jax.data.shapes import batch_shapes
 from anchoredit_jax.parallel import batch_sharding, state_shardings
-from anchoredit_jax.parallel.sharded import shard_step
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.session.programs import make_programs
 from anchoredit_jax.stages.table import STAGES
@@ -75,7 +74,7 @@ def compile_step(run: RunConfig, mesh: Mesh, height: int, width: int) -> Compile
         name = _FIELDS.get(field.name, "other")
         size = _bytes_on_a_device(getattr(state, field.name))
         arguments[name] = arguments.get(name, 0) + size
-    step = shard_step(stage.make_train_step(run), mesh)
+    step = stage.make_train_step(run, mesh=mesh)
     return _compile(lambda: step.lower(state, batch), arguments)
 
 

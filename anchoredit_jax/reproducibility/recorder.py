@@ -81,7 +81,7 @@ class Recorder:
             stage=run.stage,
             config=run.to_dict(),
             config_digest=certificates.digest_config(deciding_values(run)),
-            dataset=fingerprint(run),
+            dataset=fingerprint(run.data),
             parent=lineage
             and {
                 "stage": lineage.stage,

@@ -9,6 +9,7 @@ what the model was shown. With the history beside the targets it stays one.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,7 @@ from anchoredit_jax.stages.passes import Pass, rollout_passes
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.round_trip import make_round_trip
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
-from anchoredit_jax.stages.stage import Stage, TrainStep
+from anchoredit_jax.stages.stage import Stage, Step
 from anchoredit_jax.strict import result
 
 
@@ -299,23 +300,20 @@ def passes(run: RunConfig, frames: int) -> tuple[Pass, ...]:
     return (target,)
 
 
-def make_train_step(run: RunConfig, codec: Codec | None = None) -> TrainStep:
-    """(state, batch) -> (state, metrics), compiled, donating the state.
-
-    Args:
-      codec: the run's, for a degradation that passes through it.
+def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, Any]:
+    """The step, and the codec's weights where a degradation passes through it.
 
     Raises:
       UserError: the degradation asks for a codec, and none is given.
     """
     trip = make_round_trip(run.options, codec)
     if trip is None:
-        return steps.make_simple_step(functools.partial(loss_fn, run), run.optimizer)
+        return steps.simple_step(functools.partial(loss_fn, run), run.optimizer), None
 
     def through_codec(params, state, batch, frozen):
         return loss_fn(run, params, state, batch, functools.partial(trip, frozen))
 
-    return steps.make_simple_step(through_codec, run.optimizer, trip.params)
+    return steps.simple_step(through_codec, run.optimizer), trip.params
 
 
 STAGE = Stage(
@@ -326,5 +324,5 @@ STAGE = Stage(
     passes=passes,
     draw_targets=single_turn.draw_targets,
     loss_fn=loss_fn,
-    train_step=make_train_step,
+    train_step=train_step,
 )

@@ -26,7 +26,7 @@ from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.passes import Pass, rollout_passes
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.sequence import check_weighting
-from anchoredit_jax.stages.stage import Stage, TrainStep
+from anchoredit_jax.stages.stage import Stage, Step
 from anchoredit_jax.strict import result
 from anchoredit_jax.trees import cast_copy, check_dtype
 
@@ -286,7 +286,7 @@ def passes(run: RunConfig, frames: int) -> tuple[Pass, ...]:
     )  # fmt: skip
 
 
-def make_train_step(run: RunConfig, codec: Codec | None = None) -> TrainStep:
+def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, None]:
     """(state, batch) -> (state, metrics): generator when due, then critic."""
     optimizer, accumulate = run.optimizer, run.optimizer.accumulate
     ratio, critic_config = run.options.critic_ratio, critic_optimizer(run)
@@ -335,7 +335,7 @@ def make_train_step(run: RunConfig, codec: Codec | None = None) -> TrainStep:
         flags = {"params": finite, "critic": critic_finite}
         return state, {"loss": critic_loss_value, **generator, steps.FINITE: flags}
 
-    return jax.jit(step, donate_argnums=0)
+    return step, None
 
 
 STAGE = Stage(
@@ -345,6 +345,6 @@ STAGE = Stage(
     init_state=init_state,
     passes=passes,
     draw_targets=lambda keys, run: draw_levels(keys, run.options),
-    train_step=make_train_step,
+    train_step=train_step,
     with_teacher=("consistency", "distribution_matching"),
 )

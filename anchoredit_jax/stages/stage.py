@@ -10,17 +10,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from anchoredit_jax.models.codec import Codec
+from anchoredit_jax.parallel.sharded import CompiledStep
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.passes import Pass
-from anchoredit_jax.stages.step import TrainState, make_simple_step
+from anchoredit_jax.stages.step import TrainState, simple_step
 
 IMPORTED = "imported"  # the "stage" of weights that no stage of ours has made
 
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, Any]
-TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+Step = Callable[..., tuple[TrainState, Metrics]]  # (state, batch[, frozen])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Stage:
       draw_targets: (keys [B], run) -> timesteps that targets are trained at, any shape.
       loss_fn: (run, params, state, batch) -> (errors [B], weights [B], metrics), of a
         stage that trains one network; `train_step` says the rest of any other.
-      train_step: (run, codec or None) -> the compiled step, where `loss_fn` does not
-        say all.
+      train_step: (run, codec or None) -> (the step, its frozen parameters or None),
+        see `CompiledStep`, where `loss_fn` does not say all.
       with_teacher: parents that bring a teacher along, which goes on teaching.
     """
 
@@ -50,16 +52,21 @@ class Stage:
     passes: Callable[[RunConfig, int], tuple[Pass, ...]]
     draw_targets: Callable[[jax.Array, RunConfig], jax.Array] | None = None
     loss_fn: Callable[..., tuple[jax.Array, jax.Array, Metrics]] | None = None
-    train_step: Callable[[RunConfig, Codec | None], TrainStep] | None = None
+    train_step: Callable[[RunConfig, Codec | None], tuple[Step, Any]] | None = None
     with_teacher: tuple[str, ...] = ()
 
-    def make_train_step(self, run: RunConfig, codec: Codec | None = None) -> TrainStep:
-        """(state, batch) -> (state, metrics), compiled, donating the state.
+    def make_train_step(
+        self, run: RunConfig, codec: Codec | None = None, mesh: Mesh | None = None
+    ) -> CompiledStep:
+        """(state, batch) -> (state, metrics), compiled once, donating the state.
 
         Args:
           codec: the run's, for a degradation that passes through it.
+          mesh: that state and batch lie on; None is the first device.
         """
         if self.train_step is not None:
-            return self.train_step(run, codec)
+            step, frozen = self.train_step(run, codec)
+            return CompiledStep(step, mesh, frozen)
         assert self.loss_fn is not None  # one of the two makes a step
-        return make_simple_step(functools.partial(self.loss_fn, run), run.optimizer)
+        loss_fn = functools.partial(self.loss_fn, run)
+        return CompiledStep(simple_step(loss_fn, run.optimizer), mesh)

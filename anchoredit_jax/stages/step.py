@@ -4,8 +4,8 @@ A stage gives a loss function
 
     loss_fn(params, state, batch) -> (errors [B], weights [B], metrics)
 
-and gets one compiled, donating step. The loss is sum(errors weights) / sum(weights)
-over the whole batch, also when it is cut into micro-batches.
+and gets one step, which `Stage.make_train_step` compiles. The loss is sum(errors
+weights) / sum(weights) over the whole batch, also when it is cut into micro-batches.
 """
 
 import functools
@@ -144,40 +144,18 @@ def update_ema(ema, params, updates: jax.Array, optimizer: OptimizerConfig):
     return jax.tree.map(lambda e, p: decay * e + (1.0 - decay) * p, ema, params)
 
 
-class FrozenStep:
-    """A compiled step (state, batch, frozen) with its frozen arguments at hand.
-
-    Parameters that a step reads and never changes, and no state holds, are arguments of
-    its program all the same: as constants they would be a copy in each program.
-
-    Attributes:
-      step: the compiled step.
-      frozen: a pytree of arrays.
-    """
-
-    def __init__(self, step: Callable, frozen: Any):
-        self.step, self.frozen = step, frozen
-
-    def __call__(self, state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-        return self.step(state, batch, self.frozen)
-
-    def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
-        return self.step.lower(state, batch, self.frozen)
-
-
-def make_simple_step(
-    loss_fn: Callable, optimizer: OptimizerConfig, frozen: Any = None
-) -> Callable:
-    """The step of a stage that trains one network: (state, batch) -> (state, metrics).
-
-    Compiled once; the state is donated.
+def simple_step(
+    loss_fn: Callable[..., Any], optimizer: OptimizerConfig
+) -> Callable[..., tuple[TrainState, dict]]:
+    """The step of a stage that trains one network, to be compiled.
 
     Args:
-      frozen: parameters that `loss_fn` takes as `frozen=` beside its arguments.
+      loss_fn: (params, state, batch) -> (errors, weights, metrics); with a `frozen=`
+        beside them where the step is given frozen parameters.
     """
 
-    def step(state: TrainState, batch: dict, *given):
-        loss_of = functools.partial(loss_fn, frozen=given[0]) if given else loss_fn
+    def step(state: TrainState, batch: dict, *frozen: Any) -> tuple[TrainState, dict]:
+        loss_of = functools.partial(loss_fn, frozen=frozen[0]) if frozen else loss_fn
         loss, metrics, grads = gradients(
             loss_of, state.params, state, batch, optimizer.accumulate
         )
@@ -192,5 +170,4 @@ def make_simple_step(
         )
         return state, {"loss": loss, **metrics, **norms, FINITE: {"params": finite}}
 
-    compiled = jax.jit(step, donate_argnums=0)
-    return compiled if frozen is None else FrozenStep(compiled, frozen)
+    return step

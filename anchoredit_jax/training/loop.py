@@ -33,8 +33,7 @@ from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.errors import UserError, exit_on_user_error
 from anchoredit_jax.models.codec import Codec
 from anchoredit_jax.models.text import TextEncoder
-from anchoredit_jax.parallel import hosts, make_mesh
-from anchoredit_jax.parallel.sharded import shard_step
+from anchoredit_jax.parallel import batch_sharding, hosts, make_mesh
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.round_trip import needs_codec
 from anchoredit_jax.stages.table import STAGES
@@ -44,7 +43,6 @@ from anchoredit_jax.training.metrics_log import MetricsLog, progress_bar
 from anchoredit_jax.training.observer import Observer
 from anchoredit_jax.training.parents import check_same_parent, find_parent
 from anchoredit_jax.training.placed_state import (
-    batch_place,
     check_rows,
     init_state,
     restore_state,
@@ -150,13 +148,11 @@ def run_stage(
         ) as batches,
     ):
         loop = _Loop(
-            run, lineage, content, saver, log, bar, profiler, start, batch_place(mesh),
-            Throughput(run, mesh.size), Watch(run.stage), observer,
+            run, lineage, content, saver, log, bar, profiler, start,
+            batch_sharding(mesh), Throughput(run, mesh.size), Watch(run.stage),
+            observer,
         )  # fmt: skip
-        needed = make_codec(run.codec) if needs_codec(run.options) else None
-        train_step = stage.make_train_step(run, needed)
-        if mesh.size > 1:
-            train_step = shard_step(train_step, mesh)
+        train_step = stage.make_train_step(run, codec_of_step(run), mesh)
         step = loop.train(train_step, state, batches, stop)
         saver.wait_until_finished()
     if stop.honoured is not None:
@@ -308,6 +304,11 @@ def make_codec_and_text(run: RunConfig) -> tuple[Codec, TextEncoder]:
         if given != wanted:
             raise UserError(f"config: {what}: {given}, the model takes {wanted}")
     return codec, text
+
+
+def codec_of_step(run: RunConfig) -> Codec | None:
+    """The run's codec where its training step needs it, else None."""
+    return make_codec(run.codec) if needs_codec(run.options) else None
 
 
 def make_dataset(

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from anchoredit_jax.checkpoint import assets, manager
@@ -15,6 +14,7 @@ from anchoredit_jax.checkpoint.lineage import Lineage, check_parent
 from anchoredit_jax.config import differing_keys
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import state_shardings
+from anchoredit_jax.parallel.sharded import put
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.stage import IMPORTED
 from anchoredit_jax.stages.table import STAGES
@@ -49,9 +49,7 @@ def find_parent(
     allowed = STAGES[run.stage].parents
     if parent is None:
         parent = _in_workdir(Path(workdir), allowed)
-    places = None
-    if mesh is not None and mesh.size > 1:
-        places = functools.partial(state_shardings, mesh=mesh)
+    places = mesh and functools.partial(state_shardings, mesh=mesh)
     weights = parent
     if parent is not None and not isinstance(parent, Weights):
         weights = assets.load_weights(parent, places=places)
@@ -75,7 +73,7 @@ def find_parent(
     # Weights may be stored narrower than they are trained.
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), weights.params)
     if places is not None:
-        params = jax.tree.map(_put, params, places(params))
+        params = jax.tree.map(put, params, places(params))
     trees = {"params": params, "ema": params}
     if not isinstance(parent, Weights) and not assets.is_bundle(parent):
         step_dir = assets.find_step(parent)
@@ -89,14 +87,6 @@ def find_parent(
             "training checkpoint holds: name that with --parent, not a file of weights"
         )
     return weights, trees
-
-
-def _put(leaf: Any, place: jax.sharding.Sharding) -> jax.Array:
-    """The same array elsewhere; one of this process is the same on all others."""
-    if not leaf.is_fully_addressable or place.is_fully_addressable:
-        return jax.device_put(leaf, place)
-    local = np.asarray(leaf)
-    return jax.make_array_from_callback(leaf.shape, place, lambda part: local[part])
 
 
 def _in_workdir(workdir: Path, allowed: tuple[str, ...]) -> Path | None:

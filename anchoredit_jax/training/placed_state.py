@@ -9,9 +9,10 @@ from jax.sharding import Mesh
 
 from anchoredit_jax.checkpoint import manager
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.parallel import batch_sharding, state_shardings
+from anchoredit_jax.parallel import make_mesh, state_shardings
 from anchoredit_jax.parallel.sharded import init_sharded
 from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.stages.step import TrainState
 from anchoredit_jax.stages.table import STAGES
 
 
@@ -27,40 +28,39 @@ def check_rows(run: RunConfig, mesh: Mesh) -> None:
         )
 
 
-def batch_place(mesh: Mesh) -> jax.sharding.Sharding:
-    """Where the rows of a batch go."""
-    return batch_sharding(mesh) if mesh.size > 1 else manager.default_sharding()
-
-
 def init_state(
     run: RunConfig, parent: dict[str, Any] | None, mesh: Mesh | None = None
-) -> Any:
+) -> TrainState:
     """The state of `run.stage` at step 0, made in one compiled program.
 
     No two leaves share a buffer, as the step donates them all; and all are put in
     place, as restored ones are, or the second step would compile anew.
+
+    Args:
+      parent: trees of the parent by name, or None.
+      mesh: None is the first device.
     """
 
     def init(trees):
         return jax.tree.map(jnp.copy, STAGES[run.stage].init_state(run, trees))
 
-    if mesh is not None and mesh.size > 1:
-        return init_sharded(init, mesh, parent)
-    return jax.jit(init, out_shardings=manager.default_sharding())(parent)
+    return init_sharded(init, make_mesh() if mesh is None else mesh, parent)
 
 
-def restore_state(run: RunConfig, step_dir: Path, mesh: Mesh | None = None) -> Any:
+def restore_state(
+    run: RunConfig, step_dir: Path, mesh: Mesh | None = None
+) -> TrainState:
     """The whole training state saved in `step_dir`, from whatever mesh, on this one."""
     stage = STAGES[run.stage]
+    mesh = make_mesh() if mesh is None else mesh
     # What a stage starts from has the shapes of what it saves.
     shapes = manager.tree_shapes(step_dir) if stage.parents else None
     abstract = jax.eval_shape(lambda trees: stage.init_state(run, trees), shapes)
-    if mesh is not None and mesh.size > 1:
-        abstract = jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(
-                leaf.shape, leaf.dtype, sharding=place
-            ),
-            abstract,
-            state_shardings(abstract, mesh),
-        )
-    return manager.restore(step_dir, abstract)
+    placed = jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=place
+        ),
+        abstract,
+        state_shardings(abstract, mesh),
+    )
+    return manager.restore(step_dir, placed)

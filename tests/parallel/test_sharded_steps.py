@@ -14,7 +14,7 @@ from anchoredit_jax.parallel import (
     make_mesh,
     state_shardings,
 )
-from anchoredit_jax.parallel.sharded import init_sharded, shard_step
+from anchoredit_jax.parallel.sharded import init_sharded
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
 from anchoredit_jax.trees import leaves_by_name
@@ -48,7 +48,7 @@ def trained(stage, mesh_name):
     else:
         mesh = make_mesh(MESHES[mesh_name])
         state = init_sharded(init, mesh, parent)
-        step = shard_step(module.make_train_step(run), mesh)
+        step = module.make_train_step(run, mesh=mesh)
     losses = []
     for index in range(STEPS):
         batch = tiny_batch(BATCH, frames=3, seed=index)

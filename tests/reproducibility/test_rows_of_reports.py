@@ -1,6 +1,5 @@
 """Rows 24 and 53 of the user reports, through certificates."""
 
-import dataclasses
 import functools
 
 import grain
@@ -18,6 +17,7 @@ from anchoredit_jax.training import loop
 from launch import prepare_data
 from tests.data.corpus import make_corpus
 from tests.reproducibility.certified import certify
+from tests.stages.fake_stages import with_step
 
 SMALL = "configs/reproduce.py:steps=2,data.turns=5,data.batch={},model.num_layers=1"
 
@@ -48,11 +48,11 @@ def test_a_mixed_batch_has_the_mean_loss_of_its_parts(tmp_path, monkeypatch):
     made = []
 
     @functools.cache
-    def make_train_step(run, codec, make=STAGES["single_turn"].make_train_step):
+    def make_train_step(run, make=STAGES["single_turn"].make_train_step):
         made.append(make(run))
         return made[-1]
 
-    stage = dataclasses.replace(STAGES["single_turn"], train_step=make_train_step)
+    stage = with_step(STAGES["single_turn"], make_train_step)
     monkeypatch.setitem(STAGES, "single_turn", stage)
     losses, draws = {}, {}
     for name, rows in (("both", [0, 1]), ("short", [0]), ("long", [1])):
@@ -69,7 +69,7 @@ def test_a_mixed_batch_has_the_mean_loss_of_its_parts(tmp_path, monkeypatch):
     assert losses["both"] == pytest.approx(mean, rel=1e-5)
     assert losses["short"] != pytest.approx(losses["long"], rel=1e-2)
     assert len(set(draws.values())) == 3
-    assert [step._cache_size() for step in made] == [1, 1]
+    assert [step.compilations for step in made] == [1, 1]
 
 
 @pytest.fixture(scope="module")

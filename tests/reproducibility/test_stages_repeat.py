@@ -2,7 +2,6 @@
 in the same bits and with the same certificate. Rows 1, 2, 22 and 53 of the user
 reports."""
 
-import dataclasses
 import functools
 import os
 import subprocess
@@ -17,6 +16,7 @@ from anchoredit_jax.reproducibility import compare, describe, read
 from anchoredit_jax.reproducibility.distance import checkpoint_distances
 from anchoredit_jax.reproducibility.rerun import run_certified
 from anchoredit_jax.stages.table import STAGES
+from tests.stages.fake_stages import with_step
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS, CUT = 12, 5
@@ -45,12 +45,11 @@ def one_program_a_stage():
         for name in STAGES:
             make = functools.lru_cache(STAGES[name].make_train_step)
 
-            def cached(run, codec, make=make):
+            def cached(run, make=make):
                 same = load_config(spec_of("stage=single_turn")).loop
                 return make(run.replace(loop=same))
 
-            stage = dataclasses.replace(STAGES[name], train_step=cached)
-            patch.setitem(STAGES, name, stage)
+            patch.setitem(STAGES, name, with_step(STAGES[name], cached))
         yield
 
 

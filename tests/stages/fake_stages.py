@@ -10,6 +10,7 @@ this file trains one of them in a process of its own, which a test may then kill
 import dataclasses
 import sys
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from ml_collections import ConfigDict
 from anchoredit_jax.config import override, parse_arg, run_from_dict
 from anchoredit_jax.encoders import make_codec
 from anchoredit_jax.models.codec import CodecConfig
+from anchoredit_jax.parallel.sharded import CompiledStep
 from anchoredit_jax.stages.passes import Pass
 from anchoredit_jax.stages.stage import Stage
 from anchoredit_jax.stages.step import TrainState
@@ -75,13 +77,13 @@ def make_train_step(run):
         )
         return state, {"loss": loss, "even": even}
 
-    return jax.jit(step, donate_argnums=0)
+    return CompiledStep(step)
 
 
 def make_stage(name, parents=(), delay=0.0):
     """A stage; `delay` seconds pass after each step's dispatch."""
 
-    def slow_train_step(run, codec=None):
+    def slow_train_step(run):
         step = make_train_step(run)
 
         def slow(state, batch):
@@ -90,21 +92,35 @@ def make_stage(name, parents=(), delay=0.0):
 
         return slow if delay else step
 
-    return Stage(
+    return SteppingStage(
         name,
         options=Options,
         parents=parents,
         init_state=init_state,
-        train_step=slow_train_step,
+        step=slow_train_step,
         passes=lambda run, frames: (Pass("target", frames, frames - 1),),
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class SteppingStage(Stage):
+    """A stage with a step of its own, `step(run)`, on one device."""
+
+    step: Callable = make_train_step
+
+    def make_train_step(self, run, codec=None, mesh=None):
+        return self.step(run)
+
+
+def with_step(stage, make):
+    """A stage that steps by `make(run)`."""
+    fields = {one.name: getattr(stage, one.name) for one in dataclasses.fields(Stage)}
+    return SteppingStage(**fields, step=make)
+
+
 def replace_step(stages, name, make):
     """Let a stage of the table step by `make(run)`."""
-    stages[name] = dataclasses.replace(
-        stages[name], train_step=lambda run, codec: make(run)
-    )
+    stages[name] = with_step(stages[name], make)
 
 
 def add_fake_stages(stages, delay=0.0):

@@ -82,7 +82,7 @@ def test_the_step_compiles_once_also_after_a_restore(tmp_path, fake_stages):
     replace_step(fake_stages, "fake_first", recording)
     train(tmp_path, arg="loop.steps=5")
     train(tmp_path)
-    assert [step._cache_size() for step in made] == [1, 1]
+    assert [step.compilations for step in made] == [1, 1]
 
 
 def test_metrics_are_fetched_only_to_be_logged(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """Every stage: a run that was interrupted ends as one that was not, in every bit."""
 
-import dataclasses
 import functools
 import os
 import subprocess
@@ -21,6 +20,7 @@ from anchoredit_jax.training.metrics_log import read_metrics
 from anchoredit_jax.training.parents import find_parent
 from anchoredit_jax.training.throughput import MEASURES
 from anchoredit_jax.trees import leaves_by_name
+from tests.stages.fake_stages import with_step
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = tuple(STAGES)
@@ -51,12 +51,11 @@ def one_program_a_stage():
         for name in NAMES:
             make = functools.lru_cache(STAGES[name].make_train_step)
 
-            def cached(run, codec, make=make):
+            def cached(run, make=make):
                 short = load_config(spec_of(run.stage)).loop
                 return make(run.replace(loop=short))
 
-            stage = dataclasses.replace(STAGES[name], train_step=cached)
-            patch.setitem(STAGES, name, stage)
+            patch.setitem(STAGES, name, with_step(STAGES[name], cached))
         yield
 
 
