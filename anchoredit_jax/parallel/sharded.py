@@ -22,7 +22,7 @@ def put(leaf: jax.Array, place: jax.sharding.Sharding) -> jax.Array:
     return jax.make_array_from_callback(leaf.shape, place, lambda part: local[part])
 
 
-def init_sharded(init: Callable[..., Any], mesh: Mesh, *arguments: Any) -> Any:
+def make_on_mesh(init: Callable[..., Any], mesh: Mesh, *arguments: Any) -> Any:
     """`init(*arguments)` with every array made where it belongs: shapes first, then
     shardings, then one program; no device ever holds the whole."""
     with using(mesh):

@@ -27,7 +27,7 @@ from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.distill import STEPS_SCOPE
 from anchoredit_jax.stages.distribution_matching import GENERATOR_SCOPE
 from anchoredit_jax.stages.rollout import TURNS_SCOPE
-from anchoredit_jax.training.placed_state import check_rows
+from anchoredit_jax.training.state import check_rows
 
 TURN = "turn"  # the name of the editing turn beside those of stages
 SECONDS = ("compute", "memory", "links", "slices")

@@ -156,7 +156,7 @@ class Options:
 
 def init_state(run: RunConfig, parent) -> steps.TrainState:
     """The parent's averaged parameters at step 0."""
-    return steps.init_train_state(parent["ema"], run.optimizer)
+    return steps.make_train_state(parent["ema"], run.optimizer)
 
 
 def loss_fn(run: RunConfig, params, state, batch, round_trip=None):

@@ -64,7 +64,7 @@ def init_state(run: RunConfig, parent) -> steps.TrainState:
     """Student, EMA and teacher all start as the parent's averaged parameters; of a
     parent that has a teacher, that one goes on teaching."""
     teacher = cast_copy(parent.get("teacher", parent["ema"]), run.options.teacher_dtype)
-    return steps.init_train_state(parent["ema"], run.optimizer, teacher=teacher)
+    return steps.make_train_state(parent["ema"], run.optimizer, teacher=teacher)
 
 
 def loss_fn(run: RunConfig, params, state, batch):

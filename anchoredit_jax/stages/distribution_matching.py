@@ -81,7 +81,7 @@ def init_state(run: RunConfig, parent) -> steps.TrainState:
     generator_sampler(run)  # or refused, before anything is written
     teacher = parent.get("teacher", parent["ema"])
     critic = cast_copy(parent.get("critic", teacher), "float32")  # is trained
-    return steps.init_train_state(
+    return steps.make_train_state(
         parent["ema"],
         run.optimizer,
         teacher=cast_copy(teacher, run.options.teacher_dtype),

@@ -65,8 +65,8 @@ def init_state(run: RunConfig, parent=None) -> steps.TrainState:
     key = randomness.step_key(root, 0, Purpose.INIT)
     params = parent["ema"] if parent else None
     if params is None:
-        params = steps.init_params(run.model, key, run.text.length)
-    return steps.init_train_state(params, run.optimizer)
+        params = steps.random_params(run.model, key, run.text.length)
+    return steps.make_train_state(params, run.optimizer)
 
 
 def loss_fn(run: RunConfig, params, state, batch):

@@ -54,7 +54,7 @@ class TrainState:
     critic_opt_state: Any = None
 
 
-def init_params(model: TransformerConfig, key: jax.Array, text_tokens: int) -> dict:
+def random_params(model: TransformerConfig, key: jax.Array, text_tokens: int) -> dict:
     """Fresh parameters of the transformer."""
     latents = jnp.zeros((1, 2, model.patch, model.patch, model.channels))
     text = jnp.zeros((1, 1, text_tokens, model.text_dim))
@@ -67,7 +67,7 @@ def init_params(model: TransformerConfig, key: jax.Array, text_tokens: int) -> d
     return params
 
 
-def init_train_state(params: dict, optimizer: OptimizerConfig, **extra) -> TrainState:
+def make_train_state(params: dict, optimizer: OptimizerConfig, **extra) -> TrainState:
     """A state at step 0 whose EMA equals the parameters it starts from."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),

@@ -8,7 +8,7 @@ import numpy as np
 from anchoredit_jax.config import run_from_dict
 from anchoredit_jax.models import TransformerConfig
 from anchoredit_jax.run_config import RunConfig
-from anchoredit_jax.stages.step import init_params
+from anchoredit_jax.stages.step import random_params
 
 TEXT_TOKENS = 4
 SIZE = 8  # latent height and width
@@ -53,7 +53,7 @@ def tiny_params(model: TransformerConfig | None = None, seed: int = 0) -> dict:
     """Parameters of the tiny model, all of them away from their trivial initial values
     (a fresh head is zero and hides every difference)."""
     model = model or tiny_model()
-    init = jax.jit(lambda key: init_params(model, key, TEXT_TOKENS))
+    init = jax.jit(lambda key: random_params(model, key, TEXT_TOKENS))
     params = init(jax.random.key(seed))
     rng = np.random.default_rng(seed)
     return jax.tree.map(

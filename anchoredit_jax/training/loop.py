@@ -42,12 +42,12 @@ from anchoredit_jax.training.divergence import DivergedError, Watch
 from anchoredit_jax.training.metrics_log import MetricsLog, progress_bar
 from anchoredit_jax.training.observer import Observer
 from anchoredit_jax.training.parents import check_same_parent, find_parent
-from anchoredit_jax.training.placed_state import (
+from anchoredit_jax.training.profiling import Profiler, ProfileWindow
+from anchoredit_jax.training.state import (
     check_rows,
-    init_state,
+    fresh_state,
     restore_state,
 )
-from anchoredit_jax.training.profiling import Profiler, ProfileWindow
 from anchoredit_jax.training.stopping import Stopped, StopRequest, stop_requests
 from anchoredit_jax.training.throughput import Throughput
 
@@ -120,7 +120,7 @@ def run_stage(
     if start is None:
         weights, trees = find_parent(run, workdir, parent, mesh)
         lineage = weights.lineage if weights else None
-        state = init_state(run, trees, mesh)
+        state = fresh_state(run, trees, mesh)
         start = 0
     else:
         meta = manager.read_meta(checkpoints / str(start))

@@ -23,7 +23,7 @@ from anchoredit_jax.convert import (
 )
 from anchoredit_jax.convert.tensor_files import open_tensors, read_pickle
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.stages.step import init_train_state
+from anchoredit_jax.stages.step import make_train_state
 from anchoredit_jax.testing import tiny_model, tiny_params, tiny_run
 
 from .published import CONFIGS, EVERY, random_tensors, write_published
@@ -102,7 +102,7 @@ def training_state(folder, live_scale=2.0):
     """A training checkpoint whose averaged and live weights differ."""
     run = tiny_run("single_turn")
     params = jax.tree.map(jnp.asarray, tiny_params(tiny_model()))
-    state = init_train_state(params, run.optimizer)
+    state = make_train_state(params, run.optimizer)
     state = state.replace(params=jax.tree.map(lambda x: live_scale * x, params))
     saver = manager.open_manager(folder / "checkpoints", None)
     manager.save(saver, 9, state, make_meta("single_turn", 9, run, None))

@@ -14,7 +14,7 @@ from anchoredit_jax.models.codec import PatchCodec
 from anchoredit_jax.models.presets import make_config
 from anchoredit_jax.models.text import NgramTextEncoder
 from anchoredit_jax.models.transformer import Transformer
-from anchoredit_jax.stages.step import init_params
+from anchoredit_jax.stages.step import random_params
 
 TEXT = NgramTextEncoder()
 
@@ -28,7 +28,7 @@ def batch():
 def predicted_from_noise(batch, sigma=1.0, **changes):
     """x_0 of frames 1 and 2, noised to `sigma`, by an untrained network."""
     model = make_config("tiny", **changes)
-    params = init_params(model, jax.random.key(0), TEXT.length)
+    params = random_params(model, jax.random.key(0), TEXT.length)
     latents = batch["latents"]
     noise = np.random.default_rng(0).normal(size=latents.shape).astype(np.float32)
     noised = (1 - sigma) * latents + sigma * noise
@@ -71,7 +71,7 @@ def untrained_logits(frames, width, **changes):
     of all: [layers, frames, width, heads]. From the constants alone; what the tokens
     hold adds little to them."""
     model = make_config("tiny", **changes)
-    params = init_params(model, jax.random.key(0), TEXT.length)
+    params = random_params(model, jax.random.key(0), TEXT.length)
     attention = params["blocks"]["self_attn"]
     shape = (model.num_layers, 1, model.num_heads, model.head_dim)
     query, key = (

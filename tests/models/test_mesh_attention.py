@@ -16,7 +16,7 @@ from anchoredit_jax.models.splash import (
     splash_prompt_attention,
 )
 from anchoredit_jax.parallel import MeshConfig, make_mesh, using
-from anchoredit_jax.stages.step import init_params
+from anchoredit_jax.stages.step import random_params
 from anchoredit_jax.testing import tiny_model
 
 T, L, H = 3, 8, 8
@@ -160,7 +160,7 @@ def test_what_does_not_split_is_refused(tokens, heads, message, backend):
 
 def test_parameters_are_made_on_a_mesh_that_divides_no_token_of_theirs():
     """Fresh parameters are traced with one token a frame."""
-    init = functools.partial(init_params, tiny_model(), text_tokens=4)
+    init = functools.partial(random_params, tiny_model(), text_tokens=4)
     plain = init(jax.random.key(0))
     with using(make_mesh(MeshConfig(1, context=4, tensor=2))):
         spread = jax.jit(init)(jax.random.key(0))

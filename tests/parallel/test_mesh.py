@@ -11,7 +11,7 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.presets import make_config
 from anchoredit_jax.parallel import MeshConfig, describe, make_mesh, state_shardings
 from anchoredit_jax.parallel.rules import PARAMETERS, partition
-from anchoredit_jax.stages.step import init_train_state
+from anchoredit_jax.stages.step import make_train_state
 from anchoredit_jax.testing import tiny_run
 from anchoredit_jax.trees import leaves_by_name
 
@@ -59,7 +59,7 @@ def test_moments_and_averages_lie_where_their_parameters_do():
     run = tiny_run("single_turn", model={"num_heads": 2})
     mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
     state = jax.eval_shape(
-        lambda: init_train_state(
+        lambda: make_train_state(
             jax.tree.map(jnp.zeros_like, tree_of(run.model)), run.optimizer
         )
     )

@@ -9,7 +9,7 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import make_mesh, state_shardings
 from anchoredit_jax.testing import tiny_run
 from anchoredit_jax.training.loop import run_stage
-from anchoredit_jax.training.placed_state import restore_state
+from anchoredit_jax.training.state import restore_state
 from anchoredit_jax.trees import leaves_by_name
 
 MODEL = dict(channels=16)  # of the patch codec

@@ -14,7 +14,7 @@ from anchoredit_jax.parallel import (
     make_mesh,
     state_shardings,
 )
-from anchoredit_jax.parallel.sharded import init_sharded
+from anchoredit_jax.parallel.sharded import make_on_mesh
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import tiny_batch, tiny_params, tiny_run
 from anchoredit_jax.trees import leaves_by_name
@@ -47,7 +47,7 @@ def trained(stage, mesh_name):
         state, step = init(parent), module.make_train_step(run)
     else:
         mesh = make_mesh(MESHES[mesh_name])
-        state = init_sharded(init, mesh, parent)
+        state = make_on_mesh(init, mesh, parent)
         step = module.make_train_step(run, mesh=mesh)
     losses = []
     for index in range(STEPS):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from anchoredit_jax.checkpoint import digest, manager
-from anchoredit_jax.training import placed_state
 from anchoredit_jax.training.metrics_log import read_metrics
+from anchoredit_jax.training.state import restore_state
 from tests.stages.fake_stages import make_run
 
 pytestmark = pytest.mark.usefixtures("fake_stages")
@@ -63,9 +63,7 @@ def check_kills(tmp_path, kills):
     states, rows = [], []
     for name in "ab":
         folder = tmp_path / name / "fake_first"
-        states.append(
-            digest(placed_state.restore_state(run, folder / "checkpoints" / "40"))
-        )
+        states.append(digest(restore_state(run, folder / "checkpoints" / "40")))
         rows.append(
             [(r["step"], r["loss"]) for r in read_metrics(folder / "metrics.jsonl")]
         )

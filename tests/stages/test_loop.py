@@ -9,9 +9,10 @@ import pytest
 
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.training import loop, placed_state
+from anchoredit_jax.training import loop
 from anchoredit_jax.training.loop import DivergedError, run_stage
 from anchoredit_jax.training.metrics_log import read_metrics
+from anchoredit_jax.training.state import restore_state
 from anchoredit_jax.training.stopping import Stopped
 from anchoredit_jax.training.throughput import MEASURES
 from tests.stages.fake_stages import make_run, replace_step
@@ -24,7 +25,7 @@ def train(workdir, stage="fake_first", arg="", **options):
 
 
 def state_of(result, stage="fake_first", arg=""):
-    return placed_state.restore_state(make_run(stage, arg), result.checkpoint)
+    return restore_state(make_run(stage, arg), result.checkpoint)
 
 
 def rows_of(folder):

@@ -13,11 +13,11 @@ import pytest
 from anchoredit_jax.checkpoint import manager
 from anchoredit_jax.config import load_config
 from anchoredit_jax.stages.table import STAGES
-from anchoredit_jax.training import placed_state
 from anchoredit_jax.training.curriculum import run_curriculum
 from anchoredit_jax.training.loop import run_stage
 from anchoredit_jax.training.metrics_log import read_metrics
 from anchoredit_jax.training.parents import find_parent
+from anchoredit_jax.training.state import fresh_state, restore_state
 from anchoredit_jax.training.throughput import MEASURES
 from anchoredit_jax.trees import leaves_by_name
 from tests.stages.fake_stages import with_step
@@ -81,7 +81,7 @@ def check_equal(straight, workdir, stage):
     """The whole state, and every step's loss and norms."""
     run = load_config(spec_of(stage))
     ours, theirs = (
-        placed_state.restore_state(run, folder / stage / "checkpoints" / str(STEPS))
+        restore_state(run, folder / stage / "checkpoints" / str(STEPS))
         for folder in (workdir, straight)
     )
     assert int(ours.step) == STEPS
@@ -167,7 +167,7 @@ def test_the_average_starts_as_the_weights_that_were_loaded(straight, stage):
     """Row 4 of the user reports: it is made after the weights are, and equals them."""
     run, parent = load_config(spec_of(stage)), parent_of(straight, stage)
     _, trees = find_parent(run, straight, parent)
-    state = placed_state.init_state(run, trees)
+    state = fresh_state(run, trees)
     loaded = manager.read_item(parent / "checkpoints" / str(STEPS), "ema")
     for tree in (state.ema, state.params):
         jax.tree.map(np.testing.assert_array_equal, tree, loaded)
@@ -180,7 +180,7 @@ def test_the_average_goes_on_from_where_it_was(straight, tmp_path):
     begin(straight, tmp_path, "single_turn", 3)
     run = load_config(spec_of("single_turn"))
     folder = tmp_path / "single_turn" / "checkpoints" / "3"
-    state = placed_state.restore_state(run, folder)
+    state = restore_state(run, folder)
     for name in ("ema", "params"):
         saved = manager.read_item(folder, name)
         jax.tree.map(np.testing.assert_array_equal, getattr(state, name), saved)

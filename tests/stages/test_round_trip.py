@@ -10,7 +10,7 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import CodecConfig, PatchCodec
 from anchoredit_jax.models.wan_vae import WanCodec
 from anchoredit_jax.parallel import MeshConfig, batch_sharding, make_mesh
-from anchoredit_jax.parallel.sharded import init_sharded
+from anchoredit_jax.parallel.sharded import make_on_mesh
 from anchoredit_jax.stages import round_trip
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.strict import build_dataclass
@@ -58,7 +58,7 @@ def trained(codec, options, channels, mesh=None):
 
     if mesh is None:
         return float(step(init(dict(ema=params)), batch)[1]["loss"]), step
-    state = init_sharded(init, mesh, dict(ema=params))
+    state = make_on_mesh(init, mesh, dict(ema=params))
     batch = jax.device_put(batch, batch_sharding(mesh))
     return float(step(state, batch)[1]["loss"]), step
 

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from anchoredit_jax.checkpoint import manager
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import make_mesh, state_shardings
-from anchoredit_jax.parallel.sharded import init_sharded
+from anchoredit_jax.parallel.sharded import make_on_mesh
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.step import TrainState
 from anchoredit_jax.stages.table import STAGES
@@ -28,7 +28,7 @@ def check_rows(run: RunConfig, mesh: Mesh) -> None:
         )
 
 
-def init_state(
+def fresh_state(
     run: RunConfig, parent: dict[str, Any] | None, mesh: Mesh | None = None
 ) -> TrainState:
     """The state of `run.stage` at step 0, made in one compiled program.
@@ -44,7 +44,7 @@ def init_state(
     def init(trees):
         return jax.tree.map(jnp.copy, STAGES[run.stage].init_state(run, trees))
 
-    return init_sharded(init, make_mesh() if mesh is None else mesh, parent)
+    return make_on_mesh(init, make_mesh() if mesh is None else mesh, parent)
 
 
 def restore_state(
