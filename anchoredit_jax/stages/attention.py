@@ -1,7 +1,11 @@
 """Which frames of a training sequence see which, as an option of a stage."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
 
+from anchoredit_jax.arrays import Array, Float
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.strict import unknown_name
@@ -17,7 +21,11 @@ def check_attention(attention: str) -> None:
         raise UserError(unknown_name(what, attention, ATTENTION))
 
 
-def teacher_forced(network, history, positions):
+def teacher_forced(
+    network: Callable[..., Any],
+    history: Float[Array, "B T h w C"],
+    positions: Float[Array, "#B T"],
+) -> Callable[..., Any]:
     """velocity(params, noised, timesteps) of frames that see clean ones before them.
 
     The reference's teacher forcing: the clean sequence stands beside the noised one, at
@@ -32,7 +40,9 @@ def teacher_forced(network, history, positions):
     frames = history.shape[1]
     positions = jnp.concatenate([positions, positions], 1)
 
-    def velocity(params, noised, timesteps):
+    def velocity(
+        params: Any, noised: Float[Array, "B T h w C"], timesteps: Float[Array, "B T"]
+    ) -> Float[Array, "B T h w C"]:
         both = network(
             params,
             jnp.concatenate([history, noised], 1),

@@ -9,12 +9,14 @@ what the model was shown. With the history beside the targets it stays one.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from anchoredit_jax import randomness
+from anchoredit_jax.arrays import Array, Bool, Float, Int, Key
 from anchoredit_jax.diffusion import losses, schedule
 from anchoredit_jax.diffusion.degradation import DegradeConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig
@@ -33,6 +35,9 @@ from anchoredit_jax.stages.attention import (
     teacher_forced,
 )
 from anchoredit_jax.stages.context import (
+    RoundTripFn,
+    Velocity,
+    VelocityOf,
     beside_history,
     draw_positions,
     draw_visibility,
@@ -154,12 +159,18 @@ class Options:
         return self.history == "beside" or self.attention == "teacher_forcing"
 
 
-def init_state(run: RunConfig, parent) -> steps.TrainState:
+def init_state(run: RunConfig, parent: steps.Params) -> steps.TrainState:
     """The parent's averaged parameters at step 0."""
     return steps.make_train_state(parent["ema"], run.optimizer)
 
 
-def loss_fn(run: RunConfig, params, state, batch, round_trip=None):
+def loss_fn(
+    run: RunConfig,
+    params: steps.Params,
+    state: steps.TrainState,
+    batch: steps.Batch,
+    round_trip: RoundTripFn | None = None,
+) -> tuple[Float[Array, " B"], Float[Array, " B"], steps.Metrics]:
     """(errors [B], weights [B], metrics) of one batch.
 
     Args:
@@ -169,7 +180,7 @@ def loss_fn(run: RunConfig, params, state, batch, round_trip=None):
     size, frames, *_ = latents.shape
     root = randomness.stage_key(run.seed, run.stage)
 
-    def keys(purpose):
+    def keys(purpose: Purpose) -> Key[Array, " B"]:
         return randomness.sample_keys(root, state.step, batch["id"], purpose)
 
     noisy = single_turn.draw_timesteps(
@@ -190,7 +201,7 @@ def loss_fn(run: RunConfig, params, state, batch, round_trip=None):
     positions = draw_positions(keys(Purpose.POSITION_GAP), frames, options)
     network = functools.partial(Transformer(run.model).apply, text=batch["text"])
 
-    def velocity_given(history):
+    def velocity_given(history: Float[Array, "B T h w C"]) -> VelocityOf:
         if options.history == "beside":
             return beside_history(network, history, visibility, positions)
         if options.attention == "teacher_forcing":
@@ -237,7 +248,9 @@ def loss_fn(run: RunConfig, params, state, batch, round_trip=None):
     return errors, kept, {**metrics, "replaced": jnp.mean(jnp.float32(replaced))}
 
 
-def _rolls_out(root, step, config: RolloutConfig):
+def _rolls_out(
+    root: Key[Array, ""], step: Int[Array, ""], config: RolloutConfig
+) -> Bool[Array, ""]:
     key = randomness.step_key(root, step, Purpose.ROLLOUT)
     return (randomness.uniforms(key[None])[0] < config.fraction) & (
         step >= config.warmup
@@ -245,8 +258,16 @@ def _rolls_out(root, step, config: RolloutConfig):
 
 
 def rollout(
-    run: RunConfig, params, batch, timesteps, noise, velocity, keys, root, state
-):
+    run: RunConfig,
+    params: steps.Params,
+    batch: steps.Batch,
+    timesteps: Float[Array, "B T"],
+    noise: Float[Array, "B T h w C"],
+    velocity: VelocityOf,
+    keys: Callable[[Purpose], jax.Array],
+    root: Key[Array, ""],
+    state: steps.TrainState,
+) -> tuple[Float[Array, "B T h w C"], Bool[Array, "B T"]]:
     """(context latents, replaced bool [B, T]) under the stage's rollout kind."""
     params = jax.lax.stop_gradient(params)
     config, latents = run.options.rollout, batch["latents"]
@@ -271,7 +292,13 @@ def rollout(
     return swap_in(latents, generated, rolled & (batch["frame_valid"] > 0))
 
 
-def one_pass_x0(velocity, latents, timesteps, noise, sigmas=None):
+def one_pass_x0(
+    velocity: Velocity,
+    latents: Float[Array, "B T h w C"],
+    timesteps: Float[Array, "B T"],
+    noise: Float[Array, "B T h w C"],
+    sigmas: Float[Array, "B T"] | None = None,
+) -> Float[Array, "B T h w C"]:
     """x_0 of every frame from one pass over the noised ground truth."""
     sigmas = timesteps / schedule.TIMESTEPS if sigmas is None else sigmas
     noised = schedule.add_noise(latents, noise, sigmas)
@@ -310,7 +337,9 @@ def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, Any]:
     if trip is None:
         return steps.simple_step(functools.partial(loss_fn, run), run.optimizer), None
 
-    def through_codec(params, state, batch, frozen):
+    def through_codec(
+        params: steps.Params, state: steps.TrainState, batch: steps.Batch, frozen: Any
+    ) -> tuple[jax.Array, jax.Array, steps.Metrics]:
         return loss_fn(run, params, state, batch, functools.partial(trip, frozen))
 
     return steps.simple_step(through_codec, run.optimizer), trip.params

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from anchoredit_jax import randomness, turn
+from anchoredit_jax.arrays import Array, Float, Int, Key
 from anchoredit_jax.diffusion import losses, samplers, schedule
 from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages import distill
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.context import (
+    Velocity,
     draw_positions,
     draw_visibility,
     memory_visibility,
@@ -60,20 +62,22 @@ class Options:
         check_dtype("teacher_dtype", self.teacher_dtype)
 
 
-def init_state(run: RunConfig, parent) -> steps.TrainState:
+def init_state(run: RunConfig, parent: steps.Params) -> steps.TrainState:
     """Student, EMA and teacher all start as the parent's averaged parameters; of a
     parent that has a teacher, that one goes on teaching."""
     teacher = cast_copy(parent.get("teacher", parent["ema"]), run.options.teacher_dtype)
     return steps.make_train_state(parent["ema"], run.optimizer, teacher=teacher)
 
 
-def loss_fn(run: RunConfig, params, state, batch):
+def loss_fn(
+    run: RunConfig, params: steps.Params, state: steps.TrainState, batch: steps.Batch
+) -> tuple[Float[Array, " B"], Float[Array, " B"], steps.Metrics]:
     """(errors [B], weights [B], metrics) of one batch."""
     options, latents = run.options, batch["latents"]
     size, frames, *shape = latents.shape
     root = randomness.stage_key(run.seed, run.stage)
 
-    def keys(purpose):
+    def keys(purpose: Purpose) -> Key[Array, " B"]:
         return randomness.sample_keys(root, state.step, batch["id"], purpose)
 
     turns = randomness.uniforms(keys(Purpose.TARGET_TURN)) * (frames - 1)
@@ -108,12 +112,12 @@ def loss_fn(run: RunConfig, params, state, batch):
     return errors, distill.frame(batch["frame_valid"], history.target), metrics
 
 
-def draw_points(keys, options: Options):
+def draw_points(keys: Key[Array, " B"], options: Options) -> Int[Array, " B"]:
     """Points int32 [B] of the grid, from keys [B]."""
     return jnp.int32(randomness.uniforms(keys) * options.grid_steps)
 
 
-def draw_targets(keys: jax.Array, run: RunConfig) -> jax.Array:
+def draw_targets(keys: Key[Array, " B"], run: RunConfig) -> Float[Array, " B"]:
     """Timesteps [B] at which the student answers."""
     options = run.options
     grid = schedule.make_sigmas(options.grid_steps, options.shift)
@@ -121,8 +125,15 @@ def draw_targets(keys: jax.Array, run: RunConfig) -> jax.Array:
 
 
 def consistency_pair(
-    run: RunConfig, params, ema, teacher, batch, history, point, noise
-):
+    run: RunConfig,
+    params: steps.Params,
+    ema: steps.Params,
+    teacher: steps.Params,
+    batch: steps.Batch,
+    history: distill.History,
+    point: Int[Array, " B"],
+    noise: Float[Array, "B h w C"],
+) -> tuple[Float[Array, "B h w C"], Float[Array, "B h w C"]]:
     """(student's x_0 at the point, EMA's x_0 at the next), each [B, h, w, C].
 
     Args:
@@ -138,7 +149,9 @@ def consistency_pair(
     prompt = distill.frame(text, history.target - 1)
     noised = schedule.add_noise(distill.frame(latents, history.target), noise, sigma)
 
-    def velocity_of(weights, prompts, repeat=1):
+    def velocity_of(
+        weights: steps.Params, prompts: Float[Array, "R S Dt"], repeat: int = 1
+    ) -> Velocity:
         view = distill.history_view(run, weights, latents, text, history)
         if repeat > 1:  # both prompts beside the same, conditional, history
             view = view.replace(
@@ -150,7 +163,9 @@ def consistency_pair(
             )
         return turn.beside_memory(run.model, weights, view, prompts)
 
-    def x0(velocity, x, at):
+    def x0(
+        velocity: Velocity, x: Float[Array, "B h w C"], at: Float[Array, " B"]
+    ) -> Float[Array, "B h w C"]:
         timesteps = at * schedule.TIMESTEPS
         sigma = schedule.sigma_at(timesteps, options.snap_shift)
         return schedule.velocity_to_x0(x, velocity(x, timesteps), sigma)

@@ -3,15 +3,27 @@
 Pure in its keys; the options are the stage's (`causal_forcing.Options`).
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from anchoredit_jax import randomness
+from anchoredit_jax.arrays import Array, Bool, Float, Int, Key
 from anchoredit_jax.diffusion import degradation
 from anchoredit_jax.memory import FrameVisibility
 
+# (x [B, ...], timesteps [B, ...]) -> v, like x; and with the parameters before them
+Velocity = Callable[[jax.Array, jax.Array], jax.Array]
+VelocityOf = Callable[..., Any]
+# (latents [B, T, h, w, C], chosen [B, T]) -> latents, see `degradation.degrade`
+RoundTripFn = Callable[[jax.Array, jax.Array], jax.Array]
 
-def memory_visibility(options, choice=None) -> FrameVisibility:
+
+def memory_visibility(
+    options: Any, choice: Int[Array, " B"] | None = None
+) -> FrameVisibility:
     """Causal, one of the memory policies for every sample.
 
     Args:
@@ -25,7 +37,7 @@ def memory_visibility(options, choice=None) -> FrameVisibility:
     return FrameVisibility("causal", choices=choices, choice=choice)
 
 
-def draw_visibility(keys, options) -> FrameVisibility:
+def draw_visibility(keys: Key[Array, " B"], options: Any) -> FrameVisibility:
     """Causal, narrowed per sample to one of the memory policies."""
     count = len(options.memory_policies)
     if not count:
@@ -33,7 +45,9 @@ def draw_visibility(keys, options) -> FrameVisibility:
     return memory_visibility(options, jnp.int32(randomness.uniforms(keys) * count))
 
 
-def draw_positions(keys, frames: int, options):
+def draw_positions(
+    keys: Key[Array, " B"], frames: int, options: Any
+) -> Float[Array, "#B T"]:
     """Temporal positions float32 [B, T], with a random gap behind the source."""
     positions = jnp.arange(frames, dtype=jnp.float32)[None]
     if not options.position_gap:
@@ -44,7 +58,13 @@ def draw_positions(keys, frames: int, options):
     return positions + gap * jnp.float32(positions > 0)
 
 
-def worsen(context, keys, timesteps, options, round_trip=None):
+def worsen(
+    context: Float[Array, "B T h w C"],
+    keys: Key[Array, " B"],
+    timesteps: Float[Array, "B T"],
+    options: Any,
+    round_trip: RoundTripFn | None = None,
+) -> Float[Array, "B T h w C"]:
     """Degraded context: every frame but the source, which is what the user gave.
 
     Args:
@@ -64,7 +84,11 @@ def worsen(context, keys, timesteps, options, round_trip=None):
     return worse.at[:, 0].set(context[:, 0])
 
 
-def swap_in(latents, predicted, wanted):
+def swap_in(
+    latents: Float[Array, "B T h w C"],
+    predicted: Float[Array, "B T h w C"],
+    wanted: Bool[Array, "B T"],
+) -> tuple[Float[Array, "B T h w C"], Bool[Array, "B T"]]:
     """Replace wanted frames, never the source nor the last: (latents, replaced)."""
     frames = latents.shape[1]
     middle = (jnp.arange(frames) > 0) & (jnp.arange(frames) < frames - 1)
@@ -73,7 +97,12 @@ def swap_in(latents, predicted, wanted):
     return jnp.where(mask, jax.lax.stop_gradient(predicted), latents), replaced
 
 
-def beside_history(network, history, visibility, positions):
+def beside_history(
+    network: Callable[..., Any],
+    history: Float[Array, "B T h w C"],
+    visibility: FrameVisibility,
+    positions: Float[Array, "#B T"],
+) -> VelocityOf:
     """velocity(params, noised, timesteps) of frames that see history, not each other.
 
     Args:
@@ -83,7 +112,9 @@ def beside_history(network, history, visibility, positions):
     visibility = visibility.replace(mode="history_and_targets")
     positions = jnp.concatenate([positions[:, :-1], positions[:, 1:]], 1)
 
-    def velocity(params, noised, timesteps):
+    def velocity(
+        params: Any, noised: Float[Array, "B T h w C"], timesteps: Float[Array, "B T"]
+    ) -> Float[Array, "B T h w C"]:
         both = network(
             params,
             jnp.concatenate([history[:, :-1], noised[:, 1:]], 1),

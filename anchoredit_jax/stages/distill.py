@@ -8,10 +8,14 @@ import jax.numpy as jnp
 
 from anchoredit_jax import memory as memories
 from anchoredit_jax import randomness, turn
+from anchoredit_jax.arrays import Array, Float, Int, Key
 from anchoredit_jax.diffusion import losses, samplers, schedule
+from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.memory import MemoryView
 from anchoredit_jax.models.transformer import Transformer
 from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.stages.context import Velocity
+from anchoredit_jax.stages.step import Batch, Params
 
 STEPS_SCOPE = "few_steps"  # names the loop in compiled programs, for plans
 
@@ -25,17 +29,23 @@ class History:
       visibility, positions: as in a sequence forward.
     """
 
-    target: jax.Array
+    target: Int[Array, " B"]
     visibility: memories.FrameVisibility
-    positions: jax.Array
+    positions: Float[Array, "#B T"]
 
 
-def frame(sequence: jax.Array, index: jax.Array) -> jax.Array:
+def frame(sequence: jax.Array, index: Int[Array, " B"]) -> jax.Array:
     """sequence[b, index[b]]: [B, T, ...] -> [B, ...]."""
     return jax.vmap(lambda x, i: x[i])(sequence, index)
 
 
-def history_view(run: RunConfig, params, latents, text, history: History) -> MemoryView:
+def history_view(
+    run: RunConfig,
+    params: Params,
+    latents: Float[Array, "B T h w C"],
+    text: Float[Array, "B N S Dt"],
+    history: History,
+) -> MemoryView:
     """The memory of frames 0..k-1 made with `params`, without gradient."""
     frames = latents.shape[1]
     keys, values = jax.lax.stop_gradient(
@@ -54,7 +64,12 @@ def history_view(run: RunConfig, params, latents, text, history: History) -> Mem
     return MemoryView(keys, values, valid, positions, frame(positions, history.target))
 
 
-def few_step(sampler, velocity, noise, last_step):
+def few_step(
+    sampler: SamplerConfig,
+    velocity: Velocity,
+    noise: Float[Array, "steps B h w C"],
+    last_step: Int[Array, ""],
+) -> Float[Array, "B h w C"]:
     """The first `last_step` few-step steps: the noised input of step `last_step`.
 
     Args:
@@ -65,7 +80,7 @@ def few_step(sampler, velocity, noise, last_step):
     """
     timesteps, sigmas = (jnp.asarray(x) for x in sampler.schedule)
 
-    def step(index, x):
+    def step(index: jax.Array, x: jax.Array) -> jax.Array:
         sigma = jnp.full(x.shape[:1], sigmas[index])
         at = jnp.full(x.shape[:1], timesteps[index])
         x0 = schedule.velocity_to_x0(x, velocity(x, at), sigma)
@@ -77,7 +92,15 @@ def few_step(sampler, velocity, noise, last_step):
         return jax.lax.fori_loop(0, last_step, step, noise[0])
 
 
-def sequence_x0(run: RunConfig, params, noised, timesteps, batch, target, guidance=1.0):
+def sequence_x0(
+    run: RunConfig,
+    params: Params,
+    noised: Float[Array, "B T h w C"],
+    timesteps: Float[Array, "B T"],
+    batch: Batch,
+    target: Int[Array, ""],
+    guidance: float = 1.0,
+) -> Float[Array, "B h w C"]:
     """x_0 of frame `target` (int32 scalar) from a whole-sequence causal forward.
 
     Args:
@@ -103,7 +126,13 @@ def sequence_x0(run: RunConfig, params, noised, timesteps, batch, target, guidan
     )
 
 
-def anchor_errors(x0, batch, target, patch: int, share: float = 0.125) -> jax.Array:
+def anchor_errors(
+    x0: Float[Array, "B h w C"],
+    batch: Batch,
+    target: Int[Array, "..."],
+    patch: int,
+    share: float = 0.125,
+) -> Float[Array, " B"]:
     """Error of x_0 against the ground truth, [B]; 0 where several answers are right, or
     none follows from what was shown.
 
@@ -124,11 +153,11 @@ def anchor_errors(x0, batch, target, patch: int, share: float = 0.125) -> jax.Ar
     return one * (jnp.mean(jnp.square(x0 - truth), (1, 2, 3)) + hard)
 
 
-def null_turns(batch) -> jax.Array:
+def null_turns(batch: Batch) -> Float[Array, "B N S Dt"]:
     """The unconditional text for every turn, like `batch["text"]` [B, N, S, Dt]."""
     return jnp.broadcast_to(batch["null_text"][:, None], batch["text"].shape)
 
 
-def draw_turn(key, turns: int) -> jax.Array:
+def draw_turn(key: Key[Array, ""], turns: int) -> Int[Array, ""]:
     """A target turn 1..turns that the whole batch shares, int32."""
     return randomness.integer(key, 1, turns + 1)

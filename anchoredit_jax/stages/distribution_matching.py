@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from anchoredit_jax import memory as memories
 from anchoredit_jax import randomness, turn
+from anchoredit_jax.arrays import Array, Float, Int, Key
 from anchoredit_jax.diffusion import losses, schedule
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
@@ -74,7 +75,7 @@ class Options:
             )
 
 
-def init_state(run: RunConfig, parent) -> steps.TrainState:
+def init_state(run: RunConfig, parent: steps.Params) -> steps.TrainState:
     """Generator from the parent's average; real score and critic from the parent's
     teacher, or from the average too where it has none (causal forcing); the critic from
     the parent's own where there is one."""
@@ -111,14 +112,19 @@ def generator_sampler(run: RunConfig) -> SamplerConfig:
     return run.sampler
 
 
-def _draws(run: RunConfig, state, batch, purposes):
+def _draws(
+    run: RunConfig,
+    state: steps.TrainState,
+    batch: steps.Batch,
+    purposes: tuple[Purpose, Purpose, Purpose],
+) -> tuple[jax.Array, ...]:
     """What both updates draw: keys, the target turn, few-step noise, score level."""
     noise_for, renoise_for, level_for = purposes
     latents = batch["latents"]
     frames = latents.shape[1]
     root = randomness.stage_key(run.seed, run.stage)
 
-    def keys(purpose):
+    def keys(purpose: Purpose) -> Key[Array, " B"]:
         return randomness.sample_keys(root, state.step, batch["id"], purpose)
 
     target = distill.draw_turn(
@@ -135,7 +141,7 @@ def _draws(run: RunConfig, state, batch, purposes):
     return root, target, rollout, level, noise
 
 
-def draw_levels(keys, options: Options):
+def draw_levels(keys: Key[Array, " B"], options: Options) -> Float[Array, " B"]:
     """Timesteps [B] at which scores are compared and the critic trains; keys [B]."""
     u = schedule.shift_sigma(randomness.uniforms(keys), options.score_shift)
     return jnp.clip(
@@ -143,7 +149,9 @@ def draw_levels(keys, options: Options):
     )
 
 
-def generator_loss(run: RunConfig, params, state, batch):
+def generator_loss(
+    run: RunConfig, params: steps.Params, state: steps.TrainState, batch: steps.Batch
+) -> tuple[Float[Array, " B"], Float[Array, " B"], steps.Metrics]:
     """(errors [B], weights [B], metrics) of the generator."""
     root, target, rollout, level, noise = _draws(
         run,
@@ -168,7 +176,14 @@ def generator_loss(run: RunConfig, params, state, batch):
     return errors, jnp.take(batch["frame_valid"], target, axis=1), metrics
 
 
-def last_step_x0(run: RunConfig, params, batch, target, step, noise):
+def last_step_x0(
+    run: RunConfig,
+    params: steps.Params,
+    batch: steps.Batch,
+    target: Int[Array, ""],
+    step: Int[Array, ""],
+    noise: Float[Array, "T steps B h w C"],
+) -> tuple[Float[Array, "B h w C"], Float[Array, "B T h w C"]]:
     """x_0 of frame k with the gradient of one denoising step only.
 
     Args:
@@ -199,8 +214,16 @@ def last_step_x0(run: RunConfig, params, batch, target, step, noise):
 
 
 def matching_loss(
-    run: RunConfig, teacher, critic, batch, x0, sequence, target, level, noise
-):
+    run: RunConfig,
+    teacher: steps.Params,
+    critic: steps.Params,
+    batch: steps.Batch,
+    x0: Float[Array, "B h w C"],
+    sequence: Float[Array, "B T h w C"],
+    target: Int[Array, ""],
+    level: Float[Array, " B"],
+    noise: Float[Array, "B h w C"],
+) -> tuple[Float[Array, " B"], Float[Array, "B h w C"]]:
     """(loss [B], normalised gradient [B, h, w, C]) of frame k's x_0.
 
     Args:
@@ -217,7 +240,14 @@ def matching_loss(
     return losses.distribution_matching(x0, real, fake)
 
 
-def renoise(run: RunConfig, sequence, x0, target, level, noise):
+def renoise(
+    run: RunConfig,
+    sequence: Float[Array, "B T h w C"],
+    x0: Float[Array, "B h w C"],
+    target: Int[Array, ""],
+    level: Float[Array, " B"],
+    noise: Float[Array, "B h w C"],
+) -> tuple[Float[Array, "B T h w C"], Float[Array, "B T"]]:
     """The sequence with frame k = x_0 noised to `level`, all other frames clean."""
     noised = schedule.add_noise(
         x0, noise, schedule.sigma_at(level, run.sampler.snap_shift)
@@ -228,7 +258,9 @@ def renoise(run: RunConfig, sequence, x0, target, level, noise):
     return jnp.where(mask, noised[:, None], sequence), timesteps
 
 
-def critic_loss(run: RunConfig, critic, state, batch):
+def critic_loss(
+    run: RunConfig, critic: steps.Params, state: steps.TrainState, batch: steps.Batch
+) -> tuple[Float[Array, " B"], Float[Array, " B"], steps.Metrics]:
     """(errors [B], weights [B], metrics): denoising the generator's own frames."""
     _, target, rollout, level, noise = _draws(
         run,
@@ -244,7 +276,15 @@ def critic_loss(run: RunConfig, critic, state, batch):
     return errors, jnp.take(batch["frame_valid"], target, axis=1), {}
 
 
-def denoising_loss(run: RunConfig, critic, batch, generated, target, level, noise):
+def denoising_loss(
+    run: RunConfig,
+    critic: steps.Params,
+    batch: steps.Batch,
+    generated: Float[Array, "B T h w C"],
+    target: Int[Array, ""],
+    level: Float[Array, " B"],
+    noise: Float[Array, "B h w C"],
+) -> Float[Array, " B"]:
     """Weighted error [B] of the critic on frame k of a generated sequence."""
     x0 = jnp.take(generated, target, axis=1)
     noised, timesteps = renoise(run, generated, x0, target, level, noise)
@@ -291,7 +331,9 @@ def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, None]:
     optimizer, accumulate = run.optimizer, run.optimizer.accumulate
     ratio, critic_config = run.options.critic_ratio, critic_optimizer(run)
 
-    def update_generator(state, batch):
+    def update_generator(
+        state: steps.TrainState, batch: steps.Batch
+    ) -> tuple[steps.TrainState, steps.Metrics, jax.Array]:
         loss, metrics, grads = steps.gradients(
             functools.partial(generator_loss, run),
             state.params,
@@ -306,10 +348,12 @@ def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, None]:
         state = state.replace(params=params, opt_state=opt_state, ema=ema)
         return state, {"loss": loss, **metrics, **norms}, finite
 
-    def step(state: steps.TrainState, batch: dict):
+    def step(
+        state: steps.TrainState, batch: steps.Batch
+    ) -> tuple[steps.TrainState, steps.Metrics]:
         _, shapes, all_flags = jax.eval_shape(update_generator, state, batch)
 
-        def no_update():
+        def no_update() -> tuple[steps.TrainState, steps.Metrics, jax.Array]:
             # Nothing was measured: NaN, not 0; and nothing is wrong.
             unknown = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan), shapes)
             return state, unknown, jnp.ones(all_flags.shape, bool)

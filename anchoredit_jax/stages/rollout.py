@@ -1,16 +1,28 @@
 """Self-rollout: history generated turn by turn through the memory, as editing does."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from anchoredit_jax import randomness, turn
-from anchoredit_jax.memory import MemoryConfig
+from anchoredit_jax.arrays import Array, Float, Int, Key
+from anchoredit_jax.diffusion.samplers import SamplerConfig
+from anchoredit_jax.memory import CausalMemory, MemoryConfig
 from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.stages.step import Batch, Params
 
 TURNS_SCOPE = "rollout_turns"  # names the loop in compiled programs, for plans
 
 
-def generate_history(run: RunConfig, params, batch, sampler, turns, noise):
+def generate_history(
+    run: RunConfig,
+    params: Params,
+    batch: Batch,
+    sampler: SamplerConfig,
+    turns: Int[Array, ""],
+    noise: Float[Array, "T steps B h w C"],
+) -> tuple[Float[Array, "B T h w C"], CausalMemory]:
     """Frames 1..turns generated through a memory, the rest zeros, and that memory.
 
     A frame that is no target (`frame_valid` 0) stays the ground truth.
@@ -36,7 +48,7 @@ def generate_history(run: RunConfig, params, batch, sampler, turns, noise):
     )
     sequence = jnp.zeros_like(latents).at[:, 0].set(latents[:, 0])
 
-    def one_turn(carry):
+    def one_turn(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         index, memory, sequence = carry
         prompt = jnp.take(text, index - 1, axis=1)
         drawn = turn.denoise(
@@ -59,6 +71,8 @@ def generate_history(run: RunConfig, params, batch, sampler, turns, noise):
     return sequence, memory
 
 
-def sequence_noise(keys, frames: int, steps: int, shape):
+def sequence_noise(
+    keys: Key[Array, " B"], frames: int, steps: int, shape: tuple[int, ...]
+) -> Float[Array, "T steps B h w C"]:
     """Few-step draws [T, steps, B, h, w, C] from keys [B]."""
     return jnp.moveaxis(randomness.normals(keys, (frames, steps, *shape)), 0, 2)

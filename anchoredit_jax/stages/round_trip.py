@@ -5,6 +5,7 @@ runs inside of the training step, for the frames that are chosen and no others.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -60,11 +61,16 @@ class RoundTrip:
         return wan_vae.encode(params, images, codec.config, codec.tile)[0]
 
 
-def _code_chosen(one, params, latents, chosen):
+def _code_chosen(
+    one: Callable[[Any, jax.Array], jax.Array],
+    params: Any,
+    latents: jax.Array,
+    chosen: jax.Array,
+) -> jax.Array:
     """One frame after the other: only a loop's body may leave work out."""
     flat = latents.reshape(-1, *latents.shape[2:])
 
-    def code(frame):
+    def code(frame: tuple[jax.Array, jax.Array]) -> jax.Array:
         return jax.lax.cond(
             frame[1], functools.partial(one, params), lambda x: x, frame[0]
         )

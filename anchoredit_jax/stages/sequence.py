@@ -4,11 +4,13 @@ Pure in its draws, so recorded ones can be replayed value by value.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from anchoredit_jax.arrays import Array, Float
 from anchoredit_jax.diffusion import losses, schedule
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.strict import result
@@ -49,7 +51,7 @@ class SequenceLossConfig:
             )
 
 
-def check_weighting(weighting: str, known=("velocity", "x0")) -> None:
+def check_weighting(weighting: str, known: Sequence[str] = ("velocity", "x0")) -> None:
     """UserError unless the errors of different noise levels have a known scale."""
     if weighting not in known:
         raise UserError(
@@ -59,18 +61,20 @@ def check_weighting(weighting: str, known=("velocity", "x0")) -> None:
 
 def sequence_loss(
     velocity: Callable[[jax.Array, jax.Array], jax.Array],
-    latents: jax.Array,
-    context: jax.Array,
-    timesteps: jax.Array,
-    noise: jax.Array,
-    frame_mask: jax.Array,
+    latents: Float[Array, "B T h w C"],
+    context: Float[Array, "B T h w C"],
+    timesteps: Float[Array, "B T"],
+    noise: Float[Array, "B T h w C"],
+    frame_mask: Float[Array, "B T"],
     config: SequenceLossConfig,
     patch: int,
-    sigmas: jax.Array | None = None,
-    before: jax.Array | None = None,
-    answers: jax.Array | None = None,
-    counted: jax.Array | None = None,
-):
+    sigmas: Float[Array, "B T"] | None = None,
+    before: Float[Array, "B ... h w C"] | None = None,
+    answers: Float[Array, "B T h w"] | None = None,
+    counted: Float[Array, "B T rows columns"] | None = None,
+) -> tuple[
+    Float[Array, " B"], Float[Array, " B"], dict[str, Any], Float[Array, "B T h w C"]
+]:
     """Per-sample error of the predicted velocities.
 
     Args:
@@ -128,11 +132,13 @@ def sequence_loss(
     return errors, kept, metrics, predicted
 
 
-def _scale_of(weighting, timesteps, sigmas):
+def _scale_of(
+    weighting: str, timesteps: Float[Array, "B T"], sigmas: Float[Array, "B T"]
+) -> Float[Array, "B T"]:
     if weighting == "bell":
         return jnp.maximum(schedule.bell_weight(timesteps), 0.0)
     return sigmas**2 if weighting == "x0" else jnp.ones_like(sigmas)
 
 
-def _mean(values, weights):
+def _mean(values: Float[Array, " B"], weights: Float[Array, " B"]) -> Float[Array, ""]:
     return jnp.sum(values * weights) / jnp.maximum(jnp.sum(weights), 1.0)

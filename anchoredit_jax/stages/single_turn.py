@@ -11,10 +11,10 @@ to keep what it is not told to change.
 import dataclasses
 import functools
 
-import jax
 import jax.numpy as jnp
 
 from anchoredit_jax import randomness
+from anchoredit_jax.arrays import Array, Float, Key
 from anchoredit_jax.diffusion.timesteps import TimestepConfig, frame_timesteps
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
@@ -59,7 +59,7 @@ class Options:
         check_attention(self.attention)
 
 
-def init_state(run: RunConfig, parent=None) -> steps.TrainState:
+def init_state(run: RunConfig, parent: steps.Params | None = None) -> steps.TrainState:
     """Fresh parameters, or the parent's averaged ones at step 0."""
     root = randomness.stage_key(run.seed, run.stage)
     key = randomness.step_key(root, 0, Purpose.INIT)
@@ -69,13 +69,15 @@ def init_state(run: RunConfig, parent=None) -> steps.TrainState:
     return steps.make_train_state(params, run.optimizer)
 
 
-def loss_fn(run: RunConfig, params, state, batch):
+def loss_fn(
+    run: RunConfig, params: steps.Params, state: steps.TrainState, batch: steps.Batch
+) -> tuple[Float[Array, " B"], Float[Array, " B"], steps.Metrics]:
     """(errors [B], weights [B], metrics) of one batch."""
     options, latents = run.options, batch["latents"]
     frames = latents.shape[1]
     root = randomness.stage_key(run.seed, run.stage)
 
-    def keys(purpose):
+    def keys(purpose: Purpose) -> Key[Array, " B"]:
         return randomness.sample_keys(root, state.step, batch["id"], purpose)
 
     timesteps = draw_timesteps(keys(Purpose.TIMESTEPS), frames, options.timesteps)
@@ -102,13 +104,15 @@ def loss_fn(run: RunConfig, params, state, batch):
     return errors, kept, metrics
 
 
-def draw_timesteps(keys: jax.Array, frames: int, config: TimestepConfig) -> jax.Array:
+def draw_timesteps(
+    keys: Key[Array, " B"], frames: int, config: TimestepConfig
+) -> Float[Array, "B T"]:
     """Timesteps [B, T] from keys [B]."""
     draws = randomness.uniforms(keys, (frames + 2,))
     return frame_timesteps(draws[:, 0], draws[:, 1], draws[:, 2:], config)
 
 
-def draw_targets(keys: jax.Array, run: RunConfig) -> jax.Array:
+def draw_targets(keys: Key[Array, " B"], run: RunConfig) -> Float[Array, "B N"]:
     """Timesteps [B, N] of the edited frames."""
     frames = run.data.turns + 1
     return draw_timesteps(keys, frames, run.options.timesteps)[:, 1:]

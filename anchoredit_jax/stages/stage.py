@@ -16,13 +16,9 @@ from anchoredit_jax.models.codec import Codec
 from anchoredit_jax.parallel.sharded import CompiledStep
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.passes import Pass
-from anchoredit_jax.stages.step import TrainState, simple_step
+from anchoredit_jax.stages.step import LossFn, Step, TrainState, simple_step
 
 IMPORTED = "imported"  # the "stage" of weights that no stage of ours has made
-
-Batch = Mapping[str, jax.Array]
-Metrics = dict[str, Any]
-Step = Callable[..., tuple[TrainState, Metrics]]  # (state, batch[, frozen])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +47,7 @@ class Stage:
     init_state: Callable[[RunConfig, Mapping[str, Any] | None], TrainState]
     passes: Callable[[RunConfig, int], tuple[Pass, ...]]
     draw_targets: Callable[[jax.Array, RunConfig], jax.Array] | None = None
-    loss_fn: Callable[..., tuple[jax.Array, jax.Array, Metrics]] | None = None
+    loss_fn: LossFn | None = None
     train_step: Callable[[RunConfig, Codec | None], tuple[Step, Any]] | None = None
     with_teacher: tuple[str, ...] = ()
 

@@ -9,7 +9,7 @@ weights) / sum(weights) over the whole batch, also when it is cut into micro-bat
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ import optax
 from flax import struct
 
 from anchoredit_jax import randomness
+from anchoredit_jax.arrays import Array, Bool, Float, Int
 from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.initialisation import (
     point_heads_at_same_place,
@@ -29,6 +30,12 @@ from anchoredit_jax.optimizer import (
     OptimizerConfig,
     make_optimizer,
 )
+
+Params = Mapping[str, Any]  # nested, of arrays
+Batch = Mapping[str, jax.Array]  # see `data/batches.py`
+Metrics = dict[str, Any]
+LossFn = Callable[..., tuple[jax.Array, jax.Array, Metrics]]
+Step = Callable[..., "tuple[TrainState, Metrics]"]  # of (state, batch[, frozen])
 
 FINITE = "finite"  # key of a step's metrics: which gradients are, by network
 
@@ -78,10 +85,12 @@ def make_train_state(params: dict, optimizer: OptimizerConfig, **extra) -> Train
     )
 
 
-def gradients(loss_fn: Callable, params, state, batch: dict, accumulate: int):
+def gradients(
+    loss_fn: LossFn, params: Params, state: "TrainState", batch: Batch, accumulate: int
+) -> tuple[Float[Array, ""], Metrics, Params]:
     """(loss, metrics, gradients) of a batch, in `accumulate` micro-batches."""
 
-    def total(params, part):
+    def total(params: Params, part: Batch) -> tuple[jax.Array, Any]:
         errors, weights, metrics = loss_fn(params, state, part)
         return jnp.sum(errors * weights), (jnp.sum(weights), metrics)
 
@@ -107,7 +116,14 @@ def gradients(loss_fn: Callable, params, state, batch: dict, accumulate: int):
     return loss / weight, metrics, grads
 
 
-def update(optimizer: AdamConfig, loss, grads, opt_state, params, every: int = 1):
+def update(
+    optimizer: AdamConfig,
+    loss: Float[Array, ""],
+    grads: Params,
+    opt_state: Any,
+    params: Params,
+    every: int = 1,
+) -> tuple[Params, Any, Metrics, Bool[Array, " leaves"]]:
     """One optimiser update, not applied unless the loss and all gradients are finite.
 
     Args:
@@ -135,7 +151,9 @@ def update(optimizer: AdamConfig, loss, grads, opt_state, params, every: int = 1
     return params, opt_state, metrics, finite
 
 
-def update_ema(ema, params, updates: jax.Array, optimizer: OptimizerConfig):
+def update_ema(
+    ema: Params, params: Params, updates: Int[Array, ""], optimizer: OptimizerConfig
+) -> Params:
     """decay * ema + (1 - decay) * params; `updates` were made before this one."""
     decay = jnp.float32(optimizer.ema)
     if optimizer.ema_warmup:
@@ -144,9 +162,7 @@ def update_ema(ema, params, updates: jax.Array, optimizer: OptimizerConfig):
     return jax.tree.map(lambda e, p: decay * e + (1.0 - decay) * p, ema, params)
 
 
-def simple_step(
-    loss_fn: Callable[..., Any], optimizer: OptimizerConfig
-) -> Callable[..., tuple[TrainState, dict]]:
+def simple_step(loss_fn: LossFn, optimizer: OptimizerConfig) -> Step:
     """The step of a stage that trains one network, to be compiled.
 
     Args:
@@ -154,7 +170,9 @@ def simple_step(
         beside them where the step is given frozen parameters.
     """
 
-    def step(state: TrainState, batch: dict, *frozen: Any) -> tuple[TrainState, dict]:
+    def step(
+        state: TrainState, batch: Batch, *frozen: Any
+    ) -> tuple[TrainState, Metrics]:
         loss_of = functools.partial(loss_fn, frozen=frozen[0]) if frozen else loss_fn
         loss, metrics, grads = gradients(
             loss_of, state.params, state, batch, optimizer.accumulate
