@@ -101,9 +101,7 @@ def make_parser() -> argparse.ArgumentParser:
         "size that training gives it (default: squares of the size trained at)",
     )
     parser.add_argument("--language", default="en", help="of the dataset's texts")
-    parser.add_argument(
-        "--sessions", type=int, help="200 by default, of a dataset all"
-    )
+    parser.add_argument("--sessions", type=int, help="200 by default, of a dataset all")
     parser.add_argument("--turns", type=int, help="12 by default, of a dataset all")
     parser.add_argument("--story-sessions", type=int, default=100)
     parser.add_argument("--ambiguous-sessions", type=int, default=200)

@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 
 from anchoredit_jax.data.sprites import AMBIGUOUS_KINDS, SpriteSession
-from anchoredit_jax.evaluation.sprite_view import SpriteView, square_view
-from anchoredit_jax.evaluation.sprites import SpriteScores, render_truth, score_sessions
+from anchoredit_jax.data.sprites.scores import (
+    SpriteScores,
+    render_truth,
+    score_sessions,
+)
+from anchoredit_jax.data.sprites.view import SpriteView, square_view
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

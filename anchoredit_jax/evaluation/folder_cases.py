@@ -14,14 +14,13 @@ from anchoredit_jax.data.sessions import (
     ValidationSession,
     read_validation,
 )
-from anchoredit_jax.errors import UserError
+from anchoredit_jax.errors import ProblemsError, UserError, noting
 from anchoredit_jax.evaluation.benchmark_manifest import (
     check_source,
     find_gone,
     read_sources,
 )
 from anchoredit_jax.evaluation.cases import Case
-from anchoredit_jax.evaluation.problems import ProblemsError, noting
 
 _NAME = re.compile(r"\w[\w.-]*")
 

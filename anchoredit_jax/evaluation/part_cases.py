@@ -3,15 +3,15 @@
 from collections.abc import Callable
 
 from anchoredit_jax.data.buckets import Size
-from anchoredit_jax.evaluation.cases import Case, identity_cases, sprite_cases
-from anchoredit_jax.evaluation.folder_cases import folder_cases
-from anchoredit_jax.evaluation.held_out import (
+from anchoredit_jax.data.sprites.held_out import (
     ambiguous_sessions,
     held_out_sessions,
     story_sessions,
 )
+from anchoredit_jax.data.sprites.view import SpriteView, square_view
+from anchoredit_jax.evaluation.cases import Case, identity_cases, sprite_cases
+from anchoredit_jax.evaluation.folder_cases import folder_cases
 from anchoredit_jax.evaluation.settings import Settings
-from anchoredit_jax.evaluation.sprite_view import SpriteView, square_view
 
 CODEC_IMAGES = 8
 

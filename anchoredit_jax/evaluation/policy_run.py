@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from anchoredit_jax.data.sprites.scores import SpriteScores
 from anchoredit_jax.evaluation.cases import Case, rows_by, score_cases
 from anchoredit_jax.evaluation.frame_store import FrameStore, open_store
 from anchoredit_jax.evaluation.instruments import Instruments
@@ -20,7 +21,6 @@ from anchoredit_jax.evaluation.measures import (
 )
 from anchoredit_jax.evaluation.rollout import iterate_rollouts
 from anchoredit_jax.evaluation.settings import Contestant
-from anchoredit_jax.evaluation.sprites import SpriteScores
 from anchoredit_jax.evaluation.summary import followed
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 import anchoredit_jax
+from anchoredit_jax.data.sprites.held_out import check_held_out
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation import table
 from anchoredit_jax.evaluation.cases import score_cases
 from anchoredit_jax.evaluation.csv_files import write_sessions, write_turns
-from anchoredit_jax.evaluation.held_out import check_held_out
 from anchoredit_jax.evaluation.html_report import write_html
 from anchoredit_jax.evaluation.instruments import Instruments
 from anchoredit_jax.evaluation.panels import groups_of, measures_of
@@ -112,9 +112,7 @@ def evaluate(
             runs["table"],
             by_shape(lambda run: summarise(run.measures, run.scores)),
         ),
-        "story": _map(
-            runs["story"], by_shape(lambda run: summarise_story(run.scores))
-        ),
+        "story": _map(runs["story"], by_shape(lambda run: summarise_story(run.scores))),
         "ambiguous": ambiguous,
         "identity": _map(runs["identity"], lambda run: summarise(run.measures)),
         "truth": {part: summarise(found) for part, found in truth.items() if found},
@@ -253,9 +251,7 @@ def _comparisons(runs: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:
         {
             "first": {"checkpoint": a[0], "policy": a[1]},
             "second": {"checkpoint": b[0], "policy": b[1]},
-            "difference": compare(
-                runs[a[0]][a[1]].measures, runs[b[0]][b[1]].measures
-            ),
+            "difference": compare(runs[a[0]][a[1]].measures, runs[b[0]][b[1]].measures),
         }
         for a, b in pairs
     ]

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from anchoredit_jax.data.sprites.scores import SpriteScores
 from anchoredit_jax.evaluation.cases import Case
 from anchoredit_jax.evaluation.measures import codec_error
-from anchoredit_jax.evaluation.sprites import SpriteScores
 from anchoredit_jax.evaluation.statistics import bootstrap_mean
 from anchoredit_jax.models.codec import Codec
 
@@ -151,9 +151,7 @@ def summarise_codec(codec: Codec, cases: Sequence[Case]) -> list[dict]:
     ]
 
 
-def compare(
-    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]
-) -> dict:
+def compare(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> dict:
     """Second minus first on the same sessions, paired.
 
     Returns:

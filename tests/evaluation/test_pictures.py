@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 from PIL import Image
 
+from anchoredit_jax.data.sprites import score_sessions
 from anchoredit_jax.evaluation import (
     PolicyRun,
     SheetRow,
     draw_sheet,
     followed,
-    score_sessions,
     sprite_cases,
     stack_sheets,
     summarise,

@@ -165,9 +165,7 @@ def test_sessions_are_spread_over_a_mesh(tiny_editor, images):
 
 def test_sessions_may_differ_in_length(tiny_editor, images, run):
     texts = [TEXTS[0][:1], TEXTS[1], TEXTS[2][:2]]
-    found = dict(
-        iterate_rollouts(tiny_editor, images, texts, SAMPLER, MEMORY, batch=2)
-    )
+    found = dict(iterate_rollouts(tiny_editor, images, texts, SAMPLER, MEMORY, batch=2))
     assert [len(found[row]) for row in range(3)] == [1, 3, 2]
     for row, frames in enumerate(run()):
         assert largest_change(found[row], frames[: len(found[row])]) == 0

@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
+from anchoredit_jax.data.sprites import score_sessions
 from anchoredit_jax.evaluation import (
     compare,
     followed,
-    score_sessions,
     summarise,
     summarise_ambiguous,
     summarise_story,

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from anchoredit_jax.data.pixel_error import psnr, squared_error
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.measures.inputs import check_images
 from anchoredit_jax.evaluation.measures.ssim import ssim
-from anchoredit_jax.evaluation.statistics import psnr, squared_error
 from anchoredit_jax.models.codec import Codec, PatchCodec, from_uint8, to_uint8
 from anchoredit_jax.models.wan_vae import WanCodec, encode
 

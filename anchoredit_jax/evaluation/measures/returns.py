@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from anchoredit_jax.data.pixel_error import psnr, squared_error
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.measures.inputs import check_images
 from anchoredit_jax.evaluation.measures.ssim import ssim
-from anchoredit_jax.evaluation.statistics import psnr, squared_error
 
 
 def return_measures(

@@ -2,13 +2,13 @@
 
 import numpy as np
 
+from anchoredit_jax.data.pixel_error import psnr, region_mse, squared_error
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.measures.describe import MEASURES
 from anchoredit_jax.evaluation.measures.drift import identity_drift, turn_difference
 from anchoredit_jax.evaluation.measures.inputs import check_images
 from anchoredit_jax.evaluation.measures.ssim import moments, region_ssim
 from anchoredit_jax.evaluation.measures.tone import tone_changes
-from anchoredit_jax.evaluation.statistics import psnr, region_mse, squared_error
 
 
 def measure_session(

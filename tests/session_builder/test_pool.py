@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from anchoredit_jax.evaluation.benchmark_builder import (
+from anchoredit_jax.evaluation.folder_cases import folder_cases
+from benchmarks.session_builder import (
     BenchmarkSettings,
     build_benchmark,
 )
-from anchoredit_jax.evaluation.folder_cases import folder_cases
 
 from .benchmark_input import POOL, SIZE, photos, refused
 

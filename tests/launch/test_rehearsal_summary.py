@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from anchoredit_jax.evaluation import PolicyRun, followed, score_sessions, summarise
+from anchoredit_jax.data.sprites import SpriteView, score_sessions, square_view
+from anchoredit_jax.evaluation import PolicyRun, followed, summarise
 from anchoredit_jax.evaluation.cases import score_cases, sprite_cases
 from anchoredit_jax.evaluation.frame_store import open_store
-from anchoredit_jax.evaluation.shapes_summary import (
+from anchoredit_jax.evaluation.summary import by_shape, summarise_story
+from launch.rehearsal_summary import (
     ALL,
     shapes_markdown,
     summarise_shapes,
 )
-from anchoredit_jax.evaluation.sprite_view import SpriteView, square_view
-from anchoredit_jax.evaluation.summary import by_shape, summarise_story
 
 VIEWS = (square_view(32), SpriteView((48, 85), (24, 40)))
 

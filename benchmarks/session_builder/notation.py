@@ -31,8 +31,7 @@ from typing import Any
 
 from anchoredit_jax.data.sessions.raw import PLAIN
 from anchoredit_jax.data.sessions.validation import SCOPES
-from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.problems import noting
+from anchoredit_jax.errors import UserError, noting
 
 UNDO = "undo"
 ANY = "any"

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.benchmark_builder.notation import ANY, UNDO, Instruction
+from benchmarks.session_builder.notation import ANY, UNDO, Instruction
 
 RETURN_SHARE = 0.2
 GLOBAL_SHARE = 0.3

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from anchoredit_jax.data.sprites import (
+from anchoredit_jax.data.sprites.instructions import (
     AMBIGUOUS_KINDS,
     KINDS,
+    sample_edit,
+)
+from anchoredit_jax.data.sprites.sessions import (
     SpriteSession,
     cover_session,
-    sample_edit,
     sample_session,
 )
 from anchoredit_jax.errors import UserError
@@ -50,11 +52,6 @@ def ambiguous_sessions(
         edit = sample_edit(rng, scene, {kind: 1.0})
         sessions.append(SpriteSession(index, (scene, edit.after), (edit,)))
     return sessions
-
-
-def instructions_of(sessions: Sequence[SpriteSession]) -> list[list[str]]:
-    """The texts of every session's edits."""
-    return [[edit.text for edit in session.edits] for session in sessions]
 
 
 def check_held_out(training_seed: int, seed: int = 0) -> None:

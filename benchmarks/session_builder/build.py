@@ -18,23 +18,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.benchmark_builder.assignment import (
+from anchoredit_jax.errors import ProblemsError, UserError
+from anchoredit_jax.evaluation.benchmark_manifest import FORMAT, MANIFEST, digest
+from benchmarks.session_builder.assignment import (
     Lists,
     draw_lists,
     list_folder,
     read_beside,
     read_common,
 )
-from anchoredit_jax.evaluation.benchmark_builder.notation import to_document
-from anchoredit_jax.evaluation.benchmark_builder.pictures import (
+from benchmarks.session_builder.notation import to_document
+from benchmarks.session_builder.pictures import (
     Picture,
     check_pictures,
     encode_picture,
 )
-from anchoredit_jax.evaluation.benchmark_builder.settings import BenchmarkSettings
-from anchoredit_jax.evaluation.benchmark_manifest import FORMAT, MANIFEST, digest
-from anchoredit_jax.evaluation.problems import ProblemsError
+from benchmarks.session_builder.settings import BenchmarkSettings
 
 
 def build_benchmark(

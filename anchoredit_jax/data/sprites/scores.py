@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from anchoredit_jax.data.buckets import Size
-from anchoredit_jax.data.sprites import Edit, SpriteSession
+from anchoredit_jax.data.pixel_error import psnr, region_mse, squared_error
+from anchoredit_jax.data.sprites.atlas import SpriteAtlas, sprite_atlas
+from anchoredit_jax.data.sprites.instructions import Edit
+from anchoredit_jax.data.sprites.sessions import SpriteSession
+from anchoredit_jax.data.sprites.view import SpriteView, square_view
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.sprite_atlas import SpriteAtlas, sprite_atlas
-from anchoredit_jax.evaluation.sprite_view import SpriteView, square_view
-from anchoredit_jax.evaluation.statistics import psnr, region_mse, squared_error
 
 SUCCESS_PSNR = 20.0  # dB over the edit region, against the nearest right answer
 

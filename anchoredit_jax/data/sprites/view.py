@@ -11,8 +11,8 @@ import numpy as np
 
 from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.data.images import crop_box, fit_image
-from anchoredit_jax.data.sprites import Scene, render, subject_mask
-from anchoredit_jax.data.sprites.render import both_sides
+from anchoredit_jax.data.sprites.render import both_sides, render, subject_mask
+from anchoredit_jax.data.sprites.scene import Scene
 
 _RINGING = 8  # of 255: resampling changes pixels beside an edge by as much
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from anchoredit_jax.data.images import MIN_SIDE
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.benchmark_builder.notation import LANGUAGE
+from benchmarks.session_builder.notation import LANGUAGE
 
 
 @dataclasses.dataclass(frozen=True)

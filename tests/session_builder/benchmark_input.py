@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anchoredit_jax.evaluation.benchmark_builder import (
+from anchoredit_jax.errors import ProblemsError
+from benchmarks.session_builder import (
     BenchmarkSettings,
     build_benchmark,
 )
-from anchoredit_jax.evaluation.problems import ProblemsError
 
 SMALL = BenchmarkSettings(min_side=16)
 SIZE = (8, 8)

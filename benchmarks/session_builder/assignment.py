@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.benchmark_builder.notation import (
+from anchoredit_jax.errors import UserError, noting
+from anchoredit_jax.evaluation.folder_cases import check_name
+from benchmarks.session_builder.notation import (
     SUFFIXES,
     Instruction,
     is_list,
@@ -12,10 +13,8 @@ from anchoredit_jax.evaluation.benchmark_builder.notation import (
     number_turns,
     parse_list,
 )
-from anchoredit_jax.evaluation.benchmark_builder.pool import draw_list, make_pool
-from anchoredit_jax.evaluation.benchmark_builder.settings import BenchmarkSettings
-from anchoredit_jax.evaluation.folder_cases import check_name
-from anchoredit_jax.evaluation.problems import noting
+from benchmarks.session_builder.pool import draw_list, make_pool
+from benchmarks.session_builder.settings import BenchmarkSettings
 
 Paths = Mapping[str, Path]
 Lists = dict[str, list[Instruction]]

@@ -2,19 +2,18 @@
 
 import pytest
 
-from anchoredit_jax.data.sprites import sample_session
-from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation import (
+from anchoredit_jax.data.sprites import (
     ambiguous_sessions,
     held_out_sessions,
-    instructions_of,
+    sample_session,
     story_sessions,
 )
-from anchoredit_jax.evaluation.held_out import (
+from anchoredit_jax.data.sprites.held_out import (
     EQUAL_WEIGHTS,
     HELD_OUT_SEED,
     check_held_out,
 )
+from anchoredit_jax.errors import UserError
 
 
 def test_sessions_are_a_function_of_the_seed():
@@ -58,12 +57,6 @@ def test_ambiguous_sessions_have_several_answers():
         edit = session.edits[0]
         assert len(session.edits) == 1 and len(edit.valid) > 1
         assert edit.after in edit.valid and session.scenes == (edit.before, edit.after)
-
-
-def test_instructions_are_the_edits_texts():
-    sessions = held_out_sessions(2, 3)
-    texts = instructions_of(sessions)
-    assert texts[1][2] == sessions[1].edits[2].text and len(texts[0]) == 3
 
 
 def test_counts_below_one():

@@ -9,14 +9,13 @@ from PIL import Image
 
 from anchoredit_jax.data.images import decode_image, fit_image
 from anchoredit_jax.data.sessions import list_parts, read_part
-from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.benchmark_builder import (
+from anchoredit_jax.errors import ProblemsError, UserError
+from anchoredit_jax.evaluation.folder_cases import folder_cases
+from benchmarks.session_builder import (
     BenchmarkSettings,
     build_benchmark,
     pictures,
 )
-from anchoredit_jax.evaluation.folder_cases import folder_cases
-from anchoredit_jax.evaluation.problems import ProblemsError
 
 from .benchmark_input import (
     RETURNS,
@@ -367,7 +366,7 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
         done.append(picture)
         return encode(picture)
 
-    path = "anchoredit_jax.evaluation.benchmark_builder.build.encode_picture"
+    path = "benchmarks.session_builder.build.encode_picture"
     monkeypatch.setattr(path, fail_at_the_second)
     with pytest.raises(UserError, match="cannot be written: no space left"):
         build_benchmark(root, tmp_path / "out", SMALL)

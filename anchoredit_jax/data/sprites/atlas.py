@@ -8,15 +8,15 @@ import functools
 
 import numpy as np
 
-from anchoredit_jax.data.sprites import (
+from anchoredit_jax.data.sprites.scene import (
     COLOURS,
     SHAPES,
     SLOTS,
     Accessory,
     Scene,
-    sample_session,
 )
-from anchoredit_jax.evaluation.sprite_view import SpriteView
+from anchoredit_jax.data.sprites.sessions import sample_session
+from anchoredit_jax.data.sprites.view import SpriteView
 
 POOL = 47  # other subjects beside the true one in the retrieval test
 _POOL_SEED = 1_480_071_003  # subjects that no training or evaluation session shows

@@ -9,12 +9,19 @@ from PIL import Image
 from scipy.ndimage import uniform_filter
 
 from anchoredit_jax.data.fitting import decode_to_bucket
-from anchoredit_jax.data.sprites import COLOURS, Accessory, Scene, render
+from anchoredit_jax.data.pixel_error import MAX_PSNR
+from anchoredit_jax.data.sprites import (
+    COLOURS,
+    Accessory,
+    Scene,
+    ambiguous_sessions,
+    render,
+    render_truth,
+    score_sessions,
+)
+from anchoredit_jax.data.sprites.atlas import pool_subjects, sprite_atlas
+from anchoredit_jax.data.sprites.view import SpriteView, square_view
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation import ambiguous_sessions, render_truth, score_sessions
-from anchoredit_jax.evaluation.sprite_atlas import pool_subjects, sprite_atlas
-from anchoredit_jax.evaluation.sprite_view import SpriteView, square_view
-from anchoredit_jax.evaluation.statistics import MAX_PSNR
 
 
 def turns_of(sessions, kind):
