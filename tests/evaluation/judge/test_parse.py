@@ -2,7 +2,7 @@
 
 import pytest
 
-from anchoredit_jax.evaluation.judge.answer import (
+from anchoredit_jax.evaluation.judge.parse import (
     Answer,
     MalformedAnswer,
     parse_answer,

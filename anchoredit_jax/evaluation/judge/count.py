@@ -1,33 +1,116 @@
-"""Every turn of every session put to the judge, each one paid for once."""
+"""Every turn of every session put to the judge, paid for once, and what comes of it."""
 
 import concurrent.futures
-from collections.abc import Callable, Iterable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.judge.answer import MalformedAnswer, parse_answer
-from anchoredit_jax.evaluation.judge.cache import VerdictCache
-from anchoredit_jax.evaluation.judge.config import JudgeConfig
-from anchoredit_jax.evaluation.judge.endpoint import (
-    Completion,
-    NoAnswer,
-    open_endpoint,
-)
-from anchoredit_jax.evaluation.judge.question import (
+from anchoredit_jax.evaluation.judge.ask import (
+    JudgeConfig,
     Question,
-    complaint,
+    judge_turn,
+    open_endpoint,
     session_questions,
 )
-from anchoredit_jax.evaluation.judge.verdict import (
-    Judgement,
-    TurnScores,
-    Usage,
-    Verdict,
-)
+from anchoredit_jax.evaluation.judge.cache import VerdictCache
+from anchoredit_jax.evaluation.judge.parse import Usage, Verdict
 
 OnTurn = Callable[[str, int, Verdict], None]
+PASSES_ABOVE = 6  # MSE-Bench's threshold, of both scores
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TurnScores:
+    """Both scores of a session's N turns.
+
+    Attributes:
+      instruction, consistency: float64 [N], 0 to 10, NaN where a turn is unjudged.
+      reasons: N texts: the judge's, or why the turn is unjudged.
+    """
+
+    instruction: np.ndarray
+    consistency: np.ndarray
+    reasons: tuple[str, ...]
+
+    @classmethod
+    def of(cls, verdicts: Sequence[Verdict]) -> "TurnScores":
+        # None becomes NaN.
+        return cls(
+            np.array([v.instruction for v in verdicts], np.float64),
+            np.array([v.consistency for v in verdicts], np.float64),
+            tuple(v.reason for v in verdicts),
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Judgement:
+    """All sessions' scores.
+
+    Attributes:
+      scores: by the session's name.
+      asked, reused: turns that were put to the judge, and turns whose verdict was known
+        already (from the cache, or from an identical turn).
+      unjudged: turns without scores.
+      usage: paid for in this run.
+      total_usage: paid for in all runs that wrote the cache.
+    """
+
+    scores: dict[str, TurnScores]
+    asked: int
+    reused: int
+    unjudged: int
+    usage: Usage
+    total_usage: Usage
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SessionRates:
+    """One row a session, in the order of the scores; column k - 1 is about turns 1..k.
+
+    The mean of a column over the sessions, without its NaN, is the rate at k.
+
+    Attributes:
+      success: float64 [n, N], 1 where the session's turns 1..k all succeed, else 0 (for
+        SR@k); NaN where one of them is unjudged or the session is shorter.
+      consistent: the same for consistency alone (for CR@k).
+    """
+
+    success: np.ndarray
+    consistent: np.ndarray
+
+
+def success_rates(
+    scores: Mapping[str, TurnScores],
+    instruction_above: float = PASSES_ABOVE,
+    consistency_above: float = PASSES_ABOVE,
+) -> SessionRates:
+    """Which sessions are right up to which turn.
+
+    Args:
+      scores: n sessions of at most N turns, see `judge_sessions`.
+      instruction_above, consistency_above: a score must be above to pass.
+    """
+    turns = max((len(score.reasons) for score in scores.values()), default=0)
+    instruction = [score.instruction for score in scores.values()]
+    consistency = [score.consistency for score in scores.values()]
+    followed = _passed(instruction, instruction_above, turns)
+    kept = _passed(consistency, consistency_above, turns)
+    # A running minimum is NaN from the first NaN on.
+    return SessionRates(
+        np.minimum.accumulate(np.minimum(followed, kept), axis=1),
+        np.minimum.accumulate(kept, axis=1),
+    )
+
+
+def _passed(rows: list[np.ndarray], above: float, turns: int) -> np.ndarray:
+    """[n, turns]: 1 or 0, NaN where there is no score."""
+    table = np.full((len(rows), turns), np.nan)
+    for index, row in enumerate(rows):
+        table[index, : len(row)] = row
+    return np.where(np.isnan(table), np.nan, table > above)
 
 
 def judge_sessions(
@@ -74,29 +157,6 @@ def judge_sessions(
             for question in session_questions(name, frames, instructions):
                 run.add(question)
         return run.finish()
-
-
-def judge_turn(
-    ask: Callable[[list[dict]], Completion], question: Question, config: JudgeConfig
-) -> Verdict:
-    """Ask until an answer can be read, at most `config.answers` times."""
-    content, usage, why = question.content(config.image_side), Usage(), ""
-    for answers in range(config.answers):
-        try:
-            reply = ask([*content, complaint(why)] if why else content)
-        except NoAnswer as error:
-            reason = f"no answer: {error}"
-            return Verdict(None, None, reason, answers, usage, reached=False)
-        usage += reply.usage
-        try:
-            found = parse_answer(reply.text)
-        except MalformedAnswer as error:
-            why = f"{error}; it was cut off" if reply.cut_off else str(error)
-            continue
-        scores = found.instruction, found.consistency
-        return Verdict(*scores, found.reason, answers + 1, usage)
-    reason = f"no readable answer in {config.answers} tries; the last one: {why}"
-    return Verdict(None, None, reason, config.answers, usage)
 
 
 class _Run:

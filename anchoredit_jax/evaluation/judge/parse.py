@@ -1,4 +1,4 @@
-"""The scores in a judge's answer, or what is wrong with it."""
+"""The scores in a judge's answer, or what is wrong with it, and a turn's verdict."""
 
 import dataclasses
 import json
@@ -7,6 +7,45 @@ from typing import Any
 
 HIGHEST = 10
 SCORES = ("instruction", "consistency")
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """Tokens paid for, as far as the endpoint reports them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """The judge's word on one turn.
+
+    Attributes:
+      instruction, consistency: 0 to 10; both None where the turn is unjudged.
+      reason: the judge's, or why the turn is unjudged.
+      answers: how many answers were paid for, unreadable ones included.
+      usage: of these answers.
+      reached: False where the endpoint gave no answer in the end; asking again later
+        may help.
+    """
+
+    instruction: int | None
+    consistency: int | None
+    reason: str
+    answers: int
+    usage: Usage
+    reached: bool = True
+
+    @property
+    def judged(self) -> bool:
+        return self.instruction is not None
 
 
 class MalformedAnswer(ValueError):
