@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from anchoredit_jax.errors import UserError
+
 MAX_PSNR = 60.0  # decibel given to a perfect match, so that means stay finite
 
 
@@ -36,3 +38,22 @@ def squared_error(images: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """
     difference = images.astype(np.float32) - truth.astype(np.float32)
     return np.square(difference / 255.0).mean(-1)
+
+
+def check_images(images: np.ndarray, name: str = "images", at_least: int = 1) -> None:
+    """Refuse what is not a stack of images.
+
+    Args:
+      images: uint8 [n, H, W, 3] with n >= `at_least`.
+      name: what the error calls them.
+
+    Raises:
+      UserError: they are anything else.
+    """
+    shape, dtype = np.shape(images), getattr(images, "dtype", type(images).__name__)
+    good = len(shape) == 4 and shape[3] == 3 and min(shape) > 0
+    if not good or dtype != np.uint8 or shape[0] < at_least:
+        raise UserError(
+            f"{name} must be uint8 [n, height, width, 3] with n at least {at_least}, "
+            f"got {dtype} {list(shape)}"
+        )

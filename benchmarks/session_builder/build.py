@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from anchoredit_jax.errors import ProblemsError, UserError
-from anchoredit_jax.evaluation.benchmark_manifest import FORMAT, MANIFEST, digest
+from anchoredit_jax.evaluation.folder_cases import FORMAT, MANIFEST, digest
 from benchmarks.session_builder.assignment import (
     Lists,
     draw_lists,

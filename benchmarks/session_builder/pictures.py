@@ -14,7 +14,7 @@ from PIL import Image
 from anchoredit_jax.data.images import MAX_ASPECT, decode_image, identify
 from anchoredit_jax.data.sessions.raw import MAX_IMAGE_BYTES
 from anchoredit_jax.errors import UserError, noting
-from anchoredit_jax.evaluation.benchmark_manifest import digest
+from anchoredit_jax.evaluation.folder_cases import digest
 
 # MPO is what phones write: a JPEG with more images behind it.
 _COPIED = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}

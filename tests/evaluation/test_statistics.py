@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.data.pixel_error import MAX_PSNR, psnr, region_mse, squared_error
-from anchoredit_jax.evaluation.statistics import bootstrap_mean
+from anchoredit_jax.evaluation.summary import bootstrap_mean
 
 
 def test_psnr_of_known_errors():

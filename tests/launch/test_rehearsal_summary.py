@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.data.sprites import SpriteView, score_sessions, square_view
-from anchoredit_jax.evaluation import PolicyRun, followed, summarise
-from anchoredit_jax.evaluation.cases import score_cases, sprite_cases
+from anchoredit_jax.evaluation import PolicyRun
+from anchoredit_jax.evaluation.cases import followed, score_cases, sprite_cases
 from anchoredit_jax.evaluation.frame_store import open_store
-from anchoredit_jax.evaluation.summary import by_shape, summarise_story
+from anchoredit_jax.evaluation.parts.story import summarise_story
+from anchoredit_jax.evaluation.summary import by_shape, summarise
 from launch.rehearsal_summary import (
     ALL,
     shapes_markdown,

@@ -99,15 +99,9 @@ class JudgeConfig:
                 "the judge's base_url must start with http:// or https://, as in "
                 f"http://localhost:8000/v1; given: {self.base_url!r}"
             )
-        for name, least in (
-            ("timeout", 1e-3),
-            ("retries", 0),
-            ("answers", 1),
-            ("parallel", 1),
-            ("image_side", 1),
-            ("max_tokens", 1),
-            ("temperature", 0),
-        ):
+        ones = dict.fromkeys(("answers", "parallel", "image_side", "max_tokens"), 1)
+        least_of = {"timeout": 1e-3, "retries": 0, **ones, "temperature": 0}
+        for name, least in least_of.items():
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise UserError(
@@ -261,12 +255,8 @@ def open_endpoint(
             "pip install 'anchoredit_jax[judge]' or pip install openai"
         ) from error
     key = _read_key(config)
-    options = {
-        "model": config.model,
-        "max_tokens": config.max_tokens,
-        "temperature": config.temperature,
-        "seed": config.seed,
-    }
+    names = ("model", "max_tokens", "temperature", "seed")
+    options = {name: getattr(config, name) for name in names}
     options = {name: value for name, value in options.items() if value is not None}
 
     def shown(error: Exception | str) -> str:

@@ -14,13 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from anchoredit_jax.data.pixel_error import psnr, squared_error
+from anchoredit_jax.data.pixel_error import check_images, psnr, squared_error
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.measures.inputs import check_images
-from anchoredit_jax.evaluation.measures.ssim import ssim
+from anchoredit_jax.evaluation.cases import Case
+from anchoredit_jax.evaluation.measures import ssim
+from anchoredit_jax.evaluation.parts.sessions import session_cases
+from anchoredit_jax.evaluation.runs import Job, Part
+from anchoredit_jax.evaluation.summary import bootstrap_mean
+from anchoredit_jax.evaluation.table import Table, show, text_table
 from anchoredit_jax.models.codec import Codec, PatchCodec, from_uint8, to_uint8
 from anchoredit_jax.models.wan_vae import WanCodec, encode
 
+IMAGES = 8
 DTYPES = ("float32", "bfloat16")
 Coder = Callable[[np.ndarray], np.ndarray]  # one image to its latents, or back
 
@@ -154,3 +159,45 @@ def round_layers(layer, args, kwargs, context):
 def round_values(x: jax.Array) -> jax.Array:
     # Not a cast there and back, which XLA may leave out.
     return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
+
+
+def _run(job: Job, cases: Sequence[Case]) -> tuple[RoundTrip, ...]:
+    return codec_error(job.contestant.editor.codec, [case.source for case in cases])
+
+
+def _numbers(trips: Sequence[RoundTrip]) -> list[dict]:
+    """By the precision of encoding and of decoding; sessions encode in float32 always,
+    the other lines show why."""
+    return [
+        {
+            "encode": trip.encode_dtype,
+            "decode": trip.decode_dtype,
+            **{
+                name: bootstrap_mean(getattr(trip, name))
+                for name in ("psnr", "ssim", "latent_error")
+            },
+        }
+        for trip in trips
+    ]
+
+
+def _blocks(table: Table, checkpoint: str) -> list[str]:
+    rows = table.where(part=PART.name, checkpoint=checkpoint)
+    lines = [(name, rows.where(run=name)) for name in rows.names("run")]
+    columns = {
+        "PSNR": show("psnr", 1),
+        "SSIM": show("ssim", 4),
+        "latents off by": show("latent_error", 5),
+    }
+    return [text_table("codec alone: encoding in, decoding in", lines, columns)]
+
+
+PART = Part(
+    name="codec",
+    title="The codec alone",
+    cases=lambda settings, editor: session_cases(settings, editor, IMAGES),
+    run=_run,
+    numbers=_numbers,
+    blocks=_blocks,
+    of_dataset=True,
+)

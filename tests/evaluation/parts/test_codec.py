@@ -10,8 +10,12 @@ from flax import linen as nn
 
 from anchoredit_jax.data.pixel_error import MAX_PSNR
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.measures import codec_error, ssim
-from anchoredit_jax.evaluation.measures.codec_error import round_layers, round_values
+from anchoredit_jax.evaluation.parts.codec import (
+    codec_error,
+    round_layers,
+    round_values,
+    ssim,
+)
 from anchoredit_jax.models.codec import (
     PatchCodec,
     WanVaeSettings,

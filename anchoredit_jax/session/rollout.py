@@ -1,4 +1,12 @@
-"""Many sessions edited turn after turn through the memory, in batches of one size."""
+"""Many sessions edited turn after turn through the memory, in batches of one size.
+
+This is how evaluations edit, and another thing than `programs`, with which a person
+does. Those draw one session at a time, so that its bits depend on nothing else, stop
+after each step if asked, commit apart, so that a saved session comes back, and keep
+the memory of every turn. Here nobody waits for a single turn: sessions run side by
+side, a turn is one program, its memory is let go, and the programs serve all
+checkpoints of one shape. What a turn is, both have from `anchoredit_jax.turn`.
+"""
 
 import contextlib
 import functools
@@ -9,7 +17,6 @@ import jax
 import numpy as np
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.cases import rows_by
 from anchoredit_jax.models.codec import from_uint8, to_uint8
 from anchoredit_jax.parallel import batch_sharding, using
 from anchoredit_jax.turn import generate_turn, session_key, start_memory
@@ -154,7 +161,10 @@ def _batches(
     shapes: Sequence[tuple[int, ...]], batch: int, parts: int
 ) -> Iterator[tuple[list[int], int]]:
     """Rows of each batch, and how many are not repetitions; see `iterate_rollouts`."""
-    for of_shape in rows_by(shapes).values():
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for row, shape in enumerate(shapes):
+        by_shape.setdefault(shape, []).append(row)
+    for of_shape in by_shape.values():
         size = -(-min(batch, len(of_shape)) // parts) * parts
         for first in range(0, len(of_shape), size):
             rows = of_shape[first : first + size]
