@@ -19,7 +19,7 @@ What is where, from what knows nothing of the rest upwards:
   stages/           one file a stage; step, loop, rollout
   session/          edit, undo, branch, save, page
   convert/          published weights in and out
-  evaluation/       rollouts, measures, judge, reports, benchmarks
+  evaluation/       parts, measures, judge, report
   reproducibility/  certificates and what compares them
   planning/         programs compiled for pods, counted
   benchmark/        speed as ratios

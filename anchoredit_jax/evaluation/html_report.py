@@ -1,8 +1,8 @@
 """The whole evaluation as one HTML file that needs no other file and no network."""
 
 import base64
-import html
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -42,21 +42,21 @@ def write_html(
       pictures: heading -> picture files, which are put into the page.
       measures: those of the tables over the turns, in their order.
     """
-    parts = [f"<h1>{_text(_title(report))}</h1>", f"<pre>{_text(text)}</pre>"]
+    parts = [f"<h1>{escape(_title(report))}</h1>", f"<pre>{escape(text)}</pre>"]
     for heading, files in pictures.items():
-        parts.append(f"<h2>{_text(heading)}</h2>")
+        parts.append(f"<h2>{escape(heading)}</h2>")
         parts.extend(_picture(file) for file in files)
     table = table_of(report, PARTS)
     for part in PARTS.values():
         rows = table.where(part=part.name, shape="")
         if part.over_turns and rows.rows:
-            parts.append(f"<h2>{_text(part.title)}, turn by turn</h2>")
+            parts.append(f"<h2>{escape(part.title)}, turn by turn</h2>")
             parts.extend(_turn_table(rows, measure) for measure in measures)
     body = "\n".join(part for part in parts if part)
     path.write_text(
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(_title(report))}</title>\n<style>\n{_STYLE}\n</style></head>\n"
+        f"<title>{escape(_title(report))}</title>\n<style>\n{_STYLE}\n</style></head>\n"
         f"<body>\n{body}\n</body></html>\n",
         encoding="utf-8",
     )
@@ -68,7 +68,7 @@ def _title(report) -> str:
 
 def _picture(path: Path) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
-    name = _text(path.stem.replace("_", " "))
+    name = escape(path.stem.replace("_", " "))
     return (
         f'<figure class="wide"><img alt="{name}" src="data:image/png;base64,{data}">'
         f"<figcaption><small>{name}</small></figcaption></figure>"
@@ -86,15 +86,15 @@ def _turn_table(table: Table, measure: Measure) -> str:
             if all(row.mean is None for row in rows):
                 continue
             cells = "".join(f"<td>{_number(row)}</td>" for row in rows)
-            name = _text(f"{checkpoint}, {policy_title(policy)}")
+            name = escape(f"{checkpoint}, {policy_title(policy)}")
             lines.append(f"<tr><td>{name}</td>{cells}</tr>")
             turns = max(turns, len(rows))
     if not lines:
         return ""
     head = "".join(f"<th>{turn}</th>" for turn in range(1, turns + 1))
     return (
-        f"<h3>{_text(measure.heading)}</h3>\n<div class='wide'><table><tr><th>turn</th>"
-        f"{head}</tr>\n" + "\n".join(lines) + "</table></div>"
+        f"<h3>{escape(measure.heading)}</h3>\n<div class='wide'><table>"
+        f"<tr><th>turn</th>{head}</tr>\n" + "\n".join(lines) + "</table></div>"
     )
 
 
@@ -104,7 +104,3 @@ def _number(row: Row) -> str:
         return "-"
     told = f"{row.low:.4g} to {row.high:.4g}, {row.count} values"
     return f'<span title="{told}">{row.mean:.4g}</span>'
-
-
-def _text(text: str) -> str:
-    return html.escape(text)

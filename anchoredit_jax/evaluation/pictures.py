@@ -1,7 +1,6 @@
 """The pictures of an evaluation: curves over the turns, and sheets of frames."""
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from anchoredit_jax.session.contact_sheet import SheetRow, draw_sheet, stack_she
 SHEET_SESSIONS = 4
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MARKERS = "osD^vX"
-Marks = Callable[[PolicyRun], Sequence[bool | None]]
+Marks = Callable[[PolicyRun, int], Sequence[bool | None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,38 +109,37 @@ def sheet(runs: Mapping[str, PolicyRun], sessions: int = SHEET_SESSIONS) -> Imag
     run = next(iter(runs.values()))
     in_turn = itertools.chain(*itertools.zip_longest(*run.by_shape().values()))
     rows = [row for row in in_turn if row is not None][:sessions]
+    return stack_sheets(
+        [draw_session(runs, row, _succeeded, run.cases[row].name) for row in rows]
+    )
 
-    def succeeded(row: int, run: PolicyRun) -> Sequence[bool | None]:
-        if run.scores is None:
-            return ()
-        return (None, *(bool(success) for success in run.scores.success[row]))
 
-    sheets = []
-    for row in rows:
-        marks = functools.partial(succeeded, row)
-        sheets.append(draw_session(runs, row, marks, title=run.cases[row].name))
-    return stack_sheets(sheets)
+def _succeeded(run: PolicyRun, row: int) -> Sequence[bool | None]:
+    if run.scores is None:
+        return ()
+    return (None, *(bool(success) for success in run.scores.success[row]))
 
 
 def draw_session(
-    runs: Mapping[str, PolicyRun], row: int, marks: Marks, **options: Any
+    runs: Mapping[str, PolicyRun], row: int, marks: Marks, title: str, cell: int = 96
 ) -> Image.Image:
-    """One session: the truth, if known, and a line per policy.
+    """One session: the truth, if known, and a line per policy; see `draw_sheet`.
 
     Args:
       runs: policy name -> run, all of the same cases.
-      marks: of the frames of a run.
-      options: of `draw_sheet`.
+      marks: of the frames of a run's session.
     """
     case = next(iter(runs.values())).cases[row]
     rows = []
     if case.read_truth is not None:
         rows.append(SheetRow("ground truth", _small(case.read_truth())))
     for name, run in runs.items():
-        rows.append(SheetRow(policy_title(name), _small(run.frames(row)), marks(run)))
+        rows.append(
+            SheetRow(policy_title(name), _small(run.frames(row)), marks(run, row))
+        )
     texts = [text or "(no instruction)" for text in case.instructions]
     captions = ["source image", *(f"{i}. {text}" for i, text in enumerate(texts, 1))]
-    return draw_sheet(rows, captions, **options)
+    return draw_sheet(rows, captions, title=title, cell=cell)
 
 
 def _drift_curves(out: Path, report: Mapping[str, Any], part: str) -> list[Path]:

@@ -16,10 +16,10 @@ from anchoredit_jax.evaluation.judge import JudgeConfig
 from anchoredit_jax.evaluation.measures import FeatureExtractor, check_names
 from anchoredit_jax.evaluation.parts import PARTS, sessions
 from anchoredit_jax.evaluation.pictures import draw_stills, draw_turns, figures_of
-from anchoredit_jax.evaluation.runs import Job, measure_truth, write_sessions
+from anchoredit_jax.evaluation.runs import Job, measure_truth
 from anchoredit_jax.evaluation.settings import Contestant, Settings
 from anchoredit_jax.evaluation.summary import summarise
-from anchoredit_jax.evaluation.table import table_of, write_turns
+from anchoredit_jax.evaluation.table import table_of, write_sessions, write_turns
 
 FORMAT = 2  # of report.json
 FIGURES = "figures"

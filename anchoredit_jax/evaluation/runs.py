@@ -1,9 +1,8 @@
 """The parts of an evaluation in general, and what a checkpoint makes of one."""
 
-import csv
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +42,6 @@ JUDGE_MEASURES = (
     Measure("judge_success", "SR@k: followed up to here", "", True, (0.0, 1.03)),
     Measure("judge_kept", "CR@k: kept up to here", "", True, (0.0, 1.03)),
 )
-PLACE = ("part", "checkpoint", "policy", "session", "shape", "turn", "instruction")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,31 +220,6 @@ def measure_truth(cases: Sequence[Case]) -> dict[str, np.ndarray]:
     return _by_name(cases, [measure_session(truth, truth) for truth in truths])
 
 
-def write_sessions(path: Path, runs: Mapping[str, Mapping[str, Any]]) -> None:
-    """CSV, a line a session and turn, a column a measure; empty where none applies.
-
-    Args:
-      runs: part -> checkpoint -> policy -> `PolicyRun`.
-    """
-    every = [
-        (part, label, policy, run)
-        for part, contestants in runs.items()
-        for label, policies in contestants.items()
-        for policy, run in policies.items()
-    ]
-    names = sorted({name for *_, run in every for name in run.measures})
-    with path.open("w", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file)
-        lines.writerow((*PLACE, *names))
-        for *place, run in every:
-            for row, case in enumerate(run.cases):
-                for turn, text in enumerate(case.instructions):
-                    found = (run.measures.get(name) for name in names)
-                    values = ("" if v is None else _number(v[row, turn]) for v in found)
-                    of = (*place, case.name, case.shape, turn + 1, text)
-                    lines.writerow((*of, *values))
-
-
 def _folder_name(name: str) -> str:
     """Of a run's results; a negative text in a sampler's name may hold anything."""
     short, _, text = name.partition(":negative=")
@@ -254,10 +227,6 @@ def _folder_name(name: str) -> str:
     if not text:
         return folder
     return f"{folder}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def _number(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.6g}"
 
 
 def _bar(job: Job, name: str, unit: str, total: int, done: int = 0) -> tqdm:

@@ -1,17 +1,21 @@
 """All numbers of a report as rows of one table; as text and as CSV.
 
-The console, turns.csv and the page are made of these rows, and of nothing else.
+The console, turns.csv and the page are made of these rows, and of nothing else;
+sessions.csv of what they are means of.
 """
 
 import csv
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from anchoredit_jax.evaluation.policies import policy_title
 
-TURNS = ("part", "checkpoint", "policy", "measure", "turn", "mean", "low", "high")
+SESSIONS = ("part", "checkpoint", "policy", "session", "shape", "turn", "instruction")
+# Of turns.csv, whose "policy" is a row's run.
+TURNS = "part checkpoint policy measure turn mean low high count".split()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,11 +144,40 @@ def write_turns(path: Path, table: Table) -> None:
     all shapes together."""
     with path.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
-        lines.writerow((*TURNS, "count"))
+        lines.writerow(TURNS)
         for row in table.where(shape="").rows:
             if row.turn:
-                place = (row.part, row.checkpoint, row.run, row.measure, row.turn)
-                lines.writerow((*place, row.mean, row.low, row.high, row.count))
+                values = dataclasses.asdict(row) | {"policy": row.run}
+                lines.writerow([values[name] for name in TURNS])
+
+
+def write_sessions(path: Path, runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """CSV, a line a session and turn, a column a measure; empty where none applies.
+
+    Args:
+      runs: part -> checkpoint -> policy -> `PolicyRun`.
+    """
+    every = [
+        (part, label, policy, run)
+        for part, contestants in runs.items()
+        for label, policies in contestants.items()
+        for policy, run in policies.items()
+    ]
+    names = sorted({name for *_, run in every for name in run.measures})
+    with path.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file)
+        lines.writerow((*SESSIONS, *names))
+        for *place, run in every:
+            for row, case in enumerate(run.cases):
+                for turn, text in enumerate(case.instructions):
+                    found = (run.measures.get(name) for name in names)
+                    values = ("" if v is None else _number(v[row, turn]) for v in found)
+                    of = (*place, case.name, case.shape, turn + 1, text)
+                    lines.writerow((*of, *values))
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
 
 
 def text_table(

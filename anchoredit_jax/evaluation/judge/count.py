@@ -84,15 +84,20 @@ class SessionRates:
 
 def success_rates(
     scores: Mapping[str, TurnScores],
+    instruction_above: float = PASSES_ABOVE,
+    consistency_above: float = PASSES_ABOVE,
 ) -> SessionRates:
     """Which sessions are right up to which turn.
 
     Args:
       scores: n sessions of at most N turns, see `judge_sessions`.
+      instruction_above, consistency_above: a score must be above to pass.
     """
     turns = max((len(score.reasons) for score in scores.values()), default=0)
-    followed = _passed([score.instruction for score in scores.values()], turns)
-    kept = _passed([score.consistency for score in scores.values()], turns)
+    instruction = [score.instruction for score in scores.values()]
+    consistency = [score.consistency for score in scores.values()]
+    followed = _passed(instruction, instruction_above, turns)
+    kept = _passed(consistency, consistency_above, turns)
     # A running minimum is NaN from the first NaN on.
     return SessionRates(
         np.minimum.accumulate(np.minimum(followed, kept), axis=1),
@@ -100,12 +105,12 @@ def success_rates(
     )
 
 
-def _passed(rows: list[np.ndarray], turns: int) -> np.ndarray:
+def _passed(rows: list[np.ndarray], above: float, turns: int) -> np.ndarray:
     """[n, turns]: 1 or 0, NaN where there is no score."""
     table = np.full((len(rows), turns), np.nan)
     for index, row in enumerate(rows):
         table[index, : len(row)] = row
-    return np.where(np.isnan(table), np.nan, table > PASSES_ABOVE)
+    return np.where(np.isnan(table), np.nan, table > above)
 
 
 def judge_sessions(

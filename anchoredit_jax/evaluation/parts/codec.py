@@ -111,7 +111,7 @@ def _coders(codec: Codec) -> tuple[dict[str, Coder], dict[str, Coder]]:
     if isinstance(codec, WanCodec):
         return (
             {"float32": codec.encode, "bfloat16": _bfloat16_encoder(codec)},
-            {dtype: _with_dtype(codec, dtype).decode for dtype in DTYPES},
+            {dtype: _decoder(codec, dtype) for dtype in DTYPES},
         )
     raise UserError(
         "the codec to measure must be a PatchCodec or a WanCodec, got a "
@@ -129,9 +129,9 @@ def _rounded_input(function: Callable) -> Coder:
     return rounded
 
 
-def _with_dtype(codec: WanCodec, dtype: str) -> WanCodec:
+def _decoder(codec: WanCodec, dtype: str) -> Coder:
     config = dataclasses.replace(codec.config, dtype=dtype)
-    return WanCodec(codec.params, config, codec.tile)
+    return WanCodec(codec.params, config, codec.tile).decode
 
 
 def _bfloat16_encoder(codec: WanCodec) -> Coder:

@@ -36,14 +36,12 @@ def identity_cases(cases: Sequence[Case], turns: int) -> list[Case]:
             name=case.name,
             source=case.source,
             instructions=("",) * turns,
-            read_truth=functools.partial(_still, case.source, turns),
+            read_truth=functools.partial(
+                np.broadcast_to, case.source, (turns + 1, *case.source.shape)
+            ),
         )
         for case in cases
     ]
-
-
-def _still(source: np.ndarray, turns: int) -> np.ndarray:
-    return np.broadcast_to(source, (turns + 1, *source.shape))
 
 
 def _numbers(runs: Mapping[str, PolicyRun]) -> dict[str, dict]:

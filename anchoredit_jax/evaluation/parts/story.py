@@ -54,14 +54,13 @@ def story_picture(runs: Mapping[str, PolicyRun], row: int = 0) -> Image.Image:
     Its frame is green where the uncovered subject is right (edit success and nearest
     of 48), red where not. Full history is left out beside other policies.
     """
-
-    def right(run: PolicyRun) -> tuple[bool | None, ...]:
-        scores = run.scores
-        good = bool(scores.success[row, -1] * scores.retrieved[row, -1])
-        return (None,) * scores.success.shape[1] + (good,)
-
     chosen = {name: run for name, run in runs.items() if name != "full"} or runs
-    return draw_session(chosen, row, right, title=STORY_TITLE, cell=128)
+    return draw_session(chosen, row, _comes_back, STORY_TITLE, cell=128)
+
+
+def _comes_back(run: PolicyRun, row: int) -> tuple[bool | None, ...]:
+    success, retrieved = run.scores.success[row], run.scores.retrieved[row]
+    return (None,) * len(success) + (bool(success[-1] * retrieved[-1]),)
 
 
 PART = Part(
