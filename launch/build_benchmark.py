@@ -39,7 +39,7 @@ from tqdm import tqdm  # noqa: E402
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.errors import (  # noqa: E402
-    ProblemsError,  # noqa: E402
+    ProblemsError,
     UserError,
     exit_on_user_error,
 )
