@@ -23,7 +23,7 @@ What is where, from what knows nothing of the rest upwards:
   encoders.py       the codec and text encoder that a configuration names
   training/         the loop around a stage, and all that it reads and writes
   session/          edit, undo, branch, save, page
-  evaluation/       rollouts, measures, judge, reports, benchmarks
+  evaluation/       parts, measures, judge, report
   reproducibility/  certificates and what compares them
   planning/         programs compiled for pods, counted
   benchmark/        speed as ratios

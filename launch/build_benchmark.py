@@ -38,12 +38,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tqdm import tqdm  # noqa: E402
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
-from anchoredit_jax.evaluation.benchmark_builder import (  # noqa: E402
+from anchoredit_jax.errors import (  # noqa: E402
+    ProblemsError,
+    UserError,
+    exit_on_user_error,
+)
+from benchmarks.session_builder import (  # noqa: E402
     BenchmarkSettings,
     build_benchmark,
 )
-from anchoredit_jax.evaluation.problems import ProblemsError  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:

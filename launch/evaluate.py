@@ -33,6 +33,7 @@ import jax
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
+from anchoredit_jax.diffusion.sampler_text import parse_sampler  # noqa: E402
 from anchoredit_jax.diffusion.samplers import SamplerConfig  # noqa: E402
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 from anchoredit_jax.evaluation import (  # noqa: E402
@@ -40,14 +41,16 @@ from anchoredit_jax.evaluation import (  # noqa: E402
     DEFAULT_POLICIES,
     PARTS,
     Contestant,
-    Instruments,
     Settings,
     evaluate,
     parse_policies,
-    parse_sampler,
 )
 from anchoredit_jax.evaluation.judge import JudgeConfig  # noqa: E402
-from anchoredit_jax.evaluation.measures import load_extractor  # noqa: E402
+from anchoredit_jax.evaluation.measures import (  # noqa: E402
+    FeatureExtractor,
+    check_names,
+    load_extractor,
+)
 from anchoredit_jax.parallel import AXES, MeshConfig  # noqa: E402
 from anchoredit_jax.session.flags import (  # noqa: E402
     add_schedule_flags,
@@ -250,24 +253,32 @@ def make_settings(args: argparse.Namespace) -> Settings:
     )
 
 
-def make_instruments(args: argparse.Namespace) -> Instruments:
-    """Extractors, loaded, and the judge's configuration."""
-    judge = args.judge and JudgeConfig(
+def load_extractors(specs: Sequence[str]) -> list[FeatureExtractor]:
+    """All of them, each with a name of its own."""
+    extractors = [load_extractor(spec) for spec in specs]
+    check_names(extractors)
+    return extractors
+
+
+def make_judge(args: argparse.Namespace) -> JudgeConfig | None:
+    """The judge that is asked for, if one is."""
+    if not args.judge:
+        return None
+    return JudgeConfig(
         args.judge, args.judge_url, args.judge_key, parallel=args.judge_parallel
     )
-    extractors = tuple(load_extractor(text) for text in args.extractor)
-    return Instruments(extractors, judge or None)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate; wrong input ends in one line on stderr and exit code 2."""
     with exit_on_user_error():
         args = make_parser().parse_args(argv)
-        settings, instruments = make_settings(args), make_instruments(args)
+        settings, judge = make_settings(args), make_judge(args)
+        extractors = load_extractors(args.extractor)
         contestants = [
             make_contestant(text, args) for text in args.checkpoint or [None]
         ]
-        evaluate(contestants, settings, args.out, instruments)
+        evaluate(contestants, settings, args.out, extractors, judge)
         print(f"\nwritten to {args.out}: open report.html")
 
 

@@ -22,20 +22,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from PIL import Image  # noqa: E402
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.data.sprites import render  # noqa: E402
+from anchoredit_jax.data.sprites import (  # noqa: E402
+    check_held_out,
+    held_out_sessions,
+    render,
+)
 from anchoredit_jax.data.sprites.files import (  # noqa: E402
     FilesConfig,
     write_sprite_files,
 )
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
-from anchoredit_jax.evaluation import held_out_sessions  # noqa: E402
-from anchoredit_jax.evaluation.held_out import check_held_out  # noqa: E402
-from anchoredit_jax.evaluation.shapes_summary import (  # noqa: E402
+from configs.rehearsal import FORMER_TURNS  # noqa: E402
+from launch import curriculum, edit, evaluate, prepare_data  # noqa: E402
+from launch.rehearsal_summary import (  # noqa: E402
     shapes_markdown,
     summarise_shapes,
 )
-from configs.rehearsal import FORMER_TURNS  # noqa: E402
-from launch import curriculum, edit, evaluate, prepare_data  # noqa: E402
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "rehearsal.py"
 SEED = 1  # of the sessions that are written

@@ -9,9 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from anchoredit_jax.data.sprites import AMBIGUOUS_KINDS, SpriteSession
-from anchoredit_jax.evaluation.sprite_view import SpriteView, square_view
-from anchoredit_jax.evaluation.sprites import SpriteScores, render_truth, score_sessions
+from anchoredit_jax.data.sprites import (
+    AMBIGUOUS_KINDS,
+    SpriteScores,
+    SpriteSession,
+    SpriteView,
+    render_truth,
+    score_sessions,
+    square_view,
+)
+from anchoredit_jax.evaluation.table import Measure
+
+_RATE = (0.0, 1.03)
+SPRITE_MEASURES = (
+    Measure("success", "edit success", "", True, _RATE),
+    Measure("subject_psnr", "subject PSNR", "dB", True),
+    Measure("retrieved", "right subject of 48", "", True, _RATE),
+    Measure("untouched_psnr", "untouched PSNR", "dB", True),
+    Measure("covered_psnr", "PSNR under the cover", "dB", True),
+    Measure("state", "whole state right", "", True, _RATE),
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,11 +59,9 @@ class Case:
     @property
     def shape(self) -> str:
         """As in "48x64": height and width of a sprite's picture, else of the source."""
-        return (
-            "x".join(map(str, self.source.shape[:2]))
-            if self.view is None
-            else (self.view.name)
-        )
+        if self.view is not None:
+            return self.view.name
+        return "x".join(map(str, self.source.shape[:2]))
 
     @functools.cached_property
     def digest(self) -> str:
@@ -75,14 +90,28 @@ def sprite_cases(
             name=f"sprite_{number:05d}",
             source=view.draw(session.scenes[:1])[0],
             instructions=tuple(edit.text for edit in session.edits),
-            read_truth=lambda session=session, view=view: render_truth([session], view)[
-                0
-            ],
+            read_truth=functools.partial(_render_one, session, view),
             sprite=session,
             view=view,
         )
         for number, (session, view) in enumerate(zip(sessions, seen, strict=True))
     ]
+
+
+def _render_one(session: SpriteSession, view: SpriteView) -> np.ndarray:
+    return render_truth([session], view)[0]
+
+
+def sprite_views(settings: Any, editor: Any) -> list[SpriteView]:
+    """Of the shapes that the settings name; without any, of the square that the editor
+    was trained at."""
+    views = [SpriteView(shape, editor.size_of(shape)) for shape in settings.shapes]
+    return views or [square_view(editor.size_of((editor.side, editor.side)))]
+
+
+def followed(scores: SpriteScores) -> dict[str, np.ndarray]:
+    """The scores of `SPRITE_MEASURES` by name, float [n, N]."""
+    return {measure.name: getattr(scores, measure.name) for measure in SPRITE_MEASURES}
 
 
 def score_cases(cases: Sequence[Case], frames: Sequence[np.ndarray]) -> SpriteScores:
@@ -115,23 +144,3 @@ def rows_by(keys: Iterable[Hashable]) -> dict[Any, list[int]]:
     for number, key in enumerate(keys):
         rows.setdefault(key, []).append(number)
     return rows
-
-
-def identity_cases(cases: Sequence[Case], turns: int) -> list[Case]:
-    """The identity loop: the null instruction, `turns` times; the source is the truth.
-
-    What differs from the source then is drift and nothing else.
-    """
-
-    def still(source):
-        return np.broadcast_to(source, (turns + 1, *source.shape))
-
-    return [
-        Case(
-            name=case.name,
-            source=case.source,
-            instructions=("",) * turns,
-            read_truth=functools.partial(still, case.source),
-        )
-        for case in cases
-    ]

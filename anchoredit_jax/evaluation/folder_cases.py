@@ -1,8 +1,15 @@
-"""The validation layout as cases: a folder `<id>/` for each session, see `raw`."""
+"""The validation layout as cases: a folder `<id>/` for each session, see `raw`.
+
+A built benchmark has a manifest, `benchmark.json`, of what it consists of:
+
+{"format": 1, "sessions": 2, "turns": 25, .., "sources": {id: {"sha256": ..}, ..}}
+"""
 
 import functools
+import hashlib
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +21,11 @@ from anchoredit_jax.data.sessions import (
     ValidationSession,
     read_validation,
 )
-from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.benchmark_manifest import (
-    check_source,
-    find_gone,
-    read_sources,
-)
+from anchoredit_jax.errors import ProblemsError, UserError, noting
 from anchoredit_jax.evaluation.cases import Case
-from anchoredit_jax.evaluation.problems import ProblemsError, noting
 
+MANIFEST = "benchmark.json"
+FORMAT = 1  # of the manifest
 _NAME = re.compile(r"\w[\w.-]*")
 
 
@@ -87,6 +90,60 @@ def check_name(name: str) -> None:
             f"the name {name!r} is not safe: rename it to letters, digits, '_', '-' "
             "and '.', the first one a letter, a digit or '_'"
         )
+
+
+def read_sources(root: str | Path) -> dict[str, str] | None:
+    """Session -> sha256 of its image 0; None for a folder that was not built.
+
+    Raises:
+      UserError: the manifest cannot be read, or is of another format.
+    """
+    path = Path(root) / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        manifest = json.loads(path.read_bytes())
+        version, sources = manifest["format"], manifest["sources"]
+        digests = {name: source["sha256"] for name, source in sources.items()}
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{str(path)!r} cannot be read: {error}") from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{str(path)!r} is no manifest of a benchmark: remove it, or build the "
+            "benchmark again"
+        ) from error
+    if version != FORMAT:
+        raise UserError(
+            f"{str(path)!r} is of format {version!r}, this version reads {FORMAT}: "
+            "build the benchmark again"
+        )
+    return digests
+
+
+def find_gone(root: str | Path, sources: Mapping[str, str]) -> list[str]:
+    """A line for every session that is listed but is no longer a folder."""
+    return [
+        f"{name}: listed in {MANIFEST}, but gone"
+        for name in sorted(sources)
+        if not (Path(root) / name).is_dir()
+    ]
+
+
+def check_source(sources: Mapping[str, str], name: str, data: bytes) -> None:
+    """Refuse an image 0 that is not the one that the benchmark was built with.
+
+    Raises:
+      UserError: the session is not listed, or the image was changed.
+    """
+    if name not in sources:
+        raise UserError(f"not listed in {MANIFEST}")
+    if sources[name] != digest(data):
+        raise UserError(f"image 0 is not the one listed in {MANIFEST}")
+
+
+def digest(data: bytes) -> str:
+    """sha256 of a file's content, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def _case(session: ValidationSession, size: Size | Callable[[Size], Size]) -> Case:

@@ -1,14 +1,14 @@
 """The whole evaluation as one HTML file that needs no other file and no network."""
 
 import base64
-import html
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
-from anchoredit_jax.evaluation.measures import Measure
+from anchoredit_jax.evaluation.parts import PARTS
 from anchoredit_jax.evaluation.policies import policy_title
-from anchoredit_jax.evaluation.settings import OVER_TURNS, TITLES
+from anchoredit_jax.evaluation.table import Measure, Row, Table, table_of
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -42,19 +42,21 @@ def write_html(
       pictures: heading -> picture files, which are put into the page.
       measures: those of the tables over the turns, in their order.
     """
-    parts = [f"<h1>{_text(_title(report))}</h1>", f"<pre>{_text(text)}</pre>"]
+    parts = [f"<h1>{escape(_title(report))}</h1>", f"<pre>{escape(text)}</pre>"]
     for heading, files in pictures.items():
-        parts.append(f"<h2>{_text(heading)}</h2>")
+        parts.append(f"<h2>{escape(heading)}</h2>")
         parts.extend(_picture(file) for file in files)
-    for part in OVER_TURNS:
-        if report[part]:
-            parts.append(f"<h2>{_text(TITLES[part])}, turn by turn</h2>")
-            parts.extend(_turn_table(report[part], measure) for measure in measures)
+    table = table_of(report, PARTS)
+    for part in PARTS.values():
+        rows = table.where(part=part.name, shape="")
+        if part.over_turns and rows.rows:
+            parts.append(f"<h2>{escape(part.title)}, turn by turn</h2>")
+            parts.extend(_turn_table(rows, measure) for measure in measures)
     body = "\n".join(part for part in parts if part)
     path.write_text(
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(_title(report))}</title>\n<style>\n{_STYLE}\n</style></head>\n"
+        f"<title>{escape(_title(report))}</title>\n<style>\n{_STYLE}\n</style></head>\n"
         f"<body>\n{body}\n</body></html>\n",
         encoding="utf-8",
     )
@@ -66,41 +68,39 @@ def _title(report) -> str:
 
 def _picture(path: Path) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
-    name = _text(path.stem.replace("_", " "))
+    name = escape(path.stem.replace("_", " "))
     return (
         f'<figure class="wide"><img alt="{name}" src="data:image/png;base64,{data}">'
         f"<figcaption><small>{name}</small></figcaption></figure>"
     )
 
 
-def _turn_table(results: Mapping[str, Mapping[str, dict]], measure: Measure) -> str:
+def _turn_table(table: Table, measure: Measure) -> str:
     """A line a checkpoint and policy, a column a turn; nothing where all is empty."""
-    rows, turns = [], 0
-    for label, policies in results.items():
-        for policy, result in policies.items():
-            values = result["per_turn"].get(measure.name, ())
-            if all(value["mean"] is None for value in values):
+    lines, turns = [], 0
+    known = table.where(measure=measure.name)
+    for checkpoint in known.names("checkpoint"):
+        own = known.where(checkpoint=checkpoint)
+        for policy in own.names("run"):
+            rows = [row for row in own.where(run=policy).rows if row.turn]
+            if all(row.mean is None for row in rows):
                 continue
-            cells = "".join(f"<td>{_number(value)}</td>" for value in values)
-            name = _text(f"{label}, {policy_title(policy)}")
-            rows.append(f"<tr><td>{name}</td>{cells}</tr>")
-            turns = max(turns, len(values))
-    if not rows:
+            cells = "".join(f"<td>{_number(row)}</td>" for row in rows)
+            name = escape(f"{checkpoint}, {policy_title(policy)}")
+            lines.append(f"<tr><td>{name}</td>{cells}</tr>")
+            turns = max(turns, len(rows))
+    if not lines:
         return ""
     head = "".join(f"<th>{turn}</th>" for turn in range(1, turns + 1))
     return (
-        f"<h3>{_text(measure.heading)}</h3>\n<div class='wide'><table><tr><th>turn</th>"
-        f"{head}</tr>\n" + "\n".join(rows) + "</table></div>"
+        f"<h3>{escape(measure.heading)}</h3>\n<div class='wide'><table>"
+        f"<tr><th>turn</th>{head}</tr>\n" + "\n".join(lines) + "</table></div>"
     )
 
 
-def _number(value: Mapping[str, Any]) -> str:
+def _number(row: Row) -> str:
     """The mean; its 95 % interval shows under the pointer."""
-    if value["mean"] is None:
+    if row.mean is None:
         return "-"
-    told = f"{value['low']:.4g} to {value['high']:.4g}, {value['count']} values"
-    return f'<span title="{told}">{value["mean"]:.4g}</span>'
-
-
-def _text(text: str) -> str:
-    return html.escape(text)
+    told = f"{row.low:.4g} to {row.high:.4g}, {row.count} values"
+    return f'<span title="{told}">{row.mean:.4g}</span>'

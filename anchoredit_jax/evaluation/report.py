@@ -1,65 +1,45 @@
 """The whole evaluation of one or more checkpoints: run it, then write and print it."""
 
 import dataclasses
-import functools
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from anchoredit_jax.data.sprites import check_held_out
+from anchoredit_jax.diffusion.sampler_text import sampler_title
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation import table
-from anchoredit_jax.evaluation.cases import score_cases
-from anchoredit_jax.evaluation.csv_files import write_sessions, write_turns
-from anchoredit_jax.evaluation.held_out import check_held_out
 from anchoredit_jax.evaluation.html_report import write_html
-from anchoredit_jax.evaluation.instruments import Instruments
-from anchoredit_jax.evaluation.panels import groups_of, measures_of
-from anchoredit_jax.evaluation.part_cases import make_cases
-from anchoredit_jax.evaluation.pictures import write_pictures
-from anchoredit_jax.evaluation.policies import sampler_title
-from anchoredit_jax.evaluation.policy_run import (
-    PolicyRun,
-    measure_cases,
-    measure_truth,
-    run_cases,
-)
-from anchoredit_jax.evaluation.settings import (
-    OVER_TURNS,
-    PARTS,
-    Contestant,
-    Settings,
-)
-from anchoredit_jax.evaluation.summary import (
-    by_shape,
-    compare,
-    summarise,
-    summarise_ambiguous,
-    summarise_codec,
-    summarise_story,
-)
+from anchoredit_jax.evaluation.judge import JudgeConfig
+from anchoredit_jax.evaluation.measures import FeatureExtractor, check_names
+from anchoredit_jax.evaluation.parts import PARTS, sessions
+from anchoredit_jax.evaluation.pictures import draw_stills, draw_turns, figures_of
+from anchoredit_jax.evaluation.runs import Job, measure_truth
+from anchoredit_jax.evaluation.settings import Contestant, Settings
+from anchoredit_jax.evaluation.summary import summarise
+from anchoredit_jax.evaluation.table import table_of, write_sessions, write_turns
 from anchoredit_jax.version import __version__
 
 FORMAT = 2  # of report.json
-FRAMES = "frames"  # folder of finished sessions
 FIGURES = "figures"
-ANSWERS = "judge.jsonl"  # what the judge said, and was paid for
 
 
 def evaluate(
     contestants: Sequence[Contestant],
     settings: Settings,
     out: Path,
-    instruments: Instruments = Instruments(),  # noqa: B008  (frozen)
+    extractors: Sequence[FeatureExtractor] = (),
+    judge: JudgeConfig | None = None,
 ) -> dict:
-    """Run every test on every contestant, write the report, print the tables.
+    """Run every part on every contestant, write the report, print the tables.
 
     Writes to `out`: report.html, report.json, turns.csv, sessions.csv, figures/, which
     the page holds too, and frames/, with which a stopped evaluation goes on.
+
+    Args:
+      extractors: of features, each with a name of its own.
+      judge: of instructions, an endpoint; None for none.
 
     Returns:
       what report.json holds.
@@ -69,93 +49,64 @@ def evaluate(
         `out` holds results of other settings.
     """
     _check(contestants, settings, out)
-    by_label = {contestant.label: contestant for contestant in contestants}
-
-    @functools.cache
-    def cases_of(label: str, part: str):
-        editor = by_label[label].editor
-        return make_cases(settings, part, editor.side, editor.size_of)
-
+    check_names(extractors)
     # Read, and refused, before the first of them is edited.
-    for label in by_label:
-        for part in settings.parts:
-            cases_of(label, part)
-    runs: dict[str, dict] = {part: {} for part in PARTS}
-    ambiguous: dict[str, dict] = {}
-    codec: dict[str, list[dict]] = {}
-    for contestant in contestants:
-        for part in settings.parts:
-            cases = cases_of(contestant.label, part)
-            if part == "codec":
-                codec[contestant.label] = summarise_codec(
-                    contestant.editor.codec, cases
-                )
-            elif part == "ambiguous":
-                found = _run_ambiguous(contestant, settings, cases, out)
-                ambiguous[contestant.label] = found
-            else:
-                runs[part][contestant.label] = _run_policies(
-                    contestant, settings, part, cases, out, instruments.of(part)
-                )
-    truth = {
-        part: measure_truth(cases_of(contestants[0].label, part))
-        for part in OVER_TURNS
-        if part in settings.parts
+    cases = {
+        (contestant.label, part): PARTS[part].cases(settings, contestant.editor)
+        for contestant in contestants
+        for part in settings.parts
     }
+    results: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    for contestant in contestants:
+        for name in settings.parts:
+            part = PARTS[name]
+            asked = extractors if part.features else (), judge if part.judged else None
+            job = Job(contestant, settings, name, out, *asked)
+            own = cases[contestant.label, name]
+            results[name][contestant.label] = part.run(job, own)
+    first = contestants[0].label
+    truth = {
+        part: measure_truth(cases[first, part])
+        for part in settings.parts
+        if PARTS[part].over_turns
+    }
+    main = results[sessions.PART.name]
     report = {
         "format": FORMAT,
         "version": __version__,
-        "settings": _told(settings),
-        "instruments": instruments.told(),
+        "settings": settings.told(),
+        "instruments": {
+            "extractors": [extractor.name for extractor in extractors],
+            # The key is no part of a judge's configuration.
+            "judge": None if judge is None else dataclasses.asdict(judge),
+        },
         "contestants": [_describe(contestant) for contestant in contestants],
-        "table": _map(
-            runs["table"],
-            by_shape(lambda run: summarise(run.measures, run.scores)),
-        ),
-        "story": _map(runs["story"], by_shape(lambda run: summarise_story(run.scores))),
-        "ambiguous": ambiguous,
-        "identity": _map(runs["identity"], lambda run: summarise(run.measures)),
+        **{
+            name: {label: part.numbers(own) for label, own in results[name].items()}
+            for name, part in PARTS.items()
+        },
         "truth": {part: summarise(found) for part, found in truth.items() if found},
-        "judge": _describe_judgements(runs["table"]),
-        "codec": codec,
-        "comparisons": _comparisons(runs["table"]),
+        "judge": sessions.describe_judgements(main),
+        "comparisons": sessions.compare_runs(main),
     }
-    _write(out, report, runs)
+    _write(out, report, results)
     print(format_report(report))
     return report
 
 
 def format_report(report: Mapping[str, Any]) -> str:
     """The tables of a report (what `report.json` holds), for a console."""
-    blocks = []
+    table, blocks = table_of(report, PARTS), []
     for contestant in report["contestants"]:
         label = contestant["label"]
         blocks.append(f"== {label} ({contestant['path']}, {contestant['sampler']}) ==")
-        if label in report["table"]:
-            results = report["table"][label]
-            first = next(iter(results.values()))
-            told = f"{first['sessions']} sessions of up to {first['turns']} turns"
-            if "success" in first:
-                blocks.append(f"{told}, held out\n{table.policies_table(results)}")
-                if "by_shape" in first:
-                    stories = report["story"].get(label, {})
-                    blocks.append(table.shapes_table(results, stories))
-                blocks.append(table.kinds_table(results))
-                blocks.append(table.turns_table(results))
-            else:
-                blocks.append(f"{told}\n{table.turns_table(results)}")
-        if label in report["story"]:
-            blocks.append(table.story_table(report["story"][label]))
-        if label in report["ambiguous"]:
-            blocks.append(table.ambiguous_table(report["ambiguous"][label]))
-        if label in report["identity"]:
-            blocks.append(table.identity_table(report["identity"][label]))
-        if label in report["codec"]:
-            blocks.append(table.codec_table(report["codec"][label]))
+        for name, part in PARTS.items():
+            if table.where(part=name, checkpoint=label).rows:
+                blocks += part.blocks(table, label)
         if label in report["judge"]:
-            blocks.append(table.judge_table(report["judge"][label]))
+            blocks.append(sessions.judge_table(report["judge"][label]))
     if report["comparisons"]:
-        blocks.append(table.comparison_table(report["comparisons"]))
+        blocks.append(sessions.comparison_table(report["comparisons"]))
     return "\n\n".join(blocks)
 
 
@@ -184,114 +135,26 @@ def _check(contestants, settings, out: Path) -> None:
         raise UserError(f"{out} exists and is not a folder; give another --out")
 
 
-def _run_policies(
-    contestant, settings, part, cases, out, instruments
-) -> dict[str, PolicyRun]:
-    """The cases of a part under every policy."""
-    runs = {}
-    positions = contestant.editor.run.memory.positions
-    for name, memory in settings.policies.items():
-        title = f"{contestant.label}, {part}, {name}"
-        store = run_cases(
-            contestant,
-            cases,
-            dataclasses.replace(memory, positions=positions),
-            contestant.sampler,
-            settings.seed,
-            settings.batch,
-            out / FRAMES / contestant.label / part / name,
-            title,
-        )
-        runs[name] = measure_cases(cases, store, instruments, out / ANSWERS, title)
-    return runs
-
-
-def _run_ambiguous(contestant, settings, cases, out) -> dict[str, dict]:
-    """Every sampler on the ambiguous instructions; the memory holds only the source."""
-    answers = np.array([len(case.sprite.edits[0].valid) for case in cases])
-    default = contestant.editor.run.sampler
-    results = {}
-    for sampler in contestant.ambiguous_samplers:
-        title = sampler_title(sampler, default)
-        scores = []
-        for repetition in range(settings.repetitions):
-            folder = f"{_folder_name(title)}_{repetition}"
-            store = run_cases(
-                contestant,
-                cases,
-                contestant.editor.run.memory,
-                sampler,
-                settings.seed + repetition,
-                settings.batch,
-                out / FRAMES / contestant.label / "ambiguous" / folder,
-                f"{contestant.label}, ambiguous, {title}",
-            )
-            scores.append(score_cases(cases, [store.read(case) for case in cases]))
-        results[title] = summarise_ambiguous(scores, answers)
-    return results
-
-
-def _folder_name(title: str) -> str:
-    """Of a sampler's results; a text in its title may hold anything."""
-    short, _, text = title.partition(":negative=")
-    name = short.replace(":", "_").replace("/", "_")
-    return f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:8]}" if text else name
-
-
-def _comparisons(runs: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:
-    """On the same sessions: every later policy against the first of its contestant,
-    and every later contestant against the first under the same policy."""
-    pairs = []
-    for label, policies in runs.items():
-        first, *others = policies
-        pairs += [((label, first), (label, other)) for other in others]
-    first, *others = runs or [None]
-    pairs += [((first, p), (label, p)) for label in others for p in runs[label]]
-    return [
-        {
-            "first": {"checkpoint": a[0], "policy": a[1]},
-            "second": {"checkpoint": b[0], "policy": b[1]},
-            "difference": compare(runs[a[0]][a[1]].measures, runs[b[0]][b[1]].measures),
-        }
-        for a, b in pairs
-    ]
-
-
-def _write(out: Path, report, runs) -> None:
-    figures = out / FIGURES
-    if figures.exists():
-        shutil.rmtree(figures)  # some may be of checkpoints that are not in this run
-    figures.mkdir(parents=True)
-    groups = groups_of(report)
-    pictures = write_pictures(figures, report, runs, groups)
-    write_turns(out / "turns.csv", report, OVER_TURNS)
-    write_sessions(out / "sessions.csv", {part: runs[part] for part in OVER_TURNS})
+def _write(out: Path, report: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    folder = out / FIGURES
+    if folder.exists():
+        shutil.rmtree(folder)  # some may be of checkpoints that are not in this run
+    folder.mkdir(parents=True)
+    over_turns = [part for part in PARTS.values() if part.over_turns]
+    pictures: dict[str, list[Path]] = {}
+    for part in over_turns:
+        pictures |= draw_turns(folder, part, report, results[part.name])
+    for part in PARTS.values():
+        pictures |= draw_stills(folder, part, results[part.name])
+    pictures = {heading: files for heading, files in pictures.items() if files}
+    names = [part.name for part in over_turns]
+    write_turns(out / "turns.csv", table_of(report, names))
+    write_sessions(out / "sessions.csv", {name: results[name] for name in names})
+    figures = figures_of(report["instruments"]["extractors"])
+    measures = [measure for figure in figures for measure in figure.measures]
     text = format_report(report)
-    write_html(out / "report.html", report, text, pictures, measures_of(groups))
+    write_html(out / "report.html", report, text, pictures, measures)
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-
-
-def _describe_judgements(runs) -> dict:
-    """What the judge was asked and what that cost, where one was."""
-    told: dict = {}
-    for label, policies in runs.items():
-        for policy, run in policies.items():
-            if run.judgement is not None:
-                told.setdefault(label, {})[policy] = {
-                    "asked": run.judgement.asked,
-                    "reused": run.judgement.reused,
-                    "unjudged": run.judgement.unjudged,
-                    "usage": dataclasses.asdict(run.judgement.usage),
-                }
-    return told
-
-
-def _told(settings: Settings) -> dict:
-    policies = {
-        name: {"sink": memory.sink, "window": memory.window}
-        for name, memory in settings.policies.items()
-    }
-    return {**dataclasses.asdict(settings), "policies": policies}
 
 
 def _describe(contestant: Contestant) -> dict:
@@ -311,11 +174,4 @@ def _describe(contestant: Contestant) -> dict:
         "ambiguous_samplers": [
             sampler_title(s, default) for s in contestant.ambiguous_samplers
         ],
-    }
-
-
-def _map(results, function) -> dict:
-    return {
-        label: {policy: function(run) for policy, run in runs.items()}
-        for label, runs in results.items()
     }

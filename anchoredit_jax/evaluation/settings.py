@@ -9,20 +9,9 @@ from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.data.sprites.render import both_sides
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.evaluation.parts import PARTS
 from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.trees import digest
-
-# In the order of the report. "story" and "ambiguous" are made of sprites.
-TITLES = {
-    "table": "Sessions",
-    "story": "Cover and uncover",
-    "ambiguous": "Ambiguous instructions",
-    "identity": "Identity loop (the null instruction, again and again)",
-    "codec": "The codec alone",
-}
-PARTS = tuple(TITLES)
-OVER_TURNS = ("table", "identity")  # those with measures turn by turn
-DATASET_PARTS = ("table", "identity", "codec")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +61,7 @@ class Settings:
     """
 
     policies: Mapping[str, MemoryConfig]
-    parts: tuple[str, ...] = PARTS
+    parts: tuple[str, ...] = tuple(PARTS)
     dataset: str | None = None
     language: str = "en"
     shapes: tuple[Size, ...] = ()
@@ -85,6 +74,14 @@ class Settings:
     seed: int = 0
     batch: int = 50
 
+    def told(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        policies = {
+            name: {"sink": memory.sink, "window": memory.window}
+            for name, memory in self.policies.items()
+        }
+        return {**dataclasses.asdict(self), "policies": policies}
+
     def __post_init__(self):
         unknown = [part for part in self.parts if part not in PARTS]
         if unknown or not self.parts:
@@ -92,11 +89,12 @@ class Settings:
                 f"parts must be some of {', '.join(PARTS)}, got "
                 f"{', '.join(self.parts) or 'none'}"
             )
-        sprites = [part for part in self.parts if part not in DATASET_PARTS]
+        sprites = [name for name in self.parts if not PARTS[name].of_dataset]
         if self.dataset is not None and sprites:
+            theirs = [part.name for part in PARTS.values() if part.of_dataset]
             raise UserError(
-                f"parts must be some of {', '.join(DATASET_PARTS)} for a dataset of "
-                f"your own, got {', '.join(sprites)}: these are made of sprites"
+                f"parts must be some of {', '.join(theirs)} for a dataset of your own, "
+                f"got {', '.join(sprites)}: these are made of sprites"
             )
         if self.dataset is not None and self.shapes:
             raise UserError(

@@ -1,32 +1,46 @@
-"""From scores of single frames to the numbers that are reported."""
+"""From measures of single sessions to the numbers that are reported."""
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from anchoredit_jax.evaluation.cases import Case
-from anchoredit_jax.evaluation.measures import codec_error
-from anchoredit_jax.evaluation.sprites import SpriteScores
-from anchoredit_jax.evaluation.statistics import bootstrap_mean
-from anchoredit_jax.models.codec import Codec
-
-# The scores that are followed over the turns.
-PER_TURN = (
-    "success",
-    "subject_psnr",
-    "retrieved",
-    "untouched_psnr",
-    "covered_psnr",
-    "state",
-)
-SHARP = 0.8  # share of the right answer's gradients that counts as sharp
+from anchoredit_jax.data.sprites import SpriteScores
 
 
-def followed(scores: SpriteScores) -> dict[str, np.ndarray]:
-    """The scores of `PER_TURN` by name, float [n, N]."""
-    return {name: getattr(scores, name) for name in PER_TURN}
+def bootstrap_mean(
+    values: np.ndarray, draws: int = 1000, level: float = 0.95, seed: int = 0
+) -> dict:
+    """The mean over sessions and its percentile bootstrap interval.
+
+    Sessions are drawn, not single turns: the turns of a session are not independent.
+
+    Args:
+      values: float [n] or [n, turns], one row a session; NaN where a value does not
+        apply.
+
+    Returns:
+      {"mean", "low", "high", "count"}; floats are None where no value applies.
+    """
+    values = np.asarray(values, np.float64).reshape(len(values), -1)
+    known = ~np.isnan(values)
+    totals, counts = np.where(known, values, 0.0).sum(1), known.sum(1)
+    count = int(counts.sum())
+    if count == 0:
+        return {"mean": None, "low": None, "high": None, "count": 0}
+    mean = totals.sum() / count
+    times = _resamplings(len(totals), draws, seed)
+    drawn = times @ counts
+    # A resampling without any value has no mean.
+    means = (times @ totals)[drawn > 0] / drawn[drawn > 0]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return {
+        "mean": float(mean),
+        "low": float(low),
+        "high": float(high),
+        "count": count,
+    }
 
 
 def summarise(
@@ -82,75 +96,6 @@ def by_shape(summary: Callable[[Any], dict]) -> Callable[[Any], dict]:
     return whole_and_parts
 
 
-def summarise_story(scores: SpriteScores) -> dict:
-    """The scripted cover-and-uncover test: what comes back at the last turn.
-
-    Returns:
-      "uncover" (edit success of the last turn), "retrieved" and "subject_psnr" there,
-      "covered_psnr" over the turns under cover, and "covered_psnr_last", the turn
-      before the uncovering.
-    """
-    return {
-        "sessions": len(scores.success),
-        "uncover": bootstrap_mean(scores.success[:, -1]),
-        "retrieved": bootstrap_mean(scores.retrieved[:, -1]),
-        "subject_psnr": bootstrap_mean(scores.subject_psnr[:, -1]),
-        "covered_psnr": bootstrap_mean(scores.covered_psnr),
-        "covered_psnr_last": bootstrap_mean(scores.covered_psnr[:, -2]),
-    }
-
-
-def summarise_ambiguous(scores: list[SpriteScores], answers: np.ndarray) -> dict:
-    """The ambiguous instructions, each drawn several times with other noise.
-
-    Args:
-      scores: one per repetition, of the same sessions of one edit.
-      answers: int [n], how many answers of each session are right.
-
-    Returns:
-      per kind and for "all": "valid" (within 20 dB of a right answer), "sharpness",
-      "sharp" (sharpness of at least `SHARP`), "valid_and_sharp", and "diversity": how
-      often two repetitions, both valid, choose different answers, relative to a fair
-      choice (1: fair, 0: always the same one; None with one repetition).
-    """
-    kinds = scores[0].kinds[:, 0]
-    valid = np.stack([s.success[:, 0] for s in scores], 1)
-    sharpness = np.stack([s.sharpness[:, 0] for s in scores], 1)
-    sharp = (sharpness >= SHARP).astype(np.float64)
-    choices = np.stack([s.answer[:, 0] for s in scores], 1)
-    diversity = _diversity(choices, valid, answers)
-    result = {"sessions": len(kinds), "repetitions": len(scores)}
-    for kind in ["all", *sorted(set(kinds.tolist()))]:
-        rows = np.full(len(kinds), True) if kind == "all" else kinds == kind
-        result[kind] = {
-            "valid": bootstrap_mean(valid[rows]),
-            "sharpness": bootstrap_mean(sharpness[rows]),
-            "sharp": bootstrap_mean(sharp[rows]),
-            "valid_and_sharp": bootstrap_mean((valid * sharp)[rows]),
-            "diversity": bootstrap_mean(diversity[rows]),
-        }
-    return result
-
-
-def summarise_codec(codec: Codec, cases: Sequence[Case]) -> list[dict]:
-    """What the codec alone costs, by the precision of encoding and of decoding.
-
-    Sessions encode in float32 always; the other lines show why (see `codec_error`).
-    """
-    images = [case.source for case in cases]
-    return [
-        {
-            "encode": trip.encode_dtype,
-            "decode": trip.decode_dtype,
-            **{
-                name: bootstrap_mean(getattr(trip, name))
-                for name in ("psnr", "ssim", "latent_error")
-            },
-        }
-        for trip in codec_error(codec, images)
-    ]
-
-
 def compare(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> dict:
     """Second minus first on the same sessions, paired.
 
@@ -169,13 +114,10 @@ def compare(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -
     return result
 
 
-def _diversity(choices, valid, answers) -> np.ndarray:
-    """[n, 1]: how often two valid repetitions differ, over the fair rate."""
-    different, pairs = np.zeros(len(choices)), np.zeros(len(choices))
-    for a, b in itertools.combinations(range(choices.shape[1]), 2):
-        both = (valid[:, a] > 0) & (valid[:, b] > 0)
-        pairs += both
-        different += both & (choices[:, a] != choices[:, b])
-    fair = 1.0 - 1.0 / answers
-    rate = different / np.maximum(pairs, 1) / fair
-    return np.where(pairs > 0, rate, np.nan)[:, None]
+@functools.lru_cache(maxsize=8)  # a report has hundreds of means of the same sessions
+def _resamplings(sessions: int, draws: int, seed: int) -> np.ndarray:
+    """[draws, sessions]: how often each session is drawn, so that a resampling is a
+    matrix product; floating, since only these products are fast."""
+    rng = np.random.default_rng(seed)
+    equal = np.full(sessions, 1 / sessions)
+    return rng.multinomial(sessions, equal, size=draws).astype(np.float64)

@@ -1,26 +1,227 @@
-"""The evaluation's numbers as plain text tables."""
+"""All numbers of a report as rows of one table; as text and as CSV.
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+The console, turns.csv and the page are made of these rows, and of nothing else;
+sessions.csv of what they are means of.
+"""
+
+import csv
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from anchoredit_jax.evaluation.policies import policy_title
 
-# (measure, title, digits) of what the console shows.
-OVER_TURNS = (
-    ("subject_psnr", "subject PSNR, turn", 1),
-    ("identity_psnr", "PSNR of what stays as in the source, turn", 1),
-    ("identity_ssim", "SSIM of what stays as in the source, turn", 3),
-    ("source_difference", "mean difference from the source of 255, turn", 1),
-    ("judge_instruction", "judge: instruction, turn", 1),
-    ("judge_consistency", "judge: consistency, turn", 1),
-)
-COMPARED = (
-    ("success", "edit success", 3),
-    ("subject_psnr_last", "subject PSNR, last turn", 2),
-    ("identity_psnr_last", "PSNR as in the source, last turn", 2),
-    ("untouched_psnr_last", "untouched PSNR, last turn", 2),
-    ("state_last", "whole state, last turn", 3),
-)
+SESSIONS = ("part", "checkpoint", "policy", "session", "shape", "turn", "instruction")
+# Of turns.csv, whose "policy" is a row's run.
+TURNS = "part checkpoint policy measure turn mean low high count".split()
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """How a report shows a measure.
+
+    Attributes:
+      name: its key among the measures of a run.
+      title: a column's heading, without the unit.
+      unit: "" for a pure number.
+      higher_is_better: None where neither direction is: instructions may ask for such a
+        change, and only one that grows without being asked for is a fault.
+      limits: of its axis in plots; None for those of the values.
+    """
+
+    name: str
+    title: str
+    unit: str
+    higher_is_better: bool | None
+    limits: tuple[float, float] | None = None
+
+    @property
+    def heading(self) -> str:
+        """The title and the unit."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One number, and what it is of.
+
+    Attributes:
+      part, checkpoint: of the evaluation.
+      run: the memory policy, the sampler, or the codec's precisions.
+      measure: its name; a count of sessions and the like has a mean and no interval.
+      turn: from 1; 0 for all of them.
+      shape: of the pictures, kind: of the instructions; "" for all together.
+      mean, low, high, count: see `bootstrap_mean`; None where nothing was counted.
+    """
+
+    part: str
+    checkpoint: str
+    run: str
+    measure: str
+    turn: int = 0
+    shape: str = ""
+    kind: str = ""
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    count: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows in the order of the report; what is of all together stands first."""
+
+    rows: tuple[Row, ...]
+
+    def where(self, **place: Any) -> "Table":
+        """The rows whose attributes have these values."""
+        wanted = place.items()
+        return Table(
+            tuple(
+                row
+                for row in self.rows
+                if all(getattr(row, name) == value for name, value in wanted)
+            )
+        )
+
+    def first(self, **place: Any) -> Row | None:
+        """The first row whose attributes have these values."""
+        return next(iter(self.where(**place).rows), None)
+
+    def names(self, attribute: str) -> list[Any]:
+        """Its values, each once, in their order; "" is none."""
+        found = dict.fromkeys(getattr(row, attribute) for row in self.rows)
+        return [name for name in found if name != ""]
+
+    @property
+    def turns(self) -> int:
+        """The last turn that anything is known of."""
+        return max((row.turn for row in self.rows), default=0)
+
+
+def table_of(report: Mapping[str, Any], parts: Iterable[str]) -> Table:
+    """The rows of some parts of what report.json holds."""
+    rows: list[Row] = []
+    for part in parts:
+        for checkpoint, results in report.get(part, {}).items():
+            named = results.items() if isinstance(results, Mapping) else _named(results)
+            for run, result in named:
+                place = {"part": part, "checkpoint": checkpoint, "run": run}
+                rows.extend(_rows(result, place))
+    return Table(tuple(rows))
+
+
+def _named(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Results in a list are told apart by the texts in them."""
+    for result in results:
+        yield ", ".join(v for v in result.values() if isinstance(v, str)), result
+
+
+def _rows(result: Mapping[str, Any], place: dict[str, Any]) -> Iterator[Row]:
+    for name, value in result.items():
+        if name == "per_turn":
+            for measure, turns in value.items():
+                for turn, number in enumerate(turns, 1):
+                    yield Row(**place, measure=measure, turn=turn, **number)
+        elif name == "by_shape":
+            for shape, part in value.items():
+                yield from _rows(part, {**place, "shape": shape})
+        elif name == "success_by_kind":
+            for kind, number in value.items():
+                yield Row(**place, measure="success", kind=kind, **number)
+        elif isinstance(value, Mapping) and "mean" in value:
+            yield Row(**place, measure=name, **value)
+        elif isinstance(value, Mapping):
+            yield from _rows(value, {**place, "kind": name})
+        elif isinstance(value, int):
+            yield Row(**place, measure=name, mean=value, count=1)
+
+
+def write_turns(path: Path, table: Table) -> None:
+    """A line a part, checkpoint, policy, measure and turn: mean, 95 % interval, count;
+    all shapes together."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file)
+        lines.writerow(TURNS)
+        for row in table.where(shape="").rows:
+            if row.turn:
+                values = dataclasses.asdict(row) | {"policy": row.run}
+                lines.writerow([values[name] for name in TURNS])
+
+
+def write_sessions(path: Path, runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """CSV, a line a session and turn, a column a measure; empty where none applies.
+
+    Args:
+      runs: part -> checkpoint -> policy -> `PolicyRun`.
+    """
+    every = [
+        (part, label, policy, run)
+        for part, contestants in runs.items()
+        for label, policies in contestants.items()
+        for policy, run in policies.items()
+    ]
+    names = sorted({name for *_, run in every for name in run.measures})
+    with path.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file)
+        lines.writerow((*SESSIONS, *names))
+        for *place, run in every:
+            for row, case in enumerate(run.cases):
+                for turn, text in enumerate(case.instructions):
+                    found = (run.measures.get(name) for name in names)
+                    values = ("" if v is None else _number(v[row, turn]) for v in found)
+                    of = (*place, case.name, case.shape, turn + 1, text)
+                    lines.writerow((*of, *values))
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def text_table(
+    heading: str,
+    lines: Iterable[tuple[str, Table]],
+    columns: Mapping[str, Callable[[Table], str]],
+) -> str:
+    """A line a title and its rows, a column a heading and what it shows of the rows."""
+    rows = [
+        [title, *(cell(rows) for cell in columns.values())] for title, rows in lines
+    ]
+    return format_table([heading, *columns], rows)
+
+
+def by_policy(rows: Table) -> list[tuple[str, Table]]:
+    """(title, rows) of every policy."""
+    return [(policy_title(name), rows.where(run=name)) for name in rows.names("run")]
+
+
+def show(
+    measure: str,
+    digits: int = 3,
+    turns: Sequence[int] = (0,),
+    *,
+    interval: bool = False,
+    **place: Any,
+) -> Callable[[Table], str]:
+    """What a column shows: a measure at some turns, 0 for that of all of them."""
+
+    def cell(rows: Table) -> str:
+        found = (rows.first(measure=measure, turn=turn, **place) for turn in turns)
+        return " / ".join(format_number(row, digits, interval) for row in found)
+
+    return cell
+
+
+def format_number(row: Row | None, digits: int, interval: bool = False) -> str:
+    """A mean, with its 95 % interval if wanted; "-" where nothing was counted."""
+    if row is None or row.mean is None:
+        return "-"
+    text = f"{row.mean:.{digits}f}"
+    if interval:
+        text += f" [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+    return text
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -36,240 +237,11 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def policies_table(results: Mapping[str, dict]) -> str:
-    """One line per policy: the table of point 7, from `summarise` of each policy."""
-    turns = next(iter(results.values()))["turns"]
-    marks = _marks(turns)
-    header = [
-        "policy",
-        f"edit success, {turns} turns",
-        f"subject PSNR, turn {' / '.join(map(str, marks))}",
-        f"retrieval, turn {turns}",
-        "uncover right",
-        f"untouched PSNR, turn {turns}",
-        f"whole state, turn {turns}",
-    ]
-    rows = []
-    for name, result in results.items():
-        turn = result["per_turn"]
-        rows.append(
-            [
-                policy_title(name),
-                rate(result["success"], interval=True),
-                _subject(result, marks),
-                rate(turn["retrieved"][-1]),
-                rate(result["success_by_kind"].get("uncover")),
-                decibel(turn["untouched_psnr"][-1]),
-                rate(turn["state"][-1]),
-            ]
-        )
-    return format_table(header, rows)
-
-
-def shapes_table(
-    results: Mapping[str, dict], stories: Mapping[str, dict] = MappingProxyType({})
-) -> str:
-    """A line per policy and shape, height x width of the sources, from "by_shape".
-
-    Args:
-      results: of the sessions, by policy.
-      stories: of the cover-and-uncover test, if there was one.
-    """
-    marks = _marks(next(iter(results.values()))["turns"])
-    header = [
-        "by shape",
-        "sessions",
-        "edit success",
-        f"subject PSNR, turn {' / '.join(map(str, marks))}",
-        "uncover right",
-        "of the story",
-    ]
-    rows = []
-    for name, result in results.items():
-        told = stories.get(name, {}).get("by_shape", {})
-        for shape, part in result["by_shape"].items():
-            rows.append(
-                [
-                    f"{policy_title(name)}, {shape}",
-                    str(part["sessions"]),
-                    rate(part["success"], interval=True),
-                    _subject(part, marks),
-                    rate(part["success_by_kind"].get("uncover")),
-                    rate(told.get(shape, {}).get("uncover")),
-                ]
-            )
-    return format_table(header, rows)
-
-
-def kinds_table(results: Mapping[str, dict]) -> str:
-    """Edit success of every kind of instruction, one line per policy."""
-    kinds = list(next(iter(results.values()))["success_by_kind"])
-    rows = [
-        [policy_title(name), *(rate(result["success_by_kind"][k]) for k in kinds)]
-        for name, result in results.items()
-    ]
-    return format_table(["edit success by kind", *kinds], rows)
-
-
-def story_table(results: Mapping[str, dict]) -> str:
-    """The scripted cover-and-uncover test, from `summarise_story` of each policy."""
-    header = [
-        "cover, other edits, uncover",
-        "uncover right",
-        "right subject of 48",
-        "subject PSNR",
-        "PSNR under cover",
-    ]
-    rows = [
-        [
-            policy_title(name),
-            rate(result["uncover"], interval=True),
-            rate(result["retrieved"]),
-            decibel(result["subject_psnr"]),
-            decibel(result["covered_psnr"]),
-        ]
-        for name, result in results.items()
-    ]
-    return format_table(header, rows)
-
-
-def ambiguous_table(results: Mapping[str, dict]) -> str:
-    """The ambiguous instructions, one block of lines per sampler."""
-    header = [
-        "ambiguous instructions",
-        "kind",
-        "valid",
-        "sharp",
-        "valid and sharp",
-        "sharpness",
-        "diversity",
-    ]
-    rows = []
-    for name, result in results.items():
-        for kind in (k for k, value in result.items() if isinstance(value, dict)):
-            part = result[kind]
-            rows.append(
-                [
-                    name,
-                    kind,
-                    rate(part["valid"], interval=True),
-                    rate(part["sharp"]),
-                    rate(part["valid_and_sharp"]),
-                    number(part["sharpness"], 2),
-                    number(part["diversity"], 2),
-                ]
-            )
-    return format_table(header, rows)
-
-
-def turns_table(results: Mapping[str, dict]) -> str:
-    """`OVER_TURNS` turn by turn, a block a measure; those without values left out."""
-    blocks = []
-    for name, title, digits in OVER_TURNS:
-        if name == "source_difference" and blocks:
-            continue  # where the truth is known, what was asked for is no difference
-        rows = [
-            [policy_title(policy), *(number(value, digits) for value in values)]
-            for policy, result in results.items()
-            if (values := result["per_turn"].get(name))
-        ]
-        if any(cell != "-" for row in rows for cell in row[1:]):
-            turns = max(len(row) for row in rows)
-            blocks.append(format_table([title, *map(str, range(1, turns))], rows))
-    return "\n\n".join(blocks)
-
-
-def identity_table(results: Mapping[str, dict]) -> str:
-    """How far the null instruction, again and again, leads from the source."""
-    turns = next(iter(results.values()))["turns"]
-    marks = _marks(turns)
-    header = [
-        "identity loop",
-        f"mean difference of 255, turn {' / '.join(map(str, marks))}",
-        f"SSIM, turn {turns}",
-    ]
-    rows = []
-    for name, result in results.items():
-        turn = result["per_turn"]
-        drift = " / ".join(number(turn["source_difference"][t - 1], 2) for t in marks)
-        rows.append([policy_title(name), drift, number(turn["identity_ssim"][-1], 3)])
-    return format_table(header, rows)
-
-
-def codec_table(trips: Sequence[dict]) -> str:
-    """What a round trip through the codec costs, from `summarise_codec`."""
-    header = ["codec alone: encoding in, decoding in", "PSNR", "SSIM", "latents off by"]
-    rows = [
-        [
-            f"{trip['encode']}, {trip['decode']}",
-            decibel(trip["psnr"]),
-            number(trip["ssim"], 4),
-            number(trip["latent_error"], 5),
-        ]
-        for trip in trips
-    ]
-    return format_table(header, rows)
-
-
-def judge_table(told: Mapping[str, dict]) -> str:
-    """How many turns the judge was asked about, and what that cost."""
-    header = ["judge", "asked", "known before", "without a score", "tokens in", "out"]
-    rows = [
-        [
-            policy_title(policy),
-            *(str(entry[name]) for name in ("asked", "reused", "unjudged")),
-            *(str(count) for count in entry["usage"].values()),
-        ]
-        for policy, entry in told.items()
-    ]
-    return format_table(header, rows)
-
-
-def comparison_table(comparisons: Sequence[dict]) -> str:
-    """Paired differences between checkpoints and between policies, from `compare`."""
-    known = {name for entry in comparisons for name in entry["difference"]}
-    measures = [measure for measure in COMPARED if measure[0] in known]
-    header = ["second minus first", *(title for _, title, _ in measures)]
-    rows = []
-    for entry in comparisons:
-        first, second = entry["first"], entry["second"]
-        told = f"{policy_title(second['policy'])} - {policy_title(first['policy'])}"
-        if first["checkpoint"] != second["checkpoint"]:
-            told = f"{second['checkpoint']} - {first['checkpoint']}"
-            told += f", {policy_title(second['policy'])}"
-        else:
-            told = f"{first['checkpoint']}: {told}"
-        found = entry["difference"]
-        cells = [number(found.get(name), d, interval=True) for name, _, d in measures]
-        rows.append([told, *cells])
-    return format_table(header, rows)
-
-
-def _marks(turns: int) -> list[int]:
+def marks(turns: int) -> list[int]:
     """The first, the middle and the last turn."""
     return sorted({1, max(1, turns // 2), turns})
 
 
-def _subject(result: dict, marks: Sequence[int]) -> str:
-    psnr = result["per_turn"]["subject_psnr"]
-    return " / ".join(decibel(psnr[turn - 1]) for turn in marks)
-
-
-def number(value: dict | None, digits: int, interval: bool = False) -> str:
-    """A mean, with its 95 % interval if wanted; "-" where nothing was counted."""
-    if value is None or value["mean"] is None:
-        return "-"
-    text = f"{value['mean']:.{digits}f}"
-    if interval:
-        text += f" [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
-    return text
-
-
-def rate(value: dict | None, interval: bool = False) -> str:
-    """A share between 0 and 1."""
-    return number(value, 3, interval)
-
-
-def decibel(value: dict | None) -> str:
-    """A PSNR in dB."""
-    return number(value, 1)
+def joined(turns: Sequence[int]) -> str:
+    """As in "1 / 6 / 12"."""
+    return " / ".join(map(str, turns))

@@ -6,7 +6,7 @@ the Wan VAE (`models/wan_vae`) takes the same place at full size.
 """
 
 import dataclasses
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import einops
 import jax
@@ -79,6 +79,7 @@ class CodecConfig:
         return WAN_STRIDE if self.patch is None else self.patch.stride
 
 
+@runtime_checkable
 class Codec(Protocol):
     """What sessions, data and evaluation ask of a codec."""
 

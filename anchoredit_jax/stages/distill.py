@@ -34,7 +34,7 @@ class History:
     positions: Float[Array, "#B T"]
 
 
-def frame(sequence: jax.Array, index: Int[Array, " B"]) -> jax.Array:
+def frame(sequence: Array, index: Int[Array, " B"]) -> Array:
     """sequence[b, index[b]]: [B, T, ...] -> [B, ...]."""
     return jax.vmap(lambda x, i: x[i])(sequence, index)
 
@@ -68,7 +68,7 @@ def few_step(
     sampler: SamplerConfig,
     velocity: Velocity,
     noise: Float[Array, "steps B h w C"],
-    last_step: Int[Array, ""],
+    last_step: int | Int[Array, ""],
 ) -> Float[Array, "B h w C"]:
     """The first `last_step` few-step steps: the noised input of step `last_step`.
 
@@ -98,7 +98,7 @@ def sequence_x0(
     noised: Float[Array, "B T h w C"],
     timesteps: Float[Array, "B T"],
     batch: Batch,
-    target: Int[Array, ""],
+    target: int | Int[Array, ""],
     guidance: float = 1.0,
 ) -> Float[Array, "B h w C"]:
     """x_0 of frame `target` (int32 scalar) from a whole-sequence causal forward.

@@ -180,8 +180,8 @@ def last_step_x0(
     run: RunConfig,
     params: steps.Params,
     batch: steps.Batch,
-    target: Int[Array, ""],
-    step: Int[Array, ""],
+    target: int | Int[Array, ""],
+    step: int | Int[Array, ""],
     noise: Float[Array, "T steps B h w C"],
 ) -> tuple[Float[Array, "B h w C"], Float[Array, "B T h w C"]]:
     """x_0 of frame k with the gradient of one denoising step only.
@@ -220,7 +220,7 @@ def matching_loss(
     batch: steps.Batch,
     x0: Float[Array, "B h w C"],
     sequence: Float[Array, "B T h w C"],
-    target: Int[Array, ""],
+    target: int | Int[Array, ""],
     level: Float[Array, " B"],
     noise: Float[Array, "B h w C"],
 ) -> tuple[Float[Array, " B"], Float[Array, "B h w C"]]:
@@ -244,7 +244,7 @@ def renoise(
     run: RunConfig,
     sequence: Float[Array, "B T h w C"],
     x0: Float[Array, "B h w C"],
-    target: Int[Array, ""],
+    target: int | Int[Array, ""],
     level: Float[Array, " B"],
     noise: Float[Array, "B h w C"],
 ) -> tuple[Float[Array, "B T h w C"], Float[Array, "B T"]]:
@@ -281,7 +281,7 @@ def denoising_loss(
     critic: steps.Params,
     batch: steps.Batch,
     generated: Float[Array, "B T h w C"],
-    target: Int[Array, ""],
+    target: int | Int[Array, ""],
     level: Float[Array, " B"],
     noise: Float[Array, "B h w C"],
 ) -> Float[Array, " B"]:

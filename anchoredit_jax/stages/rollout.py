@@ -20,7 +20,7 @@ def generate_history(
     params: Params,
     batch: Batch,
     sampler: SamplerConfig,
-    turns: Int[Array, ""],
+    turns: int | Int[Array, ""],
     noise: Float[Array, "T steps B h w C"],
 ) -> tuple[Float[Array, "B T h w C"], CausalMemory]:
     """Frames 1..turns generated through a memory, the rest zeros, and that memory.

@@ -32,7 +32,7 @@ from anchoredit_jax.optimizer import (
 )
 
 Params = Mapping[str, Any]  # nested, of arrays
-Batch = Mapping[str, jax.Array]  # see `data/batches.py`
+Batch = Mapping[str, Array]  # see `data/batches.py`
 Metrics = dict[str, Any]
 LossFn = Callable[..., tuple[jax.Array, jax.Array, Metrics]]
 Step = Callable[..., "tuple[TrainState, Metrics]"]  # of (state, batch[, frozen])

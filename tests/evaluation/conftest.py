@@ -1,4 +1,4 @@
-"""Sessions, their perfect images, and a tiny editor, shared by this room's tests."""
+"""A tiny editor, and the sprite sessions of the data's tests."""
 
 import types
 
@@ -8,35 +8,20 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.encoders import make_codec, make_text_encoder
-from anchoredit_jax.evaluation import held_out_sessions, render_truth, story_sessions
 from anchoredit_jax.models.codec import CodecConfig
 from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.text import TextConfig
 from anchoredit_jax.models.transformer import Transformer
+from tests.data.conftest import (  # noqa: F401  (fixtures)
+    perfect,
+    perfect_stories,
+    sessions,
+    stories,
+)
 
 MODEL = TransformerConfig(
     dim=32, ffn_dim=32, num_heads=2, num_layers=2, channels=16, text_dim=8, freq_dim=8
 )
-
-
-@pytest.fixture(scope="session")
-def sessions():
-    return held_out_sessions(12, 6)
-
-
-@pytest.fixture(scope="session")
-def perfect(sessions) -> np.ndarray:
-    return render_truth(sessions, 32)[:, 1:]
-
-
-@pytest.fixture(scope="session")
-def stories():
-    return story_sessions(6)
-
-
-@pytest.fixture(scope="session")
-def perfect_stories(stories) -> np.ndarray:
-    return render_truth(stories, 32)[:, 1:]
 
 
 @pytest.fixture(scope="session")

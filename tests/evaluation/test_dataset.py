@@ -10,13 +10,14 @@ from PIL import Image
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation import (
-    Instruments,
+    PARTS,
     Settings,
     evaluate,
     parse_policies,
-    policy_run,
+    runs,
 )
 from anchoredit_jax.evaluation.judge import JudgeConfig, Judgement, TurnScores, Usage
+from anchoredit_jax.evaluation.measures import check_names
 from tests.evaluation.test_report import make_contestant
 
 SESSIONS = {"cat": ["make it blue", "add a hat", ""], "dog": ["x", "y"]}
@@ -67,12 +68,12 @@ def written(tmp_path_factory, dataset, tiny_editor):
         turns=None,
         batch=2,
     )
-    instruments = Instruments((extractor,), JudgeConfig("a-model"))
     out = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(policy_run, "judge_sessions", judge_sessions)
+        patch.setattr(runs, "judge_sessions", judge_sessions)
         toy = make_contestant(tiny_editor, "toy", kind="sessions")
-        return evaluate([toy], settings, out, instruments), out, asked
+        judge = JudgeConfig("a-model")
+        return evaluate([toy], settings, out, [extractor], judge), out, asked
 
 
 def test_sessions_may_differ_in_length(written):
@@ -137,10 +138,10 @@ def test_a_judge_sees_every_session_with_its_source(written):
 
 
 def test_only_what_is_reported_is_measured():
-    instruments = Instruments((extractor,), JudgeConfig("a-model"))
-    assert instruments.of("table") == instruments
-    assert instruments.of("identity") == Instruments((extractor,))
-    assert instruments.of("story") == Instruments()
+    asks = {part.name: (part.features, part.judged) for part in PARTS.values()}
+    assert asks.pop("table") == (True, True)
+    assert asks.pop("identity") == (True, False)
+    assert set(asks.values()) == {(False, False)}
 
 
 def test_a_judge_is_part_of_the_report(written, capsys):
@@ -167,4 +168,4 @@ def test_a_dataset_that_is_not_there(tmp_path, tiny_editor):
 def test_extractors_need_names_of_their_own():
     other = types.SimpleNamespace(name="colour")
     with pytest.raises(UserError, match="two extractors share a name"):
-        Instruments((extractor, other))
+        check_names((extractor, other))

@@ -7,11 +7,9 @@ import pytest
 from PIL import Image
 
 from anchoredit_jax.data.images import fit_image
-from anchoredit_jax.errors import UserError
+from anchoredit_jax.errors import ProblemsError, UserError
 from anchoredit_jax.evaluation.folder_cases import folder_cases
-from anchoredit_jax.evaluation.problems import ProblemsError
-
-from .benchmark_input import pixels, write_session
+from tests.session_builder.benchmark_input import pixels, write_session
 
 SIZE = (8, 16)
 THREE = {"instructions": [{"en": "a", "zh": "甲"}, {"en": ""}, {"en": "c"}]}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.cases import Case, identity_cases, sprite_cases
+from anchoredit_jax.evaluation.cases import Case, sprite_cases
 from anchoredit_jax.evaluation.frame_store import open_store
+from anchoredit_jax.evaluation.parts.identity import identity_cases
 
 
 @pytest.fixture

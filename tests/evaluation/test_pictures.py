@@ -5,21 +5,20 @@ import dataclasses
 import numpy as np
 from PIL import Image
 
-from anchoredit_jax.evaluation import (
-    PolicyRun,
+from anchoredit_jax.data.sprites import score_sessions
+from anchoredit_jax.evaluation import PolicyRun
+from anchoredit_jax.evaluation.cases import followed, sprite_cases
+from anchoredit_jax.evaluation.frame_store import open_store
+from anchoredit_jax.evaluation.parts.story import story_picture
+from anchoredit_jax.evaluation.pictures import FIGURES, SPRITES, plot_drift, sheet
+from anchoredit_jax.evaluation.summary import summarise
+from anchoredit_jax.session.contact_sheet import (
+    RIGHT,
+    WRONG,
     SheetRow,
     draw_sheet,
-    followed,
-    score_sessions,
-    sprite_cases,
     stack_sheets,
-    summarise,
 )
-from anchoredit_jax.evaluation.contact_sheet import RIGHT, WRONG
-from anchoredit_jax.evaluation.frame_store import open_store
-from anchoredit_jax.evaluation.panels import GROUPS, SPRITES
-from anchoredit_jax.evaluation.pictures import sheet, story_picture
-from anchoredit_jax.evaluation.plots import plot_drift
 
 
 def count(picture, colour) -> int:
@@ -118,5 +117,5 @@ def test_a_figure_without_values_is_not_drawn(tmp_path):
 
 
 def test_no_measure_is_in_two_figures():
-    names = [measure.name for group in GROUPS for measure in group.measures]
+    names = [measure.name for figure in FIGURES for measure in figure.measures]
     assert len(set(names)) == len(names)

@@ -2,15 +2,10 @@
 
 import pytest
 
+from anchoredit_jax.diffusion.sampler_text import parse_sampler, sampler_title
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation import (
-    parse_policies,
-    parse_policy,
-    parse_sampler,
-    policy_title,
-    sampler_title,
-)
+from anchoredit_jax.evaluation import parse_policies, parse_policy, policy_title
 
 DEFAULT = SamplerConfig(shift=3.0)
 

@@ -14,17 +14,17 @@ from anchoredit_jax.data.session_buckets import BucketConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation import (
+    PARTS,
     Contestant,
     Settings,
     evaluate,
     format_report,
     parse_policies,
-    rollout,
 )
 from anchoredit_jax.evaluation.frame_store import FrameStore
 from anchoredit_jax.evaluation.html_report import write_html
-from anchoredit_jax.evaluation.part_cases import make_cases
 from anchoredit_jax.memory import MemoryConfig
+from anchoredit_jax.session import rollout
 from anchoredit_jax.session.shapes import editing_size
 
 SMALL = dict(
@@ -339,11 +339,9 @@ def test_all_shapes_together_are_the_mean_of_each(by_shape):
 def test_pictures_are_edited_at_their_training_size(by_shape, tiny_editor):
     """Frames have the bucket's size; alone, a session has the same result."""
     _, out = by_shape
-    cases = make_cases(
+    cases = PARTS["table"].cases(
         Settings(parse_policies("full"), sessions=8, turns=2, shapes=SHAPES),
-        "table",
-        16,
-        make_contestant(tiny_editor, "", kind="sessions").editor.size_of,
+        make_contestant(tiny_editor, "", kind="sessions").editor,
     )
     sizes = [case.source.shape[:2] for case in cases]
     assert sizes[::2] == [(16, 16), (12, 20)] * 2

@@ -13,10 +13,11 @@ import pytest
 
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation import iterate_rollouts, rollout, rollout_sessions
 from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.models.codec import from_uint8, to_uint8
 from anchoredit_jax.parallel import MeshConfig, make_mesh, state_shardings
+from anchoredit_jax.session import rollout
+from anchoredit_jax.session.rollout import iterate_rollouts, rollout_sessions
 
 MEMORY = MemoryConfig(1, 1)
 SAMPLER = SamplerConfig("few_step", 2, 3.0)

@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from anchoredit_jax.evaluation.statistics import (
-    MAX_PSNR,
-    bootstrap_mean,
-    psnr,
-    region_mse,
-    squared_error,
-)
+from anchoredit_jax.data.pixel_error import MAX_PSNR, psnr, region_mse, squared_error
+from anchoredit_jax.evaluation.summary import bootstrap_mean
 
 
 def test_psnr_of_known_errors():

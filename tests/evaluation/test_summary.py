@@ -6,23 +6,29 @@ import json
 import numpy as np
 import pytest
 
-from anchoredit_jax.evaluation import (
-    compare,
-    followed,
-    score_sessions,
-    summarise,
-    summarise_ambiguous,
-    summarise_story,
-)
-from anchoredit_jax.evaluation.table import (
-    ambiguous_table,
+from anchoredit_jax.data.sprites import score_sessions
+from anchoredit_jax.evaluation import PARTS
+from anchoredit_jax.evaluation.cases import followed
+from anchoredit_jax.evaluation.parts.ambiguous import summarise_ambiguous
+from anchoredit_jax.evaluation.parts.sessions import (
     comparison_table,
-    format_table,
     kinds_table,
     policies_table,
-    story_table,
     turns_table,
 )
+from anchoredit_jax.evaluation.parts.story import summarise_story
+from anchoredit_jax.evaluation.summary import compare, summarise
+from anchoredit_jax.evaluation.table import format_table, table_of
+
+
+def rows_of(part, results):
+    """The rows of one checkpoint's results."""
+    return table_of({part: {"toy": results}}, [part])
+
+
+def printed(part, results):
+    (block,) = PARTS[part].blocks(rows_of(part, results), "toy")
+    return block
 
 
 @pytest.fixture
@@ -115,15 +121,16 @@ def test_diversity_needs_two_valid_draws(scores):
 
 def test_tables_show_the_numbers(scores, stories, perfect_stories):
     result = {"sink1_window3": summarise(followed(scores), scores)}
-    text = policies_table(result)
+    rows = rows_of("table", result)
+    text = policies_table(rows)
     assert "sink 1 + window 3" in text and "turn 1 / 3 / 6" in text
     assert "1.000 [1.000, 1.000]" in text and "60.0 / 60.0 / 60.0" in text
-    assert "move" in kinds_table(result)
+    assert "move" in kinds_table(rows)
     story = summarise_story(score_sessions(stories, perfect_stories))
-    assert "1.000 [1.000, 1.000]" in story_table({"window3": story})
+    assert "1.000 [1.000, 1.000]" in printed("story", {"window3": story})
     draws = [_ambiguous(scores, [0, 1], [1, 0], [1.0, 0.5])]
     ambiguous = summarise_ambiguous(draws, np.array([2, 2]))
-    lines = ambiguous_table({"few_step:4": ambiguous}).splitlines()
+    lines = printed("ambiguous", {"few_step:4": ambiguous}).splitlines()
     assert len(lines) == 2 + 3 and lines[2].startswith("few_step:4")
     assert lines[2].endswith("-")  # diversity is unknown with one draw
 
@@ -149,7 +156,7 @@ def test_other_measures_than_those_of_sprites():
     turns = result["per_turn"]["source_difference"]
     assert [(turn["mean"], turn["count"]) for turn in turns] == [(1.5, 2), (3.0, 1)]
     assert "success" not in result
-    text = turns_table({"window3": result})
+    text = turns_table(rows_of("table", {"window3": result}))
     assert "mean difference from the source" in text and "PSNR" not in text
     assert text.splitlines()[-1].split()[-2:] == ["1.5", "3.0"]
 

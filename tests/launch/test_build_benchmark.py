@@ -5,7 +5,7 @@ import json
 import pytest
 
 from launch import build_benchmark
-from tests.evaluation.benchmark_input import POOL, photos
+from tests.session_builder.benchmark_input import POOL, photos
 
 
 def test_a_benchmark(tmp_path, capsys):

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.rollout import rollout_sessions
 from anchoredit_jax.session import load_editor
+from anchoredit_jax.session.rollout import rollout_sessions
 from launch import convert
 from tests.convert import tiny_wan
 

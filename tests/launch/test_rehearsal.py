@@ -11,10 +11,10 @@ from PIL import Image
 
 from anchoredit_jax.config import load_config
 from anchoredit_jax.data.session_buckets import bucket_table
-from anchoredit_jax.evaluation.shapes_summary import ALL
 from anchoredit_jax.session.shapes import editing_size
 from configs.rehearsal import STAGES
 from launch import rehearsal
+from launch.rehearsal_summary import ALL
 from tests.launch.test_train import fails
 
 ROOT = Path(__file__).parents[2]

@@ -18,6 +18,7 @@ from anchoredit_jax.stages import causal_forcing, consistency, distill, sequence
 from anchoredit_jax.stages import distribution_matching as dmd
 from anchoredit_jax.stages.context import swap_in
 from anchoredit_jax.stages.rollout import generate_history
+from anchoredit_jax.testing import tiny_run
 
 from .conftest import channels_last, golden_config, padded_prompts
 
@@ -152,7 +153,8 @@ def distill_batch(arrays):
 
 def make_run(options, source_prompt, stride=4, sampler=None):
     model = golden_config(temporal_stride=stride, source_prompt=source_prompt)
-    return types.SimpleNamespace(model=model, options=options, sampler=sampler)
+    run = tiny_run("consistency").replace(model=model, options=options)
+    return run if sampler is None else run.replace(sampler=sampler)
 
 
 @pytest.mark.parametrize("name", CD)

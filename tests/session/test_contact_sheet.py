@@ -1,11 +1,12 @@
 import numpy as np
+from PIL import Image, ImageDraw
 
+from anchoredit_jax.session import lettering
 from anchoredit_jax.session.contact_sheet import (
     draw_contact_sheet,
-    load_font,
     to_sheet_size,
-    wrap,
 )
+from anchoredit_jax.session.lettering import DEJAVU, Lettering
 
 
 def test_contact_sheet_shows_every_frame_enlarged_without_smoothing():
@@ -27,12 +28,12 @@ def test_large_and_narrow_frames_fit_the_contact_sheet():
 
 
 def test_captions_are_wrapped_to_the_width():
-    font = load_font(15)
+    font = Lettering(15)
     text = "paint the circle at the bottom right green " + "x" * 80
-    lines = wrap(text, font, 192)
+    lines = font.wrap(text, 192)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
     assert max(font.getlength(line) for line in lines) <= 192
-    assert len(lines) > 3 and wrap("", font, 192) == [""]
+    assert len(lines) > 3 and font.wrap("", 192) == [""]
 
 
 def test_captions_do_not_overlap_the_frames():
@@ -43,3 +44,38 @@ def test_captions_do_not_overlap_the_frames():
     np.testing.assert_array_equal(long[:height], bare[:height])
     assert (long[height + 5 :] < 200).any() and long.shape[0] > bare.shape[0]
     assert (bare[height:] == 255).all()
+
+
+MIXED = "голова κεφαλή tête 猫"
+
+
+def test_every_letter_has_a_font_or_is_escaped(monkeypatch):
+    monkeypatch.setattr(lettering, "system_fonts", lambda: ())
+    lettering._file_with.cache_clear()
+    ((font, text),) = Lettering(15)._parts(MIXED)
+    assert font.path == DEJAVU and text == "голова κεφαλή tête \\u732b"
+    lettering._file_with.cache_clear()
+
+
+def test_a_font_of_the_system_writes_what_dejavu_lacks(monkeypatch):
+    """Any font with a letter that DejaVu lacks stands for one that has Chinese."""
+    other = DEJAVU.replace("DejaVuSans", "STIXGeneral")
+    letters = lettering._letters(other) - lettering._letters(DEJAVU)
+    letter = chr(min(number for number in letters if number > 255))
+    monkeypatch.setattr(lettering, "system_fonts", lambda: (other,))
+    lettering._file_with.cache_clear()
+    parts = list(Lettering(15)._parts(f"a{letter}b"))
+    lettering._file_with.cache_clear()
+    assert [(font.path, text) for font, text in parts] == [
+        (DEJAVU, "a"),
+        (other, letter),
+        (DEJAVU, "b"),
+    ]
+
+
+def test_text_is_as_wide_as_it_is_long():
+    sheet = Image.new("RGB", (300, 30), "white")
+    font = Lettering(15)
+    font.draw(ImageDraw.Draw(sheet), (0, 0), MIXED, (0, 0, 0))
+    columns = np.flatnonzero((np.asarray(sheet) < 200).any((0, 2)))
+    assert abs(columns.max() - font.getlength(MIXED)) < 4 and columns.min() < 4

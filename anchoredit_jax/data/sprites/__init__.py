@@ -1,5 +1,11 @@
 """Sprites: procedural editing sessions with exact ground truth."""
 
+from anchoredit_jax.data.sprites.held_out import (
+    ambiguous_sessions,
+    check_held_out,
+    held_out_sessions,
+    story_sessions,
+)
 from anchoredit_jax.data.sprites.instructions import (
     AMBIGUOUS_KINDS,
     KINDS,
@@ -21,6 +27,12 @@ from anchoredit_jax.data.sprites.scene import (
     Scene,
     sample_scene,
 )
+from anchoredit_jax.data.sprites.scores import (
+    SUCCESS_PSNR,
+    SpriteScores,
+    render_truth,
+    score_sessions,
+)
 from anchoredit_jax.data.sprites.sessions import (
     DEFAULT_WEIGHTS,
     SpriteSession,
@@ -34,6 +46,7 @@ from anchoredit_jax.data.sprites.source import (
     build_sprites,
     open_sprites,
 )
+from anchoredit_jax.data.sprites.view import SpriteView, square_view
 
 __all__ = [
     "AMBIGUOUS_KINDS",
@@ -46,21 +59,31 @@ __all__ = [
     "PHRASES",
     "SHAPES",
     "SLOTS",
+    "SUCCESS_PSNR",
     "Accessory",
     "Edit",
     "Scene",
     "SpriteRecords",
+    "SpriteScores",
     "SpriteSession",
     "SpriteSource",
+    "SpriteView",
+    "ambiguous_sessions",
     "build_sprites",
+    "check_held_out",
     "cover_session",
+    "held_out_sessions",
     "make_edit",
     "null_edit",
     "open_sprites",
     "possible_kinds",
     "render",
+    "render_truth",
     "sample_edit",
     "sample_scene",
     "sample_session",
+    "score_sessions",
+    "square_view",
+    "story_sessions",
     "subject_mask",
 ]

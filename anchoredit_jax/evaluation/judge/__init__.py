@@ -19,19 +19,16 @@ Ours, where MSE-Bench differs or is silent:
 - The prompt's words.
 """
 
-from anchoredit_jax.evaluation.judge.config import JudgeConfig
-from anchoredit_jax.evaluation.judge.judging import judge_sessions
-from anchoredit_jax.evaluation.judge.rates import (
+from anchoredit_jax.evaluation.judge.ask import JudgeConfig
+from anchoredit_jax.evaluation.judge.count import (
     PASSES_ABOVE,
+    Judgement,
     SessionRates,
+    TurnScores,
+    judge_sessions,
     success_rates,
 )
-from anchoredit_jax.evaluation.judge.verdict import (
-    Judgement,
-    TurnScores,
-    Usage,
-    Verdict,
-)
+from anchoredit_jax.evaluation.judge.parse import Usage, Verdict
 
 __all__ = [
     "PASSES_ABOVE",

@@ -7,9 +7,8 @@ import threading
 from pathlib import Path
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.judge.answer import HIGHEST
-from anchoredit_jax.evaluation.judge.question import Question
-from anchoredit_jax.evaluation.judge.verdict import Usage, Verdict
+from anchoredit_jax.evaluation.judge.ask import Question
+from anchoredit_jax.evaluation.judge.parse import HIGHEST, Usage, Verdict
 
 _START = b'{"key": "'  # of every line
 

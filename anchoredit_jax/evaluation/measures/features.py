@@ -1,12 +1,23 @@
-"""Similarity of images in the eyes of a pretrained network, by any extractor."""
+"""Similarity of images in the eyes of a pretrained network, by any extractor.
 
-from typing import Protocol
+Extractors that `transformers` loads from a folder come with it: DINOv2, CLIP, ...
+"""
+
+import importlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
+from anchoredit_jax.data.pixel_error import check_images
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.measures.describe import describe_features
-from anchoredit_jax.evaluation.measures.inputs import check_images
+from anchoredit_jax.evaluation.table import Measure
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+FILES = ("config.json", "preprocessor_config.json")
+BATCH = 16  # images
 
 
 class FeatureExtractor(Protocol):
@@ -21,6 +32,14 @@ class FeatureExtractor(Protocol):
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """uint8 [n, H, W, 3] -> float32 [n, D], row by row."""
         ...
+
+
+def describe_features(name: str) -> tuple[Measure, Measure]:
+    """The measures that `feature_measures` makes of the extractor of that name."""
+    return (
+        Measure(f"{name}_source", f"{name} similarity to the source", "", True),
+        Measure(f"{name}_previous", f"{name} similarity to the turn before", "", True),
+    )
 
 
 def feature_measures(
@@ -59,3 +78,160 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     unknown = np.full(lengths.shape, np.nan)
     cosine = np.divide((a * b).sum(-1), lengths, out=unknown, where=lengths > 0)
     return cosine.clip(-1.0, 1.0)
+
+
+def check_names(extractors: Sequence[FeatureExtractor]) -> None:
+    """Refuse extractors whose measures would have the same names.
+
+    Raises:
+      UserError: two share a name.
+    """
+    names = [extractor.name for extractor in extractors]
+    if len(set(names)) < len(names):
+        raise UserError(
+            f"two extractors share a name ({', '.join(names)}): name them, as in "
+            "small=FOLDER"
+        )
+
+
+def load_extractor(spec: str, batch: int = BATCH) -> "PretrainedExtractor":
+    """An extractor out of a folder that `save_pretrained` wrote or a hub's snapshot is.
+
+    Features are those of CLIP-like models' image tower, after its projection, and of
+    other image models what they pool: of DINOv2 the class token after the last norm.
+    Nothing is downloaded, and no code out of the folder is run. Computed in float32,
+    on a GPU where PyTorch sees one.
+
+    Args:
+      spec: "FOLDER" or "NAME=FOLDER"; without a name, that of the folder.
+      batch: images computed at a time.
+
+    Raises:
+      UserError: PyTorch or transformers is not installed, the folder does not exist or
+        lacks a file, or holds no image model, or one with weights missing.
+    """
+    name, folder = _parse(spec)
+    torch, transformers = _libraries()
+    for file in FILES:
+        if not (folder / file).is_file():
+            raise UserError(
+                f"{str(folder)!r} holds no pretrained image model: it has no {file} "
+                "(a folder as `save_pretrained` of model and image processor writes it)"
+            )
+    processor, model = _load(transformers, folder)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    extractor = PretrainedExtractor(name, processor, model.float().to(device), batch)
+    # So that a model that cannot serve is refused now, not after an evaluation.
+    extractor(np.zeros((1, 32, 32, 3), np.uint8))
+    return extractor
+
+
+class PretrainedExtractor:
+    """A `FeatureExtractor` made of a model and an image processor of `transformers`.
+
+    Images are resized, cropped and normalised as the folder's preprocessor_config.json
+    says. Most crop the centre square, so the ends of a long image are not seen.
+    """
+
+    def __init__(self, name: str, processor: Any, model: Any, batch: int = BATCH):
+        self.name = name
+        self._processor = processor
+        self._model = model
+        self._batch = batch
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """uint8 [n, H, W, 3] -> float32 [n, D], row by row."""
+        check_images(images)
+        parts = range(0, len(images), self._batch)
+        rows = [self._features(images[i : i + self._batch]) for i in parts]
+        return np.concatenate(rows)
+
+    def _features(self, images: np.ndarray) -> np.ndarray:
+        import torch
+
+        inputs = self._processor(
+            images=list(images), input_data_format="channels_last", return_tensors="pt"
+        )
+        pixels = inputs["pixel_values"].to(self._model.device)
+        tower = getattr(self._model, "get_image_features", self._model)
+        with torch.no_grad():
+            output = tower(pixel_values=pixels)
+        # CLIP's tower gives the tensor itself in transformers before 5.
+        pooled = output if torch.is_tensor(output) else output.get("pooler_output")
+        if pooled is None:
+            raise UserError(
+                f"extractor {self.name!r}: {type(self._model).__name__} pools no "
+                "features of an image; use a model that does, such as DINOv2 or CLIP"
+            )
+        return pooled.flatten(1).cpu().numpy()
+
+
+def _parse(spec: str) -> tuple[str, Path]:
+    name, equals, folder = spec.partition("=")
+    if not equals or not NAME.fullmatch(name):  # "=" may be part of a folder's path
+        name, folder = Path(spec).resolve().name, spec
+    path = Path(folder)
+    if not folder or not path.is_dir():
+        raise UserError(
+            f"feature extractor {spec!r}: {folder!r} is no folder; expected FOLDER or "
+            "NAME=FOLDER, the folder of a pretrained image model"
+        )
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"feature extractor {spec!r}: name it by NAME=FOLDER, with letters, "
+            f"digits, '_', '-' and '.'; the folder's own name {name!r} does not serve"
+        )
+    return name, path
+
+
+def _libraries():
+    try:
+        torch = importlib.import_module("torch")
+        transformers = importlib.import_module("transformers")
+    except ImportError as error:
+        raise UserError(
+            f"feature extractors need PyTorch and transformers ({error}): pip install "
+            "'anchoredit_jax[torch]'"
+        ) from error
+    return torch, transformers
+
+
+def _load(transformers: Any, folder: Path) -> tuple[Any, Any]:
+    """(image processor, model), or a `UserError` of one line."""
+    safetensors = importlib.import_module("safetensors")
+    local = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        processor = transformers.AutoImageProcessor.from_pretrained(
+            folder, **local, **_by_pillow(transformers.__version__)
+        )
+        model, info = transformers.AutoModel.from_pretrained(
+            folder, **local, output_loading_info=True
+        )
+    except (
+        *(OSError, ValueError, RuntimeError, ImportError, LookupError),
+        safetensors.SafetensorError,
+    ) as error:
+        line = " ".join(str(error).split())
+        raise UserError(
+            f"{str(folder)!r} cannot be loaded as a pretrained image model: {line}"
+        ) from error
+    images = hasattr(model, "get_image_features")
+    if not images and model.main_input_name != "pixel_values":
+        raise UserError(
+            f"{str(folder)!r} holds no image model: {type(model).__name__} takes "
+            f"{model.main_input_name!r}"
+        )
+    missing = sorted(info["missing_keys"])
+    if missing:
+        # transformers fills them with random values, and features would mean nothing.
+        raise UserError(
+            f"{str(folder)!r} lacks {len(missing)} weights of {type(model).__name__}, "
+            f"such as {missing[0]!r}"
+        )
+    return processor, model
+
+
+def _by_pillow(version: str) -> dict[str, Any]:
+    """Pillow resizes even where torchvision is installed: one folder, one number."""
+    backends = tuple(int(part) for part in version.split(".")[:2]) >= (5, 4)
+    return {"backend": "pil"} if backends else {"use_fast": False}

@@ -7,7 +7,7 @@ or over-sharpened, long before a difference of pixels says which of these it is.
 import numpy as np
 from scipy import ndimage
 
-from anchoredit_jax.evaluation.measures.inputs import check_images
+from anchoredit_jax.data.pixel_error import check_images
 
 REC_709 = np.array([2126, 7152, 722], np.float32)  # of 10,000
 PERCENTILES = (5, 50, 95)

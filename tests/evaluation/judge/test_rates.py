@@ -3,7 +3,7 @@
 import numpy as np
 
 from anchoredit_jax.evaluation.judge import TurnScores, success_rates
-from anchoredit_jax.evaluation.statistics import bootstrap_mean
+from anchoredit_jax.evaluation.summary import bootstrap_mean
 
 NAN = np.nan
 

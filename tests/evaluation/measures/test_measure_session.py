@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from anchoredit_jax.data.pixel_error import MAX_PSNR
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.measures import (
     MEASURES,
@@ -11,7 +12,6 @@ from anchoredit_jax.evaluation.measures import (
     measure_session,
     ssim,
 )
-from anchoredit_jax.evaluation.statistics import MAX_PSNR
 
 RNG = np.random.default_rng(0)
 SIZE = 32

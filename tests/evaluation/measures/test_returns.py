@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from anchoredit_jax.data.pixel_error import MAX_PSNR
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.measures import return_measures
-from anchoredit_jax.evaluation.statistics import MAX_PSNR
 
 
 @pytest.fixture
