@@ -42,6 +42,7 @@ from anchoredit_jax.evaluation import (  # noqa: E402
     PARTS,
     Contestant,
     Settings,
+    check_parts,
     evaluate,
     parse_policies,
 )
@@ -235,10 +236,12 @@ def default_batch() -> int:
 def make_settings(args: argparse.Namespace) -> Settings:
     """What is run; sprites and datasets have other defaults."""
     own = args.dataset is not None
-    parts = args.parts or ",".join(DATASET_PARTS if own else PARTS)
-    return Settings(
+    parts = None
+    if args.parts is not None:
+        parts = tuple(part.strip() for part in args.parts.split(",") if part.strip())
+    settings = Settings(
         policies=parse_policies(args.policies),
-        parts=tuple(part.strip() for part in parts.split(",") if part.strip()),
+        parts=parts,
         dataset=args.dataset,
         language=args.language,
         shapes=parse_shapes(args.shapes),
@@ -251,6 +254,7 @@ def make_settings(args: argparse.Namespace) -> Settings:
         seed=args.seed,
         batch=default_batch() if args.batch is None else args.batch,
     )
+    return check_parts(settings)
 
 
 def load_extractors(specs: Sequence[str]) -> list[FeatureExtractor]:

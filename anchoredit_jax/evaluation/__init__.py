@@ -1,6 +1,6 @@
 """How well an editor follows instructions and keeps the subject, turn after turn."""
 
-from anchoredit_jax.evaluation.parts import DATASET_PARTS, PARTS
+from anchoredit_jax.evaluation.parts import DATASET_PARTS, PARTS, check_parts
 from anchoredit_jax.evaluation.policies import (
     DEFAULT_POLICIES,
     parse_policies,
@@ -16,6 +16,7 @@ __all__ = [
     "DEFAULT_POLICIES",
     "PARTS",
     "Contestant",
+    "check_parts",
     "Part",
     "PolicyRun",
     "Settings",

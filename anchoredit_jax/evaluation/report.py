@@ -13,7 +13,7 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.html_report import write_html
 from anchoredit_jax.evaluation.judge import JudgeConfig
 from anchoredit_jax.evaluation.measures import FeatureExtractor, check_names
-from anchoredit_jax.evaluation.parts import PARTS, sessions
+from anchoredit_jax.evaluation.parts import PARTS, check_parts, sessions
 from anchoredit_jax.evaluation.pictures import draw_stills, draw_turns, figures_of
 from anchoredit_jax.evaluation.runs import Job, measure_truth
 from anchoredit_jax.evaluation.settings import Contestant, Settings
@@ -48,6 +48,7 @@ def evaluate(
       UserError: before anything is written, if a checkpoint does not fit the test; or
         `out` holds results of other settings.
     """
+    settings = check_parts(settings)
     _check(contestants, settings, out)
     check_names(extractors)
     # Read, and refused, before the first of them is edited.

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,12 +27,10 @@ from anchoredit_jax.evaluation.measures import (
     measure_session,
     return_measures,
 )
+from anchoredit_jax.evaluation.settings import Contestant, Settings
 from anchoredit_jax.evaluation.table import Measure, Table
 from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.session.rollout import iterate_rollouts
-
-if TYPE_CHECKING:
-    from anchoredit_jax.evaluation.settings import Contestant, Settings
 
 FRAMES = "frames"  # folder of finished sessions
 ANSWERS = "judge.jsonl"  # what the judge said, and was paid for
@@ -64,7 +62,7 @@ class Part:
 
     name: str
     title: str
-    cases: Callable[["Settings", Any], list[Case]]
+    cases: Callable[[Settings, Any], list[Case]]
     run: Callable[["Job", Sequence[Case]], Any]
     numbers: Callable[[Any], Any]
     blocks: Callable[[Table, str], list[str]]
@@ -84,8 +82,8 @@ class Job:
       extractors, judge: that the part asks for, and the user gave.
     """
 
-    contestant: "Contestant"
-    settings: "Settings"
+    contestant: Contestant
+    settings: Settings
     part: str
     out: Path
     extractors: Sequence[FeatureExtractor] = ()

@@ -9,7 +9,6 @@ from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.data.sprites.render import both_sides
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.parts import PARTS
 from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.trees import digest
 
@@ -45,7 +44,8 @@ class Settings:
     Attributes:
       policies: name -> memory, in the order of the tables; positions are taken from
         the checkpoint's own memory.
-      parts: of `PARTS`.
+      parts: names of `parts.PARTS`; None for all that the data has, see
+        `parts.check_parts`.
       dataset: folder of sessions in the validation layout; None for held-out sprites.
       language: of the dataset's instructions.
       shapes: (height, width) of the pictures that sprites are drawn as, equally many
@@ -61,7 +61,7 @@ class Settings:
     """
 
     policies: Mapping[str, MemoryConfig]
-    parts: tuple[str, ...] = tuple(PARTS)
+    parts: tuple[str, ...] | None = None
     dataset: str | None = None
     language: str = "en"
     shapes: tuple[Size, ...] = ()
@@ -83,19 +83,6 @@ class Settings:
         return {**dataclasses.asdict(self), "policies": policies}
 
     def __post_init__(self):
-        unknown = [part for part in self.parts if part not in PARTS]
-        if unknown or not self.parts:
-            raise UserError(
-                f"parts must be some of {', '.join(PARTS)}, got "
-                f"{', '.join(self.parts) or 'none'}"
-            )
-        sprites = [name for name in self.parts if not PARTS[name].of_dataset]
-        if self.dataset is not None and sprites:
-            theirs = [part.name for part in PARTS.values() if part.of_dataset]
-            raise UserError(
-                f"parts must be some of {', '.join(theirs)} for a dataset of your own, "
-                f"got {', '.join(sprites)}: these are made of sprites"
-            )
         if self.dataset is not None and self.shapes:
             raise UserError(
                 "shapes must be none for a dataset of your own, whose images have "

@@ -17,6 +17,7 @@ from anchoredit_jax.evaluation import (
     PARTS,
     Contestant,
     Settings,
+    check_parts,
     evaluate,
     format_report,
     parse_policies,
@@ -225,7 +226,7 @@ def test_wrong_input_writes_nothing(tmp_path, tiny_editor):
 )
 def test_wrong_settings(change):
     with pytest.raises(UserError, match="must be "):
-        Settings(parse_policies("full"), **{**SMALL, **change})
+        check_parts(Settings(parse_policies("full"), **{**SMALL, **change}))
 
 
 def test_results_are_reproducible(tmp_path, written, tiny_editor):

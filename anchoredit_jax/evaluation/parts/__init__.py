@@ -3,8 +3,12 @@
 Another part is another module and a line in this table.
 """
 
+import dataclasses
+
+from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.parts import ambiguous, codec, identity, sessions, story
 from anchoredit_jax.evaluation.runs import Part
+from anchoredit_jax.evaluation.settings import Settings
 
 # By name, in the order of the report.
 PARTS: dict[str, Part] = {
@@ -18,3 +22,28 @@ PARTS: dict[str, Part] = {
     )
 }
 DATASET_PARTS = tuple(part.name for part in PARTS.values() if part.of_dataset)
+
+
+def check_parts(settings: Settings) -> Settings:
+    """The settings with their parts by name, all that the data has where none is named.
+
+    Raises:
+      UserError: an unknown part, none at all, or one that this data cannot give.
+    """
+    known = [
+        part.name
+        for part in PARTS.values()
+        if part.of_dataset or settings.dataset is None
+    ]
+    parts = tuple(known) if settings.parts is None else settings.parts
+    if not parts or not set(parts) <= PARTS.keys():
+        raise UserError(
+            f"parts must be some of {', '.join(PARTS)}, got "
+            f"{', '.join(parts) or 'none'}"
+        )
+    if made_of_sprites := [name for name in parts if name not in known]:
+        raise UserError(
+            f"parts must be some of {', '.join(known)} for a dataset of your own, "
+            f"got {', '.join(made_of_sprites)}: these are made of sprites"
+        )
+    return dataclasses.replace(settings, parts=parts)

@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from anchoredit_jax.evaluation.cases import Case
 from anchoredit_jax.evaluation.parts.sessions import session_cases
 from anchoredit_jax.evaluation.runs import Part, PolicyRun, run_policies
+from anchoredit_jax.evaluation.settings import Settings
 from anchoredit_jax.evaluation.summary import summarise
 from anchoredit_jax.evaluation.table import (
     Table,
@@ -19,11 +20,8 @@ from anchoredit_jax.evaluation.table import (
     text_table,
 )
 
-if TYPE_CHECKING:
-    from anchoredit_jax.evaluation.settings import Settings
 
-
-def _cases(settings: "Settings", editor: Any) -> list[Case]:
+def _cases(settings: Settings, editor: Any) -> list[Case]:
     cases = session_cases(settings, editor, settings.identity_sessions)
     turns = max(len(case.instructions) for case in cases)
     return identity_cases(cases, settings.turns or turns)

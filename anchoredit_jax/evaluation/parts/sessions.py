@@ -5,13 +5,14 @@ Its runs are what a judge sees, and what is compared between policies and checkp
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anchoredit_jax.data.sprites import held_out_sessions
 from anchoredit_jax.evaluation.cases import Case, sprite_cases, sprite_views
 from anchoredit_jax.evaluation.folder_cases import folder_cases
 from anchoredit_jax.evaluation.policies import policy_title
 from anchoredit_jax.evaluation.runs import Part, PolicyRun, run_policies
+from anchoredit_jax.evaluation.settings import Settings
 from anchoredit_jax.evaluation.summary import by_shape, compare, summarise
 from anchoredit_jax.evaluation.table import (
     Row,
@@ -23,9 +24,6 @@ from anchoredit_jax.evaluation.table import (
     show,
     text_table,
 )
-
-if TYPE_CHECKING:
-    from anchoredit_jax.evaluation.settings import Settings
 
 # (measure, title, digits) of what the console shows.
 OVER_TURNS = (
@@ -45,7 +43,7 @@ COMPARED = (
 )
 
 
-def session_cases(settings: "Settings", editor: Any, count: int | None) -> list[Case]:
+def session_cases(settings: Settings, editor: Any, count: int | None) -> list[Case]:
     """So many sessions of the data set or, without one, of held-out sprites.
 
     Raises:
