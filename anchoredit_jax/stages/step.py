@@ -52,7 +52,7 @@ class TrainState:
       critic, critic_opt_state: the fake score (distribution matching), else None.
     """
 
-    step: jax.Array
+    step: Any
     params: Any
     opt_state: Any
     ema: Any
@@ -86,8 +86,8 @@ def make_train_state(params: dict, optimizer: OptimizerConfig, **extra) -> Train
 
 
 def gradients(
-    loss_fn: LossFn, params: Params, state: "TrainState", batch: Batch, accumulate: int
-) -> tuple[Float[Array, ""], Metrics, Params]:
+    loss_fn: LossFn, params: Any, state: Any, batch: Batch, accumulate: int
+) -> tuple[Float[Array, ""], Metrics, Any]:
     """(loss, metrics, gradients) of a batch, in `accumulate` micro-batches."""
 
     def total(params: Params, part: Batch) -> tuple[jax.Array, Any]:
