@@ -22,7 +22,6 @@ What is where, from what knows nothing of the rest upwards:
   evaluation/       rollouts, measures, judge, reports, benchmarks
   reproducibility/  certificates and what compares them
   planning/         programs compiled for pods, counted
-  benchmark/        speed as ratios
 """
 
 __version__ = "0.1.0"

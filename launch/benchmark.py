@@ -18,7 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from anchoredit_jax.benchmark import (  # noqa: E402
+from anchoredit_jax.command_line import Parser  # noqa: E402
+from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
+from benchmarks import (  # noqa: E402
     SESSIONS,
     benchmark_attention,
     benchmark_certificate,
@@ -31,8 +33,6 @@ from anchoredit_jax.benchmark import (  # noqa: E402
     benchmark_step,
     benchmark_turns,
 )
-from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
 
 
 def attention(tokens: Sequence[int], repetitions: int) -> None:

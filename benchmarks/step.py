@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anchoredit_jax.benchmark.timing import Timing, interleave
 from anchoredit_jax.convert import transformer_names
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer, TransformerConfig
 from anchoredit_jax.models.flops import forward_flops
+from benchmarks.timing import Timing, interleave
 
 PEERS = ("diffusers",)
 MODEL = TransformerConfig(

@@ -20,7 +20,7 @@ from anchoredit_jax.convert import transformer_names
 from anchoredit_jax.convert.networks import NETWORKS
 from anchoredit_jax.models.presets import make_config
 
-SCRIPT = Path(__file__).parents[2] / "launch" / "convert.py"
+SCRIPT = Path(__file__).parents[1] / "launch" / "convert.py"
 GIB = 2**30
 
 

@@ -4,10 +4,10 @@ import functools
 
 import jax
 
-from anchoredit_jax.benchmark.timing import Timing, interleave
 from anchoredit_jax.data.shapes import batch_shapes
 from anchoredit_jax.stages import STAGES
 from anchoredit_jax.testing import tiny_run
+from benchmarks.timing import Timing, interleave
 
 DEPTHS = (4, 40)
 SIDE = 16  # pixels of the images
