@@ -1,10 +1,11 @@
 """The standard trials of a run at toy size: what keeps its bits, and what does not.
 
-Every run is made by `launch/reproduce.py run` in processes of its own, on the CPU.
+Every run is made by `reproducibility/leg.py` in processes of its own, on the CPU.
 """
 
 import concurrent.futures
 import dataclasses
+import json
 import os
 import socket
 import subprocess
@@ -17,13 +18,14 @@ from tqdm import tqdm
 
 from anchoredit_jax.config import RunConfig, load_config, split_spec
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.parallel.host_flags import HostFlags
 from anchoredit_jax.reproducibility import certificate as certificates
 from anchoredit_jax.reproducibility.comparing import compare
 from anchoredit_jax.reproducibility.distance import checkpoint_distances
 from anchoredit_jax.reproducibility.outcomes import Outcome
 from anchoredit_jax.stages import STAGES
 
-ROOT = Path(__file__).resolve().parents[2]
+LEG = "anchoredit_jax.reproducibility.leg"
 AT_ONCE = 2  # runs
 DEVICES = "--xla_force_host_platform_device_count"
 # Of sums in another order, after the toy's twelve steps: the largest relative
@@ -176,28 +178,28 @@ def _make(trial: Trial, spec: str, workdir: Path) -> None:
         settings = [part for part in (trial.settings, "loop.keep=none") if part]
         if leg.last is not None:
             settings.append(f"loop.steps={leg.last}")
-        _run_leg(_with(spec, settings), workdir, leg)
+        run_leg(_with(spec, settings), workdir, leg)
 
 
-def _run_leg(spec: str, workdir: Path, leg: Leg) -> None:
-    """All processes of a leg; an error of any is the battery's."""
-    command = [sys.executable, str(ROOT / "launch" / "reproduce.py"), "run"]
-    command += ["--quiet", "--config", spec, "--workdir", str(workdir)]
-    address, several = f"127.0.0.1:{_free_port()}", leg.processes > 1
+def run_leg(spec: str, workdir: Path, leg: Leg) -> None:
+    """Run all processes of a leg to their end.
+
+    Args:
+      spec: the configuration, with all settings of the trial and the leg.
+      workdir: folder of all stages.
+
+    Raises:
+      UserError: one of the processes failed; it says what the process said last.
+    """
     started = [
         subprocess.Popen(
-            [
-                *command,
-                *(("--coordinator", address) if several else ()),
-                *(("--processes", str(leg.processes)) if several else ()),
-                *(("--process", str(number)) if several else ()),
-            ],
+            _command(spec, workdir, flags),
             env=environment(leg.devices),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for number in range(leg.processes)
+        for flags in _flags_of_processes(leg.processes)
     ]
     said = [process.communicate()[1] for process in started]
     for process, text in zip(started, said, strict=True):
@@ -206,12 +208,32 @@ def _run_leg(spec: str, workdir: Path, leg: Leg) -> None:
             raise UserError(f"matrix: a run of {spec} failed: {last[0]}")
 
 
+def _command(spec: str, workdir: Path, flags: HostFlags) -> list[str]:
+    """What starts `leg.py`; -P: the working directory hides no module of ours."""
+    given = dict(spec=spec, workdir=str(workdir), flags=dataclasses.asdict(flags))
+    return [sys.executable, "-P", "-m", LEG, json.dumps(given)]
+
+
+def _flags_of_processes(count: int) -> list[HostFlags]:
+    if count == 1:
+        return [HostFlags()]
+    address = f"127.0.0.1:{_free_port()}"
+    return [
+        HostFlags(coordinator=address, processes=count, process=number)
+        for number in range(count)
+    ]
+
+
 def environment(devices: int) -> dict[str, str]:
-    """Of a process that sees so many CPU devices, other flags as they are."""
+    """Of a process that sees so many CPU devices, other flags as they are.
+
+    It imports from where this process does: a configuration may import its neighbours.
+    """
     flags = os.environ.get("XLA_FLAGS", "").split()
     flags = [flag for flag in flags if not flag.startswith(DEVICES)]
     return {
         **os.environ,
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": " ".join([*flags, f"{DEVICES}={devices}"]),
     }
