@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.planning.plan import PlanRow
+from anchoredit_jax.planning.row import PlanRow
 from anchoredit_jax.planning.shapes import SQUARE
 
 Row = dict[str, Any]  # a line as `PlanRow.to_dict` has it

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import MeshConfig
-from anchoredit_jax.planning.plan import PlanRow
 from anchoredit_jax.planning.report import mesh_text
+from anchoredit_jax.planning.row import PlanRow
 
 POLICIES = ("block", "offload")
 
