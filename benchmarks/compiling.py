@@ -1,7 +1,5 @@
 """Compile time against depth: scanned layers are compiled once, however many."""
 
-import functools
-
 import jax
 
 from anchoredit_jax.data.shapes import batch_shapes
@@ -21,8 +19,10 @@ def benchmark_compile(
     Returns:
       times by number of layers.
     """
-    functions = {depth: functools.partial(_compile, depth) for depth in depths}
-    return interleave(functions, repetitions)
+    return interleave(
+        {depth: lambda depth=depth: lowered_step(depth).compile() for depth in depths},
+        repetitions,
+    )
 
 
 def lowered_step(layers: int) -> jax.stages.Lowered:
@@ -40,7 +40,3 @@ def lowered_step(layers: int) -> jax.stages.Lowered:
     ).params
     state = jax.eval_shape(lambda tree: stage.init_state(run, {"ema": tree}), params)
     return stage.make_train_step(run).lower(state, batch_shapes(run, SIDE, SIDE))
-
-
-def _compile(layers):
-    lowered_step(layers).compile()

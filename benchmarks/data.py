@@ -130,7 +130,8 @@ def _photographs(folder: Path) -> None:
         (session / f"{session.name}.json").write_text(json.dumps(told))
 
 
-def _webdataset(raw: Path, shard: Path, size) -> Callable | None:
+def _webdataset(raw: Path, shard: Path, size: tuple[int, int]) -> Callable | None:
+    """Makes the same images from a tar shard; None where webdataset is missing."""
     try:
         import webdataset
     except ModuleNotFoundError:
