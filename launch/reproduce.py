@@ -68,7 +68,7 @@ def make_parser() -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from anchoredit_jax.reproducibility.leg import train
+    from anchoredit_jax.reproducibility.train import train
 
     train(
         args.config,

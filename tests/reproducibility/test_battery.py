@@ -37,7 +37,7 @@ def get_config(arg=None):
 RUN_LEG = """
 from pathlib import Path
 import anchoredit_jax
-from anchoredit_jax.reproducibility.battery import Leg, run_leg
+from anchoredit_jax.reproducibility.legs import Leg, run_leg
 
 print(anchoredit_jax.__file__)
 run_leg("alone.py:data.seed=1", Path("work"), Leg())

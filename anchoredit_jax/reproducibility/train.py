@@ -1,7 +1,6 @@
-"""One process of a certified run, as `launch/reproduce.py run` and the battery have it.
+"""One process of a certified run, as `launch/reproduce.py run` and `legs` have it.
 
-The battery starts it by the module's name, `python -m` with its arguments as JSON,
-because an installed package has no launch/ beside it.
+`legs` starts it by the module's name, `python -m`, with its arguments as JSON.
 """
 
 import json
