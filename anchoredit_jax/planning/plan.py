@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from anchoredit_jax import turn
 from anchoredit_jax.config import RunConfig
+from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.kernels import attention_kernel
 from anchoredit_jax.parallel import AXES, MeshConfig, make_mesh
@@ -56,23 +57,13 @@ def plan_step(
     mesh, of = mesh_on(run.mesh, topology), digest_of(run)
     run = _with_kernel(run, mesh)
     check_rows(run, mesh)
-    tokens = tokens_of(run, sides)
+    compiled = [compile_step(run, mesh, *sides)]
+    operations = step_operations(run, tokens_of(run, sides))
     return _row(
-        [compile_step(run, mesh, *sides)],
-        step_operations(run, tokens),
-        _longest_loops(run),
-        run=run,
-        mesh=mesh,
-        topology=topology,
-        size=size,
-        program=run.stage,
-        batch=run.data.batch,
-        frames=run.data.turns + 1,
-        tokens=tokens,
-        sides=sides,
-        bucket=bucket,
-        of=of,
-    )
+        compiled, operations, _longest_loops(run), run=run, mesh=mesh,
+        topology=topology, size=size, program=run.stage, batch=run.data.batch,
+        frames=run.data.turns + 1, sides=sides, bucket=bucket, of=of,
+    )  # fmt: skip
 
 
 def plan_turn(
@@ -81,24 +72,15 @@ def plan_turn(
     """Compile one editing turn of `run`'s memory and sampler, as `plan_step`."""
     mesh, of = mesh_on(run.mesh, topology), digest_of(run)
     run = _with_kernel(run, mesh)
-    sides = (image or run.data.size,) * 2
-    tokens = tokens_of(run, sides)
+    side = image or run.data.size
+    compiled = compile_turn(run, mesh, side, side)
+    operations = turn_operations(run, tokens_of(run, (side, side)))
+    frames = run.memory.sink + run.memory.window + 1
     return _row(
-        compile_turn(run, mesh, *sides),
-        turn_operations(run, tokens),
-        _turn_loops(run),
-        run=run,
-        mesh=mesh,
-        topology=topology,
-        size=size,
-        program=TURN,
-        batch=1,
-        frames=run.memory.sink + run.memory.window + 1,
-        tokens=tokens,
-        sides=sides,
-        bucket=SQUARE,
-        of=of,
-    )
+        compiled, operations, _turn_loops(run), run=run, mesh=mesh,
+        topology=topology, size=size, program=TURN, batch=1, frames=frames,
+        sides=(side, side), bucket=SQUARE, of=of,
+    )  # fmt: skip
 
 
 def mesh_on(config: MeshConfig, topology: str) -> Mesh:
@@ -136,6 +118,7 @@ def _row(
     run: RunConfig,
     mesh: Mesh,
     topology: str,
+    sides: Size,
     **named: Any,
 ) -> PlanRow:
     """The line of programs that run one after the other; `named` goes into it as is."""
@@ -145,6 +128,8 @@ def _row(
     return PlanRow(
         **named,
         topology=topology,
+        sides=sides,
+        tokens=tokens_of(run, sides),
         chips=mesh.size,
         mesh={axis: mesh.shape[axis] for axis in AXES if mesh.shape[axis] > 1},
         remat=run.model.remat,
