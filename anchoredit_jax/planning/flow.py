@@ -8,23 +8,11 @@ from anchoredit_jax.planning.hlo import Instruction, Module
 
 # They hand on their first operand's value. Conversions do so for loop counters.
 _SAME_VALUE = (
-    "bitcast",
-    "convert",
-    "copy",
-    "copy-done",
-    "copy-start",
-    "get-tuple-element",
-    "opt-barrier",
-    "optimization-barrier",
-    "reshape",
-)
-_TAKEN_FROM = (
-    "broadcast",
-    "dynamic-slice",
-    "gather",
-    "slice",
-    "transpose",
-)  # of the first operand
+    "bitcast", "convert", "copy", "copy-done", "copy-start", "get-tuple-element",
+    "opt-barrier", "optimization-barrier", "reshape",
+)  # fmt: skip
+# Parts or repetitions of their first operand.
+_TAKEN_FROM = ("broadcast", "dynamic-slice", "gather", "slice", "transpose")
 _FLIPPED = {"LT": "GT", "LE": "GE", "GT": "LT", "GE": "LE", "NE": "NE"}
 
 
