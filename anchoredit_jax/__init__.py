@@ -26,7 +26,6 @@ What is where, from what knows nothing of the rest upwards:
   evaluation/       parts, measures, judge, report
   reproducibility/  certificates and what compares them
   planning/         programs compiled for pods, counted
-  benchmark/        speed as ratios
 """
 
 from typing import TYPE_CHECKING, Any

@@ -11,6 +11,7 @@
 What is compared takes turns on the same cores; ratios are of neighbouring times.
 """
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from anchoredit_jax.benchmark import (  # noqa: E402
+from anchoredit_jax.command_line import Parser  # noqa: E402
+from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
+from benchmarks import (  # noqa: E402
     SESSIONS,
     benchmark_attention,
     benchmark_certificate,
@@ -31,22 +34,20 @@ from anchoredit_jax.benchmark import (  # noqa: E402
     benchmark_step,
     benchmark_turns,
 )
-from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
 
 
-def attention(tokens: Sequence[int], repetitions: int) -> None:
+def attention(args: argparse.Namespace) -> None:
     """Two tables of ratios."""
     print("attention of 6 causal frames, forward and backward, float32")
-    for count in tokens:
-        times = benchmark_attention(count, repetitions=repetitions)
+    for count in args.tokens:
+        times = benchmark_attention(count, repetitions=args.repetitions)
         prefix = times.pop("prefix")
         line = f"{count:5d} tokens a frame: prefix {1e3 * prefix.median:.1f} ms"
         for name, other in times.items():
             ratio = prefix.ratio_to(other)
             line += f", {name} {1e3 * other.median:.1f} ms (ratio {ratio:.3f})"
         print(line)
-    times = benchmark_turns(repetitions=3 * repetitions)
+    times = benchmark_turns(repetitions=3 * args.repetitions)
     early, late = times["early"], times["late"]
     print(
         f"a turn behind sink 1 + window 3: turn 5 {1e3 * early.median:.1f} ms, turn "
@@ -54,18 +55,19 @@ def attention(tokens: Sequence[int], repetitions: int) -> None:
     )
 
 
-def step(peer: str | None, repetitions: int) -> None:
+def step(args: argparse.Namespace) -> None:
     """Our time, and how many times faster than the peer that is."""
-    times, difference = benchmark_step(peer, repetitions)
+    times, difference = benchmark_step(args.peer, args.repetitions)
     ours = times["ours"]
     print(f"one training step, float32: ours {1e3 * ours.median:.1f} ms")
-    if peer is not None:
-        theirs = times[peer]
+    if args.peer is not None:
+        theirs = times[args.peer]
         print(
-            f"{peer} {1e3 * theirs.median:.1f} ms: ours is {theirs.ratio_to(ours):.2f} "
-            f"times as fast (gradients differ by {difference:.1e} of their norm)"
+            f"{args.peer} {1e3 * theirs.median:.1f} ms: ours is "
+            f"{theirs.ratio_to(ours):.2f} times as fast (gradients differ by "
+            f"{difference:.1e} of their norm)"
         )
-    operations, rates = benchmark_products(peer)
+    operations, rates = benchmark_products(args.peer)
     for name, rate in rates.items():
         print(
             f"bound: {operations / 1e9:.1f} GFLOP of matrix products, {name} at "
@@ -73,7 +75,7 @@ def step(peer: str | None, repetitions: int) -> None:
         )
 
 
-def convert() -> None:
+def convert(args: argparse.Namespace) -> None:
     """Peak memory beside its bound, time beside that of a plain copy."""
     with tempfile.TemporaryDirectory() as folder:
         for name, cost in benchmark_convert(Path(folder)).items():
@@ -85,7 +87,7 @@ def convert() -> None:
             )
 
 
-def data(repetitions: int) -> None:
+def data(args: argparse.Namespace) -> None:
     """Sessions a second of one thread, and how many times the obvious way's."""
     seconds, peak = benchmark_plan()
     print(
@@ -93,7 +95,7 @@ def data(repetitions: int) -> None:
         f"{peak / 2**20:.1f} MiB beyond the column of groups"
     )
     with tempfile.TemporaryDirectory() as folder:
-        times = benchmark_data(Path(folder), repetitions)
+        times = benchmark_data(Path(folder), args.repetitions)
     print("sessions of 3 JPEGs of 1536 x 2048, at about 256 x 256 pixels, one thread")
     for name, timing in times.items():
         rate, ratio = SESSIONS / timing.median, times["obvious"].ratio_to(timing)
@@ -102,7 +104,7 @@ def data(repetitions: int) -> None:
         )
 
 
-def compiling() -> None:
+def compiling(args: argparse.Namespace) -> None:
     """How much longer ten times the layers take to compile."""
     times = benchmark_compile()
     few, many = min(times), max(times)
@@ -113,7 +115,7 @@ def compiling() -> None:
     )
 
 
-def certificate() -> None:
+def certificate(args: argparse.Namespace) -> None:
     """Its share of a training step of the toy, and what a checkpoint adds."""
     with tempfile.TemporaryDirectory() as folder:
         cost = benchmark_certificate(Path(folder))
@@ -125,9 +127,9 @@ def certificate() -> None:
     print(f"digests of the arrays at a checkpoint: {1e3 * cost.arrays:.0f} ms")
 
 
-def session(repetitions: int) -> None:
+def session(args: argparse.Namespace) -> None:
     """Later turns against the earliest, and what branches keep on the device."""
-    cost = benchmark_session(repetitions=3 * repetitions)
+    cost = benchmark_session(repetitions=3 * args.repetitions)
     first = min(cost.times)
     for turn, timing in cost.times.items():
         line = f"turn {turn} of an editing session: {1e3 * timing.median:.1f} ms"
@@ -145,20 +147,20 @@ def session(repetitions: int) -> None:
     )
 
 
+COMMANDS = {
+    "attention": attention,
+    "step": step,
+    "convert": convert,
+    "data": data,
+    "compile": compiling,
+    "certificate": certificate,
+    "session": session,
+}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(__doc__)
-    parser.add_argument(
-        "what",
-        choices=(
-            "attention",
-            "step",
-            "convert",
-            "data",
-            "compile",
-            "certificate",
-            "session",
-        ),
-    )
+    parser.add_argument("what", choices=tuple(COMMANDS))
     parser.add_argument("--peer", help="of step: diffusers")
     parser.add_argument(
         "--tokens", type=int, nargs="+", default=[64, 256, 1024], help="of attention"
@@ -166,20 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--repetitions", type=int, default=10)
     with exit_on_user_error():
         args = parser.parse_args(argv)
-        if args.what == "attention":
-            attention(args.tokens, args.repetitions)
-        elif args.what == "convert":
-            convert()
-        elif args.what == "data":
-            data(args.repetitions)
-        elif args.what == "compile":
-            compiling()
-        elif args.what == "certificate":
-            certificate()
-        elif args.what == "session":
-            session(args.repetitions)
-        else:
-            step(args.peer, args.repetitions)
+        COMMANDS[args.what](args)
 
 
 if __name__ == "__main__":

@@ -68,20 +68,16 @@ def make_parser() -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from anchoredit_jax.config import load_config
-    from anchoredit_jax.parallel.hosts import Hosts, is_lead
-    from anchoredit_jax.reproducibility.rerun import run_certified
-    from anchoredit_jax.training.loop import exit_codes
+    from anchoredit_jax.reproducibility.train import train
 
-    with Hosts() as hosts, exit_codes():
-        config = load_config(args.config)
-        hosts.start(host_flags(args))
-        result = run_certified(
-            config, args.workdir, args.parent, every=args.every, quiet=args.quiet
-        )
-        if is_lead():
-            path = result.checkpoint.parents[1] / "certificate.json"
-            print(f"{config.stage}: step {result.step}; {path}")
+    train(
+        args.config,
+        args.workdir,
+        host_flags(args),
+        args.parent,
+        every=args.every,
+        quiet=args.quiet,
+    )
 
 
 def check(args: argparse.Namespace) -> bool:

@@ -5,7 +5,7 @@ made; the rest says what is compiled, and makes tables of it.
 """
 
 from anchoredit_jax.planning.jobs import Job, is_done, jobs_of, run_job, takes_pods
-from anchoredit_jax.planning.plan import PlanRow, plan_step, plan_turn
+from anchoredit_jax.planning.plan import plan_step, plan_turn
 from anchoredit_jax.planning.report import (
     details,
     markdown,
@@ -14,6 +14,7 @@ from anchoredit_jax.planning.report import (
     table,
     write_rows,
 )
+from anchoredit_jax.planning.row import PlanRow
 from anchoredit_jax.planning.search import candidates, search
 from anchoredit_jax.planning.shapes import BUCKETS
 from anchoredit_jax.planning.topology import describe_versions, devices_of

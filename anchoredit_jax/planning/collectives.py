@@ -1,21 +1,13 @@
-"""Who takes part in a collective, and how much a device sends for it."""
+"""How many devices take part in a collective, and how much a device sends for it."""
 
 import dataclasses
+import math
 import re
-from collections.abc import Callable
-
-import numpy as np
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.planning.hlo import Computation, Instruction, Module, leaves
 
-KINDS = (
-    "all-gather",
-    "all-reduce",
-    "reduce-scatter",
-    "all-to-all",
-    "collective-permute",
-)
+# What a transfer between slices is called, and the collective that it does.
 _TRANSFERS = {
     "ALL_GATHER": "all-gather",
     "ALL_REDUCE": "all-reduce",
@@ -23,7 +15,7 @@ _TRANSFERS = {
     "ALL_TO_ALL": "all-to-all",
     "ONE_TO_ONE": "collective-permute",
 }
-Groups = tuple[tuple[int, ...], ...]
+KINDS = tuple(_TRANSFERS.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,36 +24,34 @@ class Collective:
 
     Attributes:
       kind: one of `KINDS`.
-      op_name: of the operation that it belongs to, "" where the compiler made it.
       group_size: devices that take part together.
-      executions: in one run of the program.
       bytes_sent: by a device, in one execution.
-      dcn_bytes: the part of them that leaves the device's slice.
+      between_slices: whether they go over the data-centre network; the compiler splits
+        what does from what stays in a slice.
+      executions: in one run of the program.
     """
 
     kind: str
-    op_name: str
     group_size: int
-    executions: int
     bytes_sent: float
-    dcn_bytes: float = 0.0
+    between_slices: bool = False
+    executions: int = 1
 
     @property
     def ici_bytes(self) -> float:
-        """Bytes that a device sends inside of its slice, in one execution."""
-        return self.bytes_sent - self.dcn_bytes
+        """Bytes that a device sends inside of its slice, in one run."""
+        return 0.0 if self.between_slices else self.executions * self.bytes_sent
+
+    @property
+    def dcn_bytes(self) -> float:
+        """Bytes that a device sends to other slices, in one run."""
+        return self.executions * self.bytes_sent if self.between_slices else 0.0
 
 
 def find_collective(
-    module: Module,
-    computation: Computation,
-    instruction: Instruction,
-    slice_of: Callable[[int], int] | None,
+    module: Module, computation: Computation, instruction: Instruction
 ) -> Collective | None:
     """The collective that an instruction starts, None for other instructions.
-
-    Args:
-      slice_of: slice of a device, by its number in the program; None for one slice.
 
     Raises:
       UserError: groups in a form that is not understood.
@@ -76,14 +66,12 @@ def find_collective(
         for name in instruction.operands
         for array in leaves(computation[name].shape)
     )
+    if kind == "collective-permute":
+        return _permute(instruction, size)
     if kind == "all-reduce" and _keeps_a_part(module, computation, instruction):
         kind = "reduce-scatter"
-    if kind == "collective-permute":
-        return _permute(instruction, size, slice_of)
-    groups = device_groups(instruction.attributes, module.devices)
-    sent = _bytes_sent(kind, size, len(groups[0]))
-    share = max(_share_between_slices(kind, group, slice_of) for group in groups)
-    return Collective(kind, instruction.op_name, len(groups[0]), 1, sent, sent * share)
+    members = group_size(instruction.attributes, module.devices)
+    return Collective(kind, members, _bytes_sent(kind, size, members))
 
 
 def is_continued(computation: Computation, instruction: Instruction) -> bool:
@@ -101,11 +89,12 @@ def is_continued(computation: Computation, instruction: Instruction) -> bool:
     )
 
 
-def device_groups(attributes: str, devices: int) -> Groups:
-    """Who takes part together, from an instruction's attributes.
+def group_size(attributes: str, devices: int) -> int:
+    """How many devices take part together, from an instruction's attributes.
 
-    Understands lists, `[4,2]<=[2,4]T(1,0)`, and mesh axes, whole or in part:
-    `mesh['a'=2,'b'=4] {'b':(2)2}` (after 2 of 4 outer positions, 2 of them).
+    Understands lists, `[4,2]<=[2,4]T(1,0)` (groups, devices of each), and mesh axes,
+    whole or in part: `mesh['a'=2,'b'=4] {'b':(2)2}` (after 2 of 4 outer positions, 2 of
+    them).
 
     Args:
       devices: that run the program, for an empty list.
@@ -113,58 +102,23 @@ def device_groups(attributes: str, devices: int) -> Groups:
     Raises:
       UserError: another form, or none.
     """
-    listed = re.search(r"\breplica_groups=\{((?:\{[\d,]*\},?)*)\}", attributes)
-    if listed:
-        groups = re.findall(r"\{([\d,]*)\}", listed.group(1))
-        if not any(groups):
-            return (tuple(range(devices)),)
-        return tuple(tuple(map(int, group.split(","))) for group in groups)
-    iota = re.search(
-        r"\breplica_groups=\[(\d+),(\d+)\]<=(\[[\d,]+\](?:T\([\d,]+\))?)", attributes
+    listed = re.search(
+        r"\breplica_groups=\{(?:\{([\d,]*)\}(?:,\{[\d,]*\})*)?\}", attributes
     )
+    if listed:
+        return len(listed[1].split(",")) if listed[1] else devices
+    iota = re.search(r"\breplica_groups=\[\d+,(\d+)\]<=", attributes)
     if iota:
-        order = _iota(iota.group(3)).reshape(int(iota.group(1)), int(iota.group(2)))
-        return tuple(map(tuple, order.tolist()))
+        return int(iota[1])
     mesh = re.search(
-        r"\breplica_groups=mesh\[([^\]]*)\](?:, device_ids=\(([^{]*)\))? \{([^}]*)\}",
+        r"\breplica_groups=mesh\[([^\]]*)\](?:, device_ids=\([^{]*\))? \{([^}]*)\}",
         attributes,
     )
     if mesh:
-        return _mesh_groups(*mesh.groups())
+        sizes = dict(re.findall(r"'([^']+)'=(\d+)", mesh[1]))
+        grouped = re.findall(r"'([^']+)'(?::\(\d+\)(\d+))?", mesh[2])
+        return math.prod(int(part or sizes[axis]) for axis, part in grouped)
     raise UserError(f"program text: expected replica groups in {attributes[:200]!r}")
-
-
-def _mesh_groups(mesh: str, ids: str | None, grouped: str) -> Groups:
-    axes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", mesh)}
-    parts = {name: [] for name in axes}  # (outer positions, size) inside of the axis
-    for name, outer, size in re.findall(r"'([^']+)'(?::\((\d+)\)(\d+))?", grouped):
-        parts[name].append((int(outer or 1), int(size or axes[name])))
-    sizes, inside = [], []
-    for name, total in axes.items():
-        done = 1
-        for outer, size in sorted(parts[name]):
-            sizes += [outer // done, size]
-            inside.append(len(sizes) - 1)
-            done = outer * size
-        sizes.append(total // done)
-    if ids is None:
-        order = np.arange(np.prod(list(axes.values()), dtype=int))
-    elif "[" in ids:
-        order = _iota(ids)
-    else:
-        order = np.array(ids.split(","), dtype=int)
-    outside = [axis for axis in range(len(sizes)) if axis not in inside]
-    order = order.reshape(sizes).transpose(outside + inside)
-    members = int(np.prod([sizes[axis] for axis in inside], dtype=int))
-    return tuple(map(tuple, order.reshape(-1, members).tolist()))
-
-
-def _iota(text: str) -> np.ndarray:
-    """`[2,4]T(1,0)`: the numbers from 0 on in that shape, transposed."""
-    shape, _, axes = text.partition("T")
-    sizes = [int(size) for size in re.findall(r"\d+", shape)]
-    order = [int(axis) for axis in re.findall(r"\d+", axes)] or list(range(len(sizes)))
-    return np.arange(np.prod(sizes)).reshape(sizes).transpose(order)
 
 
 def _bytes_sent(kind: str, size: int, members: int) -> float:
@@ -177,38 +131,12 @@ def _bytes_sent(kind: str, size: int, members: int) -> float:
     return size * others / members
 
 
-def _share_between_slices(
-    kind: str, group: tuple[int, ...], slice_of: Callable[[int], int] | None
-) -> float:
-    """Share of a group's traffic that leaves a slice, gathered slice by slice."""
-    members = len(group)
-    slices = len({slice_of(device) for device in group}) if slice_of else 1
-    if members == 1 or slices == 1:
-        return 0.0
-    if kind == "all-to-all":
-        return (members - members / slices) / (members - 1)
-    return (slices - 1) / (members - 1)
-
-
-def _permute(
-    instruction: Instruction, size: int, slice_of: Callable[[int], int] | None
-) -> Collective:
+def _permute(instruction: Instruction, size: int) -> Collective:
     listed = instruction.find(r"\bsource_target_pairs=\{((?:\{\d+,\d+\},?)*)\}") or ""
-    pairs = [tuple(map(int, p)) for p in re.findall(r"(\d+),(\d+)", listed)]
-    moves = [(source, target) for source, target in pairs if source != target]
-    crosses = slice_of is not None and any(
-        slice_of(source) != slice_of(target) for source, target in moves
-    )
-    sent = float(size) if moves else 0.0
+    pairs = re.findall(r"(\d+),(\d+)", listed)
+    moves = any(source != target for source, target in pairs)
     members = len({device for pair in pairs for device in pair})
-    return Collective(
-        "collective-permute",
-        instruction.op_name,
-        members,
-        1,
-        sent,
-        sent if crosses else 0.0,
-    )
+    return Collective("collective-permute", members, float(size) if moves else 0.0)
 
 
 def _between_slices(computation: Computation, instruction: Instruction) -> Collective:
@@ -231,10 +159,7 @@ def _between_slices(computation: Computation, instruction: Instruction) -> Colle
             for first, last in re.findall(r"(\d+)(?::(\d+))?", group)
         )
         sent = _bytes_sent(kind, size, members)
-    op_name = instruction.op_name or (
-        instruction.find(r'_xla_host_transfer_rendezvous="([^"]*)"') or ""
-    )
-    return Collective(kind, op_name, members, 1, sent, sent)
+    return Collective(kind, members, sent, between_slices=True)
 
 
 def _keeps_a_part(

@@ -1,8 +1,10 @@
 """The very programs of training and editing, compiled for devices that are not here."""
 
 import dataclasses
+import math
 import re
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -88,35 +90,39 @@ def compile_turn(
     )
     params = _placed(params, state_shardings(params, mesh))
     sides = (height // run.codec.stride, width // run.codec.stride)
-    frame = (*sides, run.model.channels)
-    whole = NamedSharding(mesh, PartitionSpec())
-
-    def shape(dims, dtype=jnp.float32):
-        return jax.ShapeDtypeStruct(dims, dtype, sharding=whole)
-
-    text = shape((1, run.text.length, run.text.dim))
-    null = jnp.zeros((run.text.length, run.text.dim))
+    frame, words = (*sides, run.model.channels), (run.text.length, run.text.dim)
+    null = jnp.zeros(words)
     programs = make_programs(run.model, run.memory, run.sampler, null, mesh=mesh)
     memory = _memory(run, mesh, sides)
-    x, step = shape((1, *frame)), shape((), jnp.int32)
-    noise = shape((run.sampler.draws, 1, *frame))
+    text, x, noise, step = _placed(
+        (
+            jax.ShapeDtypeStruct((1, *words), jnp.float32),
+            jax.ShapeDtypeStruct((1, *frame), jnp.float32),
+            jax.ShapeDtypeStruct((run.sampler.draws, 1, *frame), jnp.float32),
+            jax.ShapeDtypeStruct((), jnp.int32),
+        ),
+        NamedSharding(mesh, PartitionSpec()),
+    )
     arguments = {
         "parameters": _bytes_on_a_device(params),
         "memory": _bytes_on_a_device(memory),
     }
-    draw = _compile(
-        lambda: programs.draw.lower(params, memory, text, x, noise, step, step),
-        arguments,
-    )
-    commit = _compile(
-        lambda: programs.commit.lower(params, memory, x, text),
-        arguments,
-    )
-    return draw, commit
+
+    def draw() -> jax.stages.Lowered:
+        return programs.draw.lower(params, memory, text, x, noise, step, step)
+
+    def commit() -> jax.stages.Lowered:
+        return programs.commit.lower(params, memory, x, text)
+
+    return _compile(draw, arguments), _compile(commit, arguments)
 
 
-def _memory(run, mesh, sides):
-    """The shapes of a session's memory, where its programs leave them."""
+def _memory(run: RunConfig, mesh: Mesh, sides: tuple[int, int]) -> Any:
+    """The shapes of a session's memory, where its programs leave them.
+
+    Args:
+      sides: (height, width) of the latents.
+    """
     patch = run.model.patch
     memory = jax.eval_shape(
         lambda: memories.init_memory(
@@ -137,7 +143,14 @@ def _memory(run, mesh, sides):
     return _placed(memory, places)
 
 
-def _compile(lower, arguments) -> Compiled:
+def _compile(
+    lower: Callable[[], jax.stages.Lowered], arguments: Mapping[str, int]
+) -> Compiled:
+    """Lower and compile a program.
+
+    Args:
+      arguments: bytes that a device holds of them, by what they are.
+    """
     started = time.monotonic()
     arguments = {name: size / GIB for name, size in arguments.items() if size}
     try:
@@ -147,9 +160,14 @@ def _compile(lower, arguments) -> Compiled:
         if missing is None:
             raise
         used, lacking = missing
-        temporaries = max(used - sum(arguments.values()), 0.0)
-        seconds = time.monotonic() - started
-        return Compiled("", arguments, temporaries, 0.0, lacking, seconds)
+        return Compiled(
+            text="",
+            arguments=arguments,
+            temporaries=max(used - sum(arguments.values()), 0.0),
+            code=0.0,
+            missing=lacking,
+            seconds=time.monotonic() - started,
+        )
     seconds = time.monotonic() - started
     sizes = compiled.memory_analysis()
     made = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
@@ -175,7 +193,7 @@ def _missing(message: str) -> tuple[float, float] | None:
     return needed, needed - there
 
 
-def _text(compiled) -> str:
+def _text(compiled: jax.stages.Compiled) -> str:
     """HLO with the tables of the attention kernels, which `as_text` leaves out."""
     (module,) = compiled.runtime_executable().hlo_modules()
     options = _hlo.HloPrintOptions()
@@ -184,6 +202,7 @@ def _text(compiled) -> str:
 
 
 def _placed(shapes: Any, places: Any) -> Any:
+    """A tree of shapes with its shardings: a tree of them, or one for all."""
     if isinstance(places, NamedSharding):
         places = jax.tree.map(lambda _: places, shapes)
     return jax.tree.map(
@@ -197,13 +216,6 @@ def _placed(shapes: Any, places: Any) -> Any:
 
 def _bytes_on_a_device(tree: Any) -> int:
     return sum(
-        leaf.dtype.itemsize * _size(leaf.sharding.shard_shape(leaf.shape))
+        leaf.dtype.itemsize * math.prod(leaf.sharding.shard_shape(leaf.shape))
         for leaf in jax.tree.leaves(tree)
     )
-
-
-def _size(shape):
-    size = 1
-    for length in shape:
-        size *= length
-    return size

@@ -8,23 +8,11 @@ from anchoredit_jax.planning.hlo import Instruction, Module
 
 # They hand on their first operand's value. Conversions do so for loop counters.
 _SAME_VALUE = (
-    "bitcast",
-    "convert",
-    "copy",
-    "copy-done",
-    "copy-start",
-    "get-tuple-element",
-    "opt-barrier",
-    "optimization-barrier",
-    "reshape",
-)
-_TAKEN_FROM = (
-    "broadcast",
-    "dynamic-slice",
-    "gather",
-    "slice",
-    "transpose",
-)  # of the first operand
+    "bitcast", "convert", "copy", "copy-done", "copy-start", "get-tuple-element",
+    "opt-barrier", "optimization-barrier", "reshape",
+)  # fmt: skip
+# Parts or repetitions of their first operand.
+_TAKEN_FROM = ("broadcast", "dynamic-slice", "gather", "slice", "transpose")
 _FLIPPED = {"LT": "GT", "LE": "GE", "GT": "LT", "GE": "LE", "NE": "NE"}
 
 
@@ -150,22 +138,21 @@ class Flow:
         update = self.source(body, self._module[body].root, path, within=body)
         if update.instruction.opcode not in ("add", "subtract"):
             return None
-        terms = [
+        left, right = (
             self.source(update.computation, name)
             for name in update.instruction.operands
-        ]
-        is_counter = [
-            term.computation == body
-            and term.instruction.opcode == "parameter"
-            and term.path == path
-            for term in terms
-        ]
-        if update.instruction.opcode == "subtract":
-            step = _integer(terms[1])
-            return -step if is_counter[0] and step is not None else None
-        if is_counter[0]:
-            return _integer(terms[1])
-        return _integer(terms[0]) if is_counter[1] else None
+        )
+
+        def is_counter(term: Value) -> bool:
+            at = (term.computation, term.instruction.opcode, term.path)
+            return at == (body, "parameter", path)
+
+        if is_counter(left):
+            step = _integer(right)
+            subtracts = update.instruction.opcode == "subtract"
+            return -step if subtracts and step is not None else step
+        adds = update.instruction.opcode == "add"
+        return _integer(left) if adds and is_counter(right) else None
 
 
 def _callers(module: Module) -> dict[str, tuple[str, Instruction, int]]:
@@ -190,6 +177,7 @@ def branches(conditional: Instruction) -> tuple[str, ...]:
 
 
 def _integer(value: Value) -> int | None:
+    """The constant that a value is, None for any other value."""
     literal = value.instruction.literal
     if value.instruction.opcode != "constant" or not re.fullmatch(r"-?\d+", literal):
         return None
@@ -197,6 +185,7 @@ def _integer(value: Value) -> int | None:
 
 
 def _trips(start: int, bound: int, step: int, direction: str | None) -> int | None:
+    """Steps from start until the comparison with bound fails, None if it never does."""
     distance = bound - start
     if direction in ("LE", "GE"):
         distance += 1 if direction == "LE" else -1

@@ -7,10 +7,9 @@ rather than keep them. Both are told apart, so that a compiled program can be co
 
 import dataclasses
 
-from anchoredit_jax.models.flops import forward_flops
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.passes import Pass
-from anchoredit_jax.training.work import WorkOfPass, WorkOfStep, step_flops
+from anchoredit_jax.training.work import WorkOfPass, WorkOfStep, pass_flops, step_flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,43 +34,17 @@ class Operations:
 
     @property
     def total(self) -> float:
+        """All that a program computes."""
         return self.model + self.rematerialised + self.kernels
 
 
 def step_operations(run: RunConfig, tokens: int) -> Operations:
     """Of the training step that does most, at the configured batch."""
-    frames = run.data.turns + 1
-    work = step_flops(run, frames, tokens, run.data.batch, "most")
-    dense = sum(one.parts["attention"] * _dense_share(one.of) for one in work.passes)
-    mean = step_flops(run, frames, tokens, run.data.batch, "mean")
-    return _operations(run, work, mean.total, dense)
-
-
-def turn_operations(run: RunConfig, tokens: int, rows: int = 1) -> Operations:
-    """Of an editing turn: the draws of a frame beside a full memory, and its commit."""
-    slots = run.memory.sink + run.memory.window
-    guided = 2 if run.sampler.guidance != 1.0 else 1
-    works = []
-    for what, times in (("draw", run.sampler.steps), ("commit", 1)):
-        one = Pass(what, 1, 1, past=slots, most=times, batch=guided)
-        forward = forward_flops(
-            run.model, frames=1, tokens=tokens, prompts=1,
-            text_tokens=run.text.length, visibility=one.visibility, past=slots,
-        )  # fmt: skip
-        scale = rows * guided
-        total = {k: scale * times * v for k, v in forward.items()}
-        total["embedding"] = scale * forward["embedding"]  # once, before all draws
-        works.append(WorkOfPass(one, total))
-    work = WorkOfStep(tuple(works))
-    return _operations(run, work, work.total, work.parts["attention"])
-
-
-def _operations(run, work, mean, dense):
+    frames, rows = run.data.turns + 1, run.data.batch
+    work = step_flops(run, frames, tokens, rows, "most")
+    mean = step_flops(run, frames, tokens, rows, "mean")
     again = kernels = 0.0
-    for one in work.passes:
-        if not one.of.gradient:
-            continue
-        forward = one.forward
+    for forward in (one.forward for one in work.passes if one.of.gradient):
         if run.model.remat != "none":
             again += forward["linear"] + forward["prompts"]
             if run.model.remat != "attention":
@@ -79,10 +52,34 @@ def _operations(run, work, mean, dense):
         if run.model.attention == "splash":
             # Two kernels go backward with 3 and 4 products; the model's count is 4.
             kernels += 1.5 * forward["attention"]
-    attention = work.parts["attention"]
-    return Operations(work.total, mean, again, kernels, attention, dense)
+    return Operations(
+        model=work.total,
+        mean=mean.total,
+        rematerialised=again,
+        kernels=kernels,
+        attention=work.parts["attention"],
+        dense_attention=sum(_dense_attention(one) for one in work.passes),
+    )
 
 
-def _dense_share(one: Pass) -> float:
-    seen = one.visibility.pairs(one.frames) + one.frames * one.past
-    return one.frames * (one.frames + one.past) / seen
+def turn_operations(run: RunConfig, tokens: int, rows: int = 1) -> Operations:
+    """Of an editing turn: the draws of a frame beside a full memory, and its commit."""
+    slots = run.memory.sink + run.memory.window
+    batch = 2 if run.sampler.guidance != 1.0 else 1
+    works = []
+    for what, times in (("draw", run.sampler.steps), ("commit", 1)):
+        one = Pass(what, 1, 1, past=slots, most=times, batch=batch)
+        counted = pass_flops(run, one, tokens, rows, "most").forward
+        # The instruction is embedded once, before all draws.
+        embedding = counted["embedding"] // times
+        works.append(WorkOfPass(one, {**counted, "embedding": embedding}))
+    work = WorkOfStep(tuple(works))
+    seen = work.parts["attention"]
+    return Operations(work.total, work.total, 0.0, 0.0, seen, seen)
+
+
+def _dense_attention(one: WorkOfPass) -> float:
+    """What a pass's attention were if all its frames saw all, remembered ones too."""
+    frames, past = one.of.frames, one.of.past
+    seen = one.of.visibility.pairs(frames) + frames * past
+    return one.parts["attention"] * (frames * (frames + past) / seen)

@@ -218,35 +218,27 @@ def _computation(name: str, lines: list[str]) -> Computation:
 
 
 def _instruction(line: str) -> Instruction:
+    line = _COMMENT.sub("", line)
     start = _INSTRUCTION.match(line)
     if start is None:
         raise UserError(f"program text: expected an instruction, given {line[:200]!r}")
-    end = _shape_end(line, start.end())
+    shape, end = _shape(line, start.end())
     opcode = _OPCODE.match(line, end)
     if opcode is None:
         raise UserError(f"program text: expected an operation in {line[:200]!r}")
     close = _closing(line, opcode.end() - 1)
-    inner = _COMMENT.sub("", line[opcode.end() : close])
+    inner = line[opcode.end() : close]
     leaf = opcode.group(1) in ("constant", "parameter")
     # Operands may be printed with their shapes, or without the percent sign.
     names = re.findall(r"%([\w.-]+)", inner) or re.findall(r"[\w.-]+", inner)
     return Instruction(
         name=start.group(2),
         opcode=opcode.group(1),
-        shape=parse_shape(line[start.end() : end]),
+        shape=shape,
         operands=() if leaf else tuple(names),
         literal=inner.strip() if leaf else "",
         attributes=line[close + 1 :],
     )
-
-
-def _shape_end(line: str, start: int) -> int:
-    if line[start] == "(":
-        return _closing(line, start) + 1
-    array = _ARRAY.match(line, start)
-    if array is None:
-        raise UserError(f"program text: expected a shape in {line[:200]!r}")
-    return array.end()
 
 
 def _closing(line: str, start: int) -> int:
@@ -260,6 +252,7 @@ def _closing(line: str, start: int) -> int:
 
 
 def _shape(text: str, at: int) -> tuple[Shape, int]:
+    """The shape that begins at `at`, and where it ends."""
     if text[at] != "(":
         match = _ARRAY.match(text, at)
         if match is None:
@@ -284,13 +277,14 @@ def _array(text: str) -> Array:
     bits = re.search(r"E\((\d+)\)", rest)
     return Array(
         dtype=dtype,
-        dims=_integers(dims.replace("<=", "")),
-        minor_to_major=_integers(order),
-        tile=_integers(tile.group(1)) if tile else (),
+        dims=integers(dims.replace("<=", "")),
+        minor_to_major=integers(order),
+        tile=integers(tile.group(1)) if tile else (),
         space=int(space.group(1)) if space else HBM,
         packed_bits=int(bits.group(1)) if bits else 0,
     )
 
 
-def _integers(text: str) -> tuple[int, ...]:
+def integers(text: str) -> tuple[int, ...]:
+    """All numbers in a text."""
     return tuple(int(number) for number in re.findall(r"\d+", text))

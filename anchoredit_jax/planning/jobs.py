@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from anchoredit_jax.config import load_config
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import MeshConfig
-from anchoredit_jax.planning.plan import TURN, PlanRow, digest_of, plan_step, plan_turn
+from anchoredit_jax.planning.plan import TURN, digest_of, plan_step, plan_turn
 from anchoredit_jax.planning.report import key_of
+from anchoredit_jax.planning.row import PlanRow
 from anchoredit_jax.planning.shapes import BUCKETS, SQUARE
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.table import STAGES

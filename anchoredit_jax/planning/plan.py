@@ -1,18 +1,19 @@
-"""One line of a plan: a program on a mesh of some chips, what it needs and may take."""
+"""Compiling a step or a turn for a topology, and reading a line of a plan from it."""
 
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax.sharding import Mesh
 
 from anchoredit_jax import turn
+from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.kernels import attention_kernel
 from anchoredit_jax.parallel import AXES, MeshConfig, make_mesh
-from anchoredit_jax.parallel.chips import CHIPS
+from anchoredit_jax.parallel.chips import CHIPS, Chip
 from anchoredit_jax.planning.compiling import Compiled, compile_step, compile_turn
 from anchoredit_jax.planning.formula import (
     Operations,
@@ -20,8 +21,9 @@ from anchoredit_jax.planning.formula import (
     turn_operations,
 )
 from anchoredit_jax.planning.program import Kernel, Program, read_program
+from anchoredit_jax.planning.row import PlanRow
 from anchoredit_jax.planning.shapes import SQUARE, bucket_size, tokens_of
-from anchoredit_jax.planning.splash_work import splash_call
+from anchoredit_jax.planning.splash_work import SplashCall, splash_call
 from anchoredit_jax.planning.topology import devices_of
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.distill import STEPS_SCOPE
@@ -30,100 +32,6 @@ from anchoredit_jax.stages.rollout import TURNS_SCOPE
 from anchoredit_jax.training.state import check_rows
 
 TURN = "turn"  # the name of the editing turn beside those of stages
-SECONDS = ("compute", "memory", "links", "slices")
-
-
-@dataclasses.dataclass(frozen=True)
-class PlanRow:
-    """What a compiled program needs of a chip, and what bounds its speed.
-
-    Attributes:
-      size, program: of the model; a stage, or "turn".
-      topology, chips, mesh: where; the mesh by axis.
-      batch, frames, tokens: samples of a step, frames of a sequence, tokens of a frame.
-      sides, bucket: (height, width) of the images in pixels, and which shape that is.
-      remat: `model.remat`.
-      memory: GiB a chip by what it is; "temporaries" are activations, gradients and
-        buffers of collectives.
-      peak, hbm: GiB that the program needs of a chip, and that the chip has.
-      missing: GiB that it lacks, 0 where it fits.
-      model_flops, repeated_flops: of all chips by the formula: the model's, and what
-        rematerialisation and attention's backward kernels compute again.
-      compiled_flops: of all chips, counted in the compiled program.
-      attention_share: attention between frames, of what it were if all frames saw all;
-        where samples have memory policies of their own, of the one that sees most.
-      mean_flops: `model_flops` of the mean step: over policies, and what is drawn.
-      compiled_attention_share: blocks that the compiled kernels work, of all blocks.
-      hbm_bytes, host_bytes, collective_bytes: of a chip; the last by kind.
-      seconds: predicted lower bounds of one execution, by resource.
-      compile_seconds: that compiling took.
-      note: what was chosen for this line, or tried.
-      of: digest of the configuration that was compiled.
-    """
-
-    size: str
-    program: str
-    topology: str
-    chips: int
-    mesh: dict[str, int]
-    batch: int
-    frames: int
-    tokens: int
-    sides: tuple[int, int]
-    bucket: str
-    remat: str
-    memory: dict[str, float]
-    peak: float
-    hbm: float
-    missing: float
-    model_flops: float
-    mean_flops: float
-    repeated_flops: float
-    compiled_flops: float
-    attention_share: float
-    compiled_attention_share: float
-    hbm_bytes: float
-    host_bytes: float
-    collective_bytes: dict[str, float]
-    seconds: dict[str, float]
-    compile_seconds: float
-    note: str = ""
-    of: str = ""
-
-    @property
-    def fits(self) -> bool:
-        return self.missing == 0 and self.peak <= self.hbm
-
-    @property
-    def bound(self) -> str:
-        """The resource that is needed longest; "" where nothing was compiled."""
-        return max(self.seconds, key=self.seconds.__getitem__, default="")
-
-    @property
-    def predicted_seconds(self) -> float:
-        """A lower bound of one execution: no resource can be faster."""
-        return max(self.seconds.values(), default=math.nan)
-
-    @property
-    def agreement(self) -> float:
-        """Operations of the compiled program over those of the formula."""
-        return self.compiled_flops / (self.model_flops + self.repeated_flops)
-
-    @property
-    def predicted_mfu(self) -> float:
-        """Upper bound: model operations over what the chips could do meanwhile."""
-        peak = CHIPS[self.topology.partition(":")[0]].tflops * 1e12 * self.chips
-        return self.model_flops / (self.predicted_seconds * peak)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, with what follows from them."""
-        derived = ("fits", "bound", "predicted_seconds", "agreement", "predicted_mfu")
-        values = dataclasses.asdict(self)
-        if self.seconds:
-            values |= {name: getattr(self, name) for name in derived}
-        else:
-            values["fits"] = self.fits
-        return values
 
 
 def plan_step(
@@ -149,14 +57,12 @@ def plan_step(
     mesh, of = mesh_on(run.mesh, topology), digest_of(run)
     run = _with_kernel(run, mesh)
     check_rows(run, mesh)
-    tokens = tokens_of(run, sides)
-    compiled = compile_step(run, mesh, *sides)
-    loops = _longest_loops(run)
+    compiled = [compile_step(run, mesh, *sides)]
+    operations = step_operations(run, tokens_of(run, sides))
     return _row(
-        [compiled], step_operations(run, tokens), loops,
-        size=size, program=run.stage, topology=topology, mesh=mesh, run=run,
-        batch=run.data.batch, frames=run.data.turns + 1, tokens=tokens, sides=sides,
-        bucket=bucket, of=of,
+        compiled, operations, _longest_loops(run), run=run, mesh=mesh,
+        topology=topology, size=size, program=run.stage, batch=run.data.batch,
+        frames=run.data.turns + 1, sides=sides, bucket=bucket, of=of,
     )  # fmt: skip
 
 
@@ -166,14 +72,14 @@ def plan_turn(
     """Compile one editing turn of `run`'s memory and sampler, as `plan_step`."""
     mesh, of = mesh_on(run.mesh, topology), digest_of(run)
     run = _with_kernel(run, mesh)
-    sides = (image or run.data.size,) * 2
-    tokens = tokens_of(run, sides)
-    programs = compile_turn(run, mesh, *sides)
+    side = image or run.data.size
+    compiled = compile_turn(run, mesh, side, side)
+    operations = turn_operations(run, tokens_of(run, (side, side)))
+    frames = run.memory.sink + run.memory.window + 1
     return _row(
-        list(programs), turn_operations(run, tokens), _turn_loops(run),
-        size=size, program=TURN, topology=topology, mesh=mesh, run=run, batch=1,
-        frames=run.memory.sink + run.memory.window + 1, tokens=tokens, sides=sides,
-        bucket=SQUARE, of=of,
+        compiled, operations, _turn_loops(run), run=run, mesh=mesh,
+        topology=topology, size=size, program=TURN, batch=1, frames=frames,
+        sides=(side, side), bucket=SQUARE, of=of,
     )  # fmt: skip
 
 
@@ -204,120 +110,102 @@ def _with_kernel(run: RunConfig, mesh: Mesh) -> RunConfig:
     return run.replace(model=dataclasses.replace(run.model, attention=kernel))
 
 
-def _row(programs, operations: Operations, loops, *, run, mesh, topology, **named):
+def _row(
+    compiled: Sequence[Compiled],
+    operations: Operations,
+    loops: Callable[[str], int | None],
+    *,
+    run: RunConfig,
+    mesh: Mesh,
+    topology: str,
+    sides: Size,
+    **named: Any,
+) -> PlanRow:
+    """The line of programs that run one after the other; `named` goes into it as is."""
     chip = CHIPS[topology.partition(":")[0]]
-    worst: Compiled = max(programs, key=lambda program: program.peak)
-    memory = {
-        **worst.arguments, "temporaries": worst.temporaries, "program": worst.code,
-    }  # fmt: skip
-    calls: list[Any] = []
-    read = [_read(program.text, loops, calls) for program in programs if program.text]
-    total = _sum(read) if len(read) == len(programs) else None
-    collectives: dict[str, float] = {}
-    for program in read if total else ():
-        for kind, size in program.collective_bytes_by_kind.items():
-            collectives[kind] = collectives.get(kind, 0.0) + size
-    frames_calls = [call for call in calls if call.of_frames]
-    dense = sum(call.dense for call in frames_calls)
+    worst = max(compiled, key=lambda program: program.peak)
+    work, calls = _read(compiled, loops)
     return PlanRow(
         **named,
         topology=topology,
+        sides=sides,
+        tokens=tokens_of(run, sides),
         chips=mesh.size,
         mesh={axis: mesh.shape[axis] for axis in AXES if mesh.shape[axis] > 1},
         remat=run.model.remat,
-        memory=memory,
+        memory={
+            **worst.arguments,
+            "temporaries": worst.temporaries,
+            "program": worst.code,
+        },
         peak=worst.peak,
         hbm=chip.hbm_gib,
-        missing=max(max(p.missing for p in programs), worst.peak - chip.hbm_gib, 0.0),
+        missing=max(*(p.missing for p in compiled), worst.peak - chip.hbm_gib, 0.0),
         model_flops=operations.model,
         mean_flops=operations.mean,
         repeated_flops=operations.rematerialised + operations.kernels,
-        compiled_flops=total["flops"] * mesh.size if total else math.nan,
         attention_share=operations.attention / operations.dense_attention,
-        compiled_attention_share=(
-            sum(call.worked for call in frames_calls) / dense if dense else math.nan
-        ),
-        hbm_bytes=total["hbm"] if total else math.nan,
-        host_bytes=total["host"] if total else math.nan,
-        collective_bytes=collectives,
+        compile_seconds=sum(program.seconds for program in compiled),
+        **({} if work is None else _measures(work, calls, chip, mesh.size)),
+    )
+
+
+def _measures(
+    work: Program, calls: Sequence[SplashCall], chip: Chip, chips: int
+) -> dict[str, Any]:
+    """The fields of a line that are read from the programs."""
+    of_frames = [call for call in calls if call.of_frames]
+    dense = sum(call.dense for call in of_frames)
+    worked = sum(call.worked for call in of_frames)
+    return dict(
+        compiled_flops=work.all_flops * chips,
+        compiled_attention_share=worked / dense if dense else math.nan,
+        hbm_bytes=work.hbm_bytes,
+        host_bytes=work.host_bytes,
+        collective_bytes=work.collective_bytes_by_kind,
         seconds={
-            "compute": total["flops"] / (chip.tflops * 1e12),
-            "memory": total["hbm"] / (chip.hbm_gbps * 1e9),
-            "links": total["ici"] / (chip.ici_gbps * 1e9),
-            "slices": total["dcn"] / (chip.dcn_gbps * 1e9),
-        }
-        if total
-        else {},
-        compile_seconds=sum(program.seconds for program in programs),
+            "compute": work.all_flops / (chip.tflops * 1e12),
+            "memory": work.hbm_bytes / (chip.hbm_gbps * 1e9),
+            "links": work.collective_bytes / (chip.ici_gbps * 1e9),
+            "slices": work.dcn_bytes / (chip.dcn_gbps * 1e9),
+        },
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Call:
-    """Blocks of one kernel call in the text, of attention between frames or not."""
+def _read(
+    compiled: Sequence[Compiled], loops: Callable[[str], int | None]
+) -> tuple[Program | None, list[SplashCall]]:
+    """Work of all programs, None where one did not fit, and their attention kernels."""
+    calls: list[SplashCall] = []
+    if not all(program.text for program in compiled):
+        return None, calls
 
-    of_frames: bool
-    worked: int
-    dense: int
-
-
-def _read(text: str, loops: Callable | None, calls: list[_Call]) -> Program:
-    """Work of a program; what its kernels work is appended to `calls`."""
-
-    def flops(kernel: Kernel) -> float:
+    def count(kernel: Kernel) -> tuple[float, float]:
         call = splash_call(kernel)
-        of_frames = "self_attn" in kernel.op_name
-        calls.append(_Call(of_frames, call.worked, call.dense))
-        return call.flops
+        calls.append(call)
+        return call.flops, call.hbm_bytes
 
-    return read_program(
-        text,
-        kernel_flops=flops,
-        kernel_bytes=lambda kernel: splash_call(kernel).hbm_bytes,
-        loops=loops,
-    )
+    works = [read_program(p.text, kernels=count, loops=loops) for p in compiled]
+    return sum(works, Program()), calls
 
 
-def _sum(programs: list[Program]) -> dict[str, float]:
-    return {
-        "flops": sum(p.flops + p.kernel_flops for p in programs),
-        "hbm": sum(p.hbm_bytes for p in programs),
-        "host": sum(p.host_bytes for p in programs),
-        "ici": sum(p.collective_bytes for p in programs),
-        "dcn": sum(p.dcn_bytes for p in programs),
-    }
-
-
-def _turn_loops(run: RunConfig) -> Callable[[str], int]:
+def _turn_loops(run: RunConfig) -> Callable[[str], int | None]:
     """Rounds of a turn's loop: all steps of its frame."""
-
-    def rounds(op_name: str) -> int:
-        if turn.STEPS_SCOPE in op_name:
-            return run.sampler.steps
-        raise _uncounted(op_name)
-
-    return rounds
+    return lambda op_name: run.sampler.steps if turn.STEPS_SCOPE in op_name else None
 
 
-def _uncounted(op_name: str) -> UserError:
-    return UserError(
-        f"the program has a loop of unknown length ({op_name}): its work cannot be "
-        "counted"
-    )
-
-
-def _longest_loops(run: RunConfig) -> Callable[[str], int]:
+def _longest_loops(run: RunConfig) -> Callable[[str], int | None]:
     """Rounds of the loops whose length is drawn: the most there can be, as in
     `step_operations`."""
     turns = run.data.turns
     if run.stage == "causal_forcing":  # the last turn is never rolled out
         turns = max(turns - 1, 1)
 
-    def rounds(op_name: str) -> int:
+    def rounds(op_name: str) -> int | None:
         if STEPS_SCOPE in op_name:
             return run.sampler.draws - 1
         if TURNS_SCOPE in op_name:
             return turns - 1 if GENERATOR_SCOPE in op_name else turns
-        raise _uncounted(op_name)
+        return None
 
     return rounds

@@ -4,7 +4,7 @@ import functools
 import math
 import re
 
-from anchoredit_jax.planning.hlo import Array, Computation, Instruction
+from anchoredit_jax.planning.hlo import Array, Computation, Instruction, integers
 
 
 def product_flops(computation: Computation, instruction: Instruction) -> int:
@@ -14,47 +14,40 @@ def product_flops(computation: Computation, instruction: Instruction) -> int:
     left, right = (computation[name].shape for name in instruction.operands[:2])
     if instruction.opcode == "convolution":
         return _convolution_flops(instruction, left, right)
-    contracted = _numbers(instruction.find(r"\blhs_contracting_dims=\{([\d,]*)\}"))
+    contracted = integers(
+        instruction.find(r"\blhs_contracting_dims=\{([\d,]*)\}") or ""
+    )
     return 2 * instruction.shape.elements * math.prod(left.dims[i] for i in contracted)
 
 
-def _convolution_flops(instruction: Instruction, left: Array, right: Array) -> int:
-    labels = instruction.find(r"\bdim_labels=(\S+?)(?:,|$)")
-    left_labels, right_labels, out_labels = re.split("_|->", labels)
-    sizes = {
-        "left": dict(zip(left_labels, left.dims, strict=True)),
-        "right": dict(zip(right_labels, right.dims, strict=True)),
-        "out": dict(zip(out_labels, instruction.shape.dims, strict=True)),
-    }
-    groups = int(instruction.find(r"\bfeature_group_count=(\d+)") or 1)
-    batch_groups = int(instruction.find(r"\bbatch_group_count=(\d+)") or 1)
-    window = dict(
-        part.split("=")
-        for part in (instruction.find(r"\bwindow=\{([^}]*)\}") or "").split()
-    )
-    spatial = sorted(label for label in out_labels if label.isdigit())
-    settings = [
-        (window[key].split("x") if key in window else [default] * len(spatial))
-        for key, default in (
-            ("stride", "1"),
-            ("pad", "0_0"),
-            ("lhs_dilate", "1"),
-            ("rhs_dilate", "1"),
-        )
+def _convolution_flops(convolution: Instruction, left: Array, right: Array) -> int:
+    labels = re.split("_|->", convolution.find(r"\bdim_labels=(\S+?)(?:,|$)"))
+    arrays = (left, right, convolution.shape)
+    inputs, _, out = sides = [
+        dict(zip(names, array.dims, strict=True))
+        for names, array in zip(labels, arrays, strict=True)
     ]
-    positions = 1
-    for label, stride, pad, left_dilate, right_dilate in zip(
-        spatial, *settings, strict=True
-    ):
-        positions *= _positions(
-            *(sizes[side][label] for side in ("left", "right", "out")),
-            int(stride),
-            int(pad.partition("_")[0]),
-            int(left_dilate),
-            int(right_dilate),
+    window = convolution.find(r"\bwindow=\{([^}]*)\}") or ""
+
+    def along(axis: int, setting: str, default: int) -> int:
+        """A number of `stride=2x1` by its axis; of `pad=1_2x0_0` those before."""
+        found = re.search(rf"\b{setting}=(\S+)", window)
+        return int(found[1].split("x")[axis].partition("_")[0]) if found else default
+
+    positions = math.prod(
+        _positions(
+            *(side[label] for side in sides),
+            stride=along(axis, "stride", 1),
+            pad=along(axis, "pad", 0),
+            left_dilate=along(axis, "lhs_dilate", 1),
+            right_dilate=along(axis, "rhs_dilate", 1),
         )
-    features = sizes["left"]["f"] // groups * sizes["out"]["f"]
-    return 2 * features * (sizes["left"]["b"] // batch_groups) * positions
+        for axis, label in enumerate(sorted(name for name in out if name.isdigit()))
+    )
+    groups = int(convolution.find(r"\bfeature_group_count=(\d+)") or 1)
+    batch_groups = int(convolution.find(r"\bbatch_group_count=(\d+)") or 1)
+    features = inputs["f"] // groups * out["f"]
+    return 2 * features * (inputs["b"] // batch_groups) * positions
 
 
 @functools.cache
@@ -86,7 +79,3 @@ def _positions(
         first = low + (shift // step * inverse - low) % period
         count += max(0, (high - first) // period + 1)
     return count
-
-
-def _numbers(text: str | None) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", text or ""))

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 from collections.abc import Callable
 
+from anchoredit_jax.errors import UserError
 from anchoredit_jax.planning.collectives import Collective, find_collective
 from anchoredit_jax.planning.flow import Flow, branches
 from anchoredit_jax.planning.hlo import (
@@ -19,7 +20,6 @@ from anchoredit_jax.planning.products import product_flops
 from anchoredit_jax.planning.traffic import memory_traffic
 
 _KERNEL = 'custom_call_target="tpu_custom_call"'
-TOP = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,266 +44,186 @@ class Kernel:
     attributes: str
 
 
+KernelCount = Callable[[Kernel], tuple[float, float]]
+
+
 @dataclasses.dataclass(frozen=True)
-class Cost:
-    """Work of one operation, or of several, in one run of the program.
+class Program:
+    """What a device does in one run, or in a part of one.
 
     Attributes:
-      flops: of matrix products.
-      kernel_flops: of Pallas kernels.
-      hbm_bytes: read and written.
+      flops: of matrix products outside of kernels.
+      kernel_flops: of Pallas kernels, by the caller's function.
+      hbm_bytes: read and written in HBM; a copy counts twice.
       host_bytes: read from and written to host memory.
+      collectives: every collective instruction.
     """
 
     flops: float = 0.0
     kernel_flops: float = 0.0
     hbm_bytes: float = 0.0
     host_bytes: float = 0.0
+    collectives: tuple[Collective, ...] = ()
 
-    def __add__(self, other: "Cost") -> "Cost":
-        values = zip(self._values(), other._values(), strict=True)
-        return Cost(*(mine + its for mine, its in values))
+    def __add__(self, other: "Program") -> "Program":
+        return Program(
+            self.flops + other.flops,
+            self.kernel_flops + other.kernel_flops,
+            self.hbm_bytes + other.hbm_bytes,
+            self.host_bytes + other.host_bytes,
+            self.collectives + other.collectives,
+        )
 
-    def __mul__(self, times: int) -> "Cost":
-        return Cost(*(value * times for value in self._values()))
+    def __mul__(self, times: int) -> "Program":
+        return Program(
+            self.flops * times,
+            self.kernel_flops * times,
+            self.hbm_bytes * times,
+            self.host_bytes * times,
+            tuple(
+                dataclasses.replace(each, executions=each.executions * times)
+                for each in self.collectives
+            ),
+        )
 
-    def _values(self) -> tuple[float, ...]:
-        return self.flops, self.kernel_flops, self.hbm_bytes, self.host_bytes
+    @property
+    def all_flops(self) -> float:
+        """Of products inside and outside of kernels."""
+        return self.flops + self.kernel_flops
 
+    @property
+    def collective_bytes(self) -> float:
+        """Bytes sent to other devices of the slice."""
+        return sum(each.ici_bytes for each in self.collectives)
 
-@dataclasses.dataclass(frozen=True)
-class Branch:
-    """The branch of a conditional that was counted: the most expensive one."""
-
-    op_name: str
-    taken: int
-    of: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """What a device does in one run.
-
-    Attributes:
-      flops: of matrix products outside of kernels.
-      kernel_flops: of Pallas kernels, by the caller's function.
-      hbm_bytes: read and written in HBM; a copy counts twice.
-      host_bytes: moved from and to host memory.
-      collectives: every collective instruction, those that send most first.
-      collective_bytes: sent to other devices of the slice.
-      dcn_bytes: sent to other slices.
-      by_op: the largest movers and spenders by op_name, the largest movers first; work
-        of no op_name stands under its opcode in parentheses.
-      unknown_loops: op_names of loops of unknown length, counted as one round.
-      unknown_kernels: op_names of kernels that no function counted.
-      branches: of conditionals.
-    """
-
-    flops: float
-    kernel_flops: float
-    hbm_bytes: float
-    host_bytes: float
-    collectives: tuple[Collective, ...]
-    collective_bytes: float
-    dcn_bytes: float
-    by_op: tuple[tuple[str, Cost], ...]
-    unknown_loops: tuple[str, ...]
-    unknown_kernels: tuple[str, ...]
-    branches: tuple[Branch, ...]
+    @property
+    def dcn_bytes(self) -> float:
+        """Bytes sent to other slices."""
+        return sum(each.dcn_bytes for each in self.collectives)
 
     @property
     def collective_bytes_by_kind(self) -> dict[str, float]:
-        """`collective_bytes` of each kind of collective."""
+        """`collective_bytes` of each kind, that of the largest collective first."""
         totals: dict[str, float] = collections.defaultdict(float)
-        for each in self.collectives:
-            totals[each.kind] += each.executions * each.ici_bytes
+        for each in sorted(
+            self.collectives, key=lambda c: -c.executions * c.bytes_sent
+        ):
+            totals[each.kind] += each.ici_bytes
         return dict(totals)
 
 
 def read_program(
     text: str,
     *,
-    kernel_flops: Callable[[Kernel], float] | None = None,
-    kernel_bytes: Callable[[Kernel], float] | None = None,
-    loops: Callable[[str], int] | None = None,
-    slice_of: Callable[[int], int] | None = None,
+    kernels: KernelCount | None = None,
+    loops: Callable[[str], int | None] = lambda name: None,
 ) -> Program:
     """Count a program's work, with loops multiplied out.
 
+    Of the branches of a conditional the most expensive one is counted.
+
     Args:
       text: `compiled.as_text()`.
-      kernel_flops: operations of a kernel, of which the text does not tell.
-      kernel_bytes: its HBM traffic; by default each operand and output once.
-      loops: rounds of a loop by op_name, where the program does not fix them.
-      slice_of: slice of a device, by its number in the program. Programs compiled for
-        several slices need none: their transfers between slices are apart.
+      kernels: (operations, bytes of HBM traffic) of a kernel, of which the text does
+        not tell; without it no operations, and each operand and output once.
+      loops: rounds of a loop by op_name, where the program does not fix them; None of
+        one that is not known.
 
     Raises:
-      UserError: text that is not understood.
+      UserError: text that is not understood, or a loop of unknown length.
     """
-    counter = _Counter(text, kernel_flops, kernel_bytes, loops, slice_of)
-    total = counter.count(counter.module.entry)
-    everything = sum(total.by_op.values(), Cost())
-    sent = [(each.executions, each) for each in total.collectives]
-    return Program(
-        **dataclasses.asdict(everything),
-        collectives=tuple(
-            sorted(total.collectives, key=lambda e: -e.executions * e.bytes_sent)
-        ),
-        collective_bytes=sum(times * each.ici_bytes for times, each in sent),
-        dcn_bytes=sum(times * each.dcn_bytes for times, each in sent),
-        by_op=_largest(total.by_op),
-        unknown_loops=tuple(dict.fromkeys(total.unknown_loops)),
-        unknown_kernels=tuple(dict.fromkeys(total.unknown_kernels)),
-        branches=tuple(dict.fromkeys(total.branches)),
-    )
-
-
-@dataclasses.dataclass
-class _Total:
-    """The work of a computation."""
-
-    by_op: dict[str, Cost] = dataclasses.field(
-        default_factory=lambda: collections.defaultdict(Cost)
-    )
-    collectives: list[Collective] = dataclasses.field(default_factory=list)
-    unknown_loops: list[str] = dataclasses.field(default_factory=list)
-    unknown_kernels: list[str] = dataclasses.field(default_factory=list)
-    branches: list[Branch] = dataclasses.field(default_factory=list)
-
-    def add(self, other: "_Total", times: int = 1) -> None:
-        for name, cost in other.by_op.items():
-            self.by_op[name] += cost * times
-        self.collectives += [
-            dataclasses.replace(each, executions=each.executions * times)
-            for each in other.collectives
-        ]
-        self.unknown_loops += other.unknown_loops
-        self.unknown_kernels += other.unknown_kernels
-        self.branches += other.branches
-
-    def expense(self) -> tuple[float, float]:
-        total = sum(self.by_op.values(), Cost())
-        return total.flops + total.kernel_flops, total.hbm_bytes
+    return _Counter(text, kernels, loops).count()
 
 
 class _Counter:
     """Counts computations, each once for every way in which it is called."""
 
-    def __init__(self, text, kernel_flops, kernel_bytes, loops, slice_of):
-        self.module = parse_module(text)
-        self._flow = Flow(self.module)
-        self._kernel_flops = kernel_flops
-        self._kernel_bytes = kernel_bytes
+    def __init__(
+        self,
+        text: str,
+        kernels: KernelCount | None,
+        loops: Callable[[str], int | None],
+    ):
+        self._module = parse_module(text)
+        self._flow = Flow(self._module)
+        self._kernels = kernels
         self._loops = loops
-        self._slice_of = slice_of
 
-    def count(self, name: str, fusion: Instruction | None = None) -> _Total:
+    def count(self, name: str | None = None, fused: bool = False) -> Program:
         """The work of one execution of a computation.
 
         Args:
-          fusion: whose inside it is: what it computes does not pass through memory.
+          name: of the computation; by default the one that runs.
+          fused: it is a fusion's inside: what it computes does not pass through memory.
         """
-        total = _Total()
-        computation = self.module[name]
-        for instruction in computation.instructions.values():
-            self._add(total, computation, instruction, fusion)
-        return total
-
-    def _add(
-        self,
-        total: _Total,
-        computation: Computation,
-        instruction: Instruction,
-        fusion: Instruction | None,
-    ) -> None:
-        op_name = instruction.op_name or (fusion.op_name if fusion else "")
-        cost = Cost(flops=product_flops(computation, instruction))
-        if fusion is None:
-            traffic = memory_traffic(self.module, computation, instruction)
-            cost += Cost(hbm_bytes=traffic.get(HBM, 0), host_bytes=traffic.get(HOST, 0))
-        if instruction.opcode == "custom-call" and _KERNEL in instruction.attributes:
-            cost = self._kernel(total, computation, instruction, cost)
-        if cost != Cost():
-            total.by_op[op_name or f"({instruction.opcode})"] += cost
-        collective = find_collective(
-            self.module, computation, instruction, self._slice_of
+        computation = self._module[name or self._module.entry]
+        works = (
+            self._own(computation, each, fused) + self._called(computation, each, fused)
+            for each in computation.instructions.values()
         )
-        if collective is not None:
-            named = collective.op_name or op_name
-            total.collectives.append(dataclasses.replace(collective, op_name=named))
-        if instruction.opcode == "while":
+        return sum(works, Program())
+
+    def _own(
+        self, computation: Computation, instruction: Instruction, fused: bool
+    ) -> Program:
+        """The work of an instruction itself."""
+        work = Program(flops=product_flops(computation, instruction))
+        if not fused:
+            bytes_of = memory_traffic(self._module, computation, instruction)
+            work += Program(
+                hbm_bytes=bytes_of.get(HBM, 0), host_bytes=bytes_of.get(HOST, 0)
+            )
+        is_kernel = instruction.opcode == "custom-call" and (
+            _KERNEL in instruction.attributes
+        )
+        if is_kernel and self._kernels is not None:
+            flops, moved = self._kernels(self._kernel(computation, instruction))
+            work = dataclasses.replace(work, kernel_flops=flops, hbm_bytes=moved)
+        collective = find_collective(self._module, computation, instruction)
+        return work + Program(collectives=(collective,)) if collective else work
+
+    def _called(
+        self, computation: Computation, instruction: Instruction, fused: bool
+    ) -> Program:
+        """The work of the computations that an instruction calls."""
+        opcode = instruction.opcode
+        if opcode == "while":
             (body,) = instruction.called("body")
-            total.add(self.count(body), self._rounds(total, computation, instruction))
-        elif instruction.opcode == "conditional":
-            total.add(self._branch(total, instruction))
-        elif instruction.opcode == "fusion":
-            (called,) = instruction.called("calls")
-            inner = instruction if instruction.op_name or not fusion else fusion
-            total.add(self.count(called, inner))
-        elif instruction.opcode in ("call", "async-start", "call-start"):
-            for called in instruction.called("calls", "to_apply"):
-                total.add(self.count(called, fusion))
+            return self.count(body) * self._rounds(computation, instruction)
+        if opcode == "conditional":
+            counted = [self.count(name) for name in branches(instruction)]
+            return max(counted, key=lambda branch: (branch.all_flops, branch.hbm_bytes))
+        if opcode in ("fusion", "call", "async-start", "call-start"):
+            called = instruction.called("calls", "to_apply")
+            inside = fused or opcode == "fusion"
+            return sum((self.count(name, inside) for name in called), Program())
+        return Program()
 
-    def _kernel(
-        self,
-        total: _Total,
-        computation: Computation,
-        instruction: Instruction,
-        cost: Cost,
-    ) -> Cost:
-        kernel = Kernel(
-            name=instruction.name,
-            op_name=instruction.op_name,
-            operands=tuple(
-                array
-                for name in instruction.operands
-                for array in leaves(computation[name].shape)
-            ),
-            outputs=instruction.outputs,
+    def _kernel(self, computation: Computation, call: Instruction) -> Kernel:
+        operands = [computation[name] for name in call.operands]
+        return Kernel(
+            name=call.name,
+            op_name=call.op_name,
+            operands=tuple(array for each in operands for array in leaves(each.shape)),
+            outputs=call.outputs,
             constants=tuple(
-                self._flow.literal(computation.name, name)
-                for name in instruction.operands
+                self._flow.literal(computation.name, name) for name in call.operands
             ),
-            attributes=instruction.attributes,
+            attributes=call.attributes,
         )
-        if self._kernel_flops is None:
-            total.unknown_kernels.append(instruction.op_name or instruction.name)
-        else:
-            flops = float(self._kernel_flops(kernel))
-            cost = dataclasses.replace(cost, kernel_flops=flops)
-        if self._kernel_bytes is not None:
-            moved = float(self._kernel_bytes(kernel))
-            cost = dataclasses.replace(cost, hbm_bytes=moved)
-        return cost
 
-    def _rounds(
-        self, total: _Total, computation: Computation, loop: Instruction
-    ) -> int:
+    def _rounds(self, computation: Computation, loop: Instruction) -> int:
         rounds = self._flow.trip_count(computation.name, loop)
         if rounds is not None:
             return rounds
         # The compiler leaves some loops without a name; their condition keeps one.
         (condition,) = loop.called("condition")
-        test = self.module[condition]
+        test = self._module[condition]
         name = loop.op_name or test[test.root].op_name or loop.name
-        if self._loops is not None:
-            return self._loops(name)
-        total.unknown_loops.append(name)
-        return 1
-
-    def _branch(self, total: _Total, conditional: Instruction) -> _Total:
-        counted = [self.count(name) for name in branches(conditional)]
-        taken = max(range(len(counted)), key=lambda i: counted[i].expense())
-        name = conditional.op_name or conditional.name
-        total.branches.append(Branch(name, taken, len(counted)))
-        return counted[taken]
-
-
-def _largest(by_op: dict[str, Cost]) -> tuple[tuple[str, Cost], ...]:
-    movers = sorted(by_op, key=lambda name: -by_op[name].hbm_bytes)
-    spenders = sorted(
-        by_op, key=lambda name: -by_op[name].flops - by_op[name].kernel_flops
-    )
-    kept = {*movers[:TOP], *spenders[:TOP]}
-    return tuple((name, by_op[name]) for name in movers if name in kept)
+        rounds = self._loops(name)
+        if rounds is None:
+            raise UserError(
+                f"the program has a loop of unknown length ({name}): its work cannot "
+                "be counted"
+            )
+        return rounds

@@ -2,18 +2,17 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.planning.plan import PlanRow
+from anchoredit_jax.planning.row import PlanRow
 from anchoredit_jax.planning.shapes import SQUARE
 
-HEADER = (
-    "program", "image", "chips", "mesh", "batch", "keeps", "GiB a chip", "of", "PFLOP",
-    "compiled / formula", "attention", "predicted s", "bound", "MFU at most",
-)  # fmt: skip
+Row = dict[str, Any]  # a line as `PlanRow.to_dict` has it
+Cell = Callable[[Row], Any]  # what a column holds of a line
+
 EXPLAINED = """\
 Predictions, not measurements: every line is the product's own program, compiled for
 that topology by libtpu on a machine without a TPU. *GiB a chip*: arguments, temporaries
@@ -28,13 +27,13 @@ the other buckets, which kernels pad most. Where samples draw a memory policy, t
 that does most is one in which a chip's sample sees all."""
 
 
-def key_of(row: dict[str, Any]) -> tuple[str, str, str, str]:
+def key_of(row: Row) -> tuple[str, str, str, str]:
     """What a line is of: a newer one of the same replaces it."""
     bucket = row.get("bucket", SQUARE)
     return row["size"], row["program"], row["topology"], bucket
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[Row]:
     """The lines of a JSON report; none if there is no file.
 
     Raises:
@@ -66,7 +65,7 @@ def write_rows(path: Path, rows: Iterable[PlanRow], versions: str) -> None:
         partial.replace(target)
 
 
-def markdown(report: dict[str, Any]) -> str:
+def markdown(report: Mapping[str, Any]) -> str:
     """The whole report as text."""
     rows = report["rows"]
     notes = [f"- {_subject(row)}: {row['note']}" for row in rows if row["note"]]
@@ -77,9 +76,9 @@ def markdown(report: dict[str, Any]) -> str:
         table(rows),
         *(["\n".join(notes)] if notes else []),
         "## Memory of a chip, GiB",
-        _memory(rows),
+        _memory_table(rows),
         "## Work of a chip in one step",
-        _work(rows),
+        _table(WORK, [row for row in rows if row["seconds"]]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -105,64 +104,44 @@ def details(row: PlanRow) -> list[str]:
     return lines
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """One line a program."""
-    return _table(HEADER, [_line(row) for row in rows])
+    return _table(COLUMNS, rows)
 
 
-def short_table(rows: Sequence[dict[str, Any]]) -> str:
+def short_table(rows: Sequence[Row]) -> str:
     """The table of a README: less of each program."""
-    lines = []
-    for row in rows:
-        (
-            program,
-            image,
-            chips,
-            mesh,
-            batch,
-            keeps,
-            peak,
-            hbm,
-            _,
-            agrees,
-            _,
-            seconds,
-            bound,
-            _,
-        ) = _line(row)
-        memory = f"{peak} of {hbm}"
-        cells = (program, image, chips, mesh, batch, keeps, memory, agrees)
-        lines.append((*cells, f"{seconds} ({bound})"))
-    header = (
-        "program", "image", "chips", "mesh", "batch", "keeps", "GiB a chip",
-        "compiled / formula", "predicted s (bound)",
-    )  # fmt: skip
-    return _table(header, lines)
+    return _table(SHORT, rows)
 
 
-def _line(row):
-    mesh = " x ".join(f"{axis} {size}" for axis, size in row["mesh"].items())
-    start = (
-        row["program"], _image(row), f"{row['topology']} ({row['chips']})",
-        mesh or "1", row["batch"], row["remat"],
-    )  # fmt: skip
-    if not row["seconds"]:
-        lacks = f"does not fit: {row['missing']:.1f} missing"
-        return (*start, lacks, f"{row['hbm']:.1f}", *["-"] * 6)
-    return (
-        *start,
-        f"{row['peak']:.1f}" + ("" if row["fits"] else " (does not fit)"),
-        f"{row['hbm']:.1f}",
-        f"{row['model_flops'] / 1e15:.3g}",
-        f"{row['agreement']:.2f}",
-        _share(row["compiled_attention_share"]),
-        f"{row['predicted_seconds']:.2g}",
-        row["bound"],
-        f"{row['predicted_mfu']:.2f}",
-    )
+def mesh_text(mesh: Mapping[str, int]) -> str:
+    """`fsdp 16 x context 4`."""
+    return " x ".join(f"{axis} {size}" for axis, size in mesh.items())
 
 
-def _image(row):
+def _table(columns: Mapping[str, Cell], rows: Iterable[Row]) -> str:
+    return _markdown_table(columns, columns.values(), rows)
+
+
+def _markdown_table(
+    header: Iterable[str], cells: Collection[Cell], rows: Iterable[Row]
+) -> str:
+    lines = [[str(cell(row)) for cell in cells] for row in rows]
+    rule = ["---"] * len(cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *lines))
+
+
+def _memory_table(rows: Sequence[Row]) -> str:
+    def gib(part: str) -> Cell:
+        return lambda row: f"{row['memory'][part]:.2f}" if part in row["memory"] else ""
+
+    # One of the parts is called "program" as well.
+    parts = list(dict.fromkeys(part for row in rows for part in row["memory"]))
+    cells = [_subject, *(gib(part) for part in parts)]
+    return _markdown_table(("program", *parts), cells, rows)
+
+
+def _image(row: Row) -> str:
     """`1024 x 1024`, or of another bucket `1088 x 960 (worst)`."""
     bucket = row.get("bucket", SQUARE)
     if "sides" not in row:
@@ -171,60 +150,73 @@ def _image(row):
     return f"{height} x {width}" + (f" ({bucket})" if bucket != SQUARE else "")
 
 
-def _subject(row):
+def _subject(row: Row) -> str:
     return f"{row['program']}, {row['topology']}, {_image(row)}"
 
 
-def _memory(rows):
-    names = list(dict.fromkeys(name for row in rows for name in row["memory"]))
-    lines = [
-        (
-            _subject(row),
-            *(
-                f"{row['memory'][name]:.2f}" if name in row["memory"] else ""
-                for name in names
-            ),
-        )
-        for row in rows
-    ]
-    return _table(("program", *names), lines)
+def _needed(row: Row) -> str:
+    if not row["seconds"]:
+        return f"does not fit: {row['missing']:.1f} missing"
+    return f"{row['peak']:.1f}" + ("" if row["fits"] else " (does not fit)")
 
 
-def _work(rows):
-    lines = [
-        (
-            _subject(row),
-            f"{row['compiled_flops'] / row['chips'] / 1e12:.0f}",
-            f"{row['repeated_flops'] / row['model_flops']:.2f}",
-            f"{row['hbm_bytes'] / 1e9:.0f}",
-            f"{row['host_bytes'] / 1e9:.0f}",
-            f"{sum(row['collective_bytes'].values()) / 1e9:.1f}",
-            *(f"{row['seconds'][name]:.2g}" for name in ("compute", "memory", "links")),
-            f"{row['compile_seconds']:.0f}",
-        )
-        for row in rows
-        if row["seconds"]
-    ]
-    header = (
-        "program", "TFLOP", "again / model", "HBM GB", "host GB", "sent GB",
-        "s by compute", "by HBM", "by links", "compile s",
-    )  # fmt: skip
-    return _table(header, lines)
+def _counted(cell: Cell) -> Cell:
+    """A cell that is empty where nothing was compiled."""
+    return lambda row: cell(row) if row["seconds"] else "-"
 
 
-def _table(header, lines):
-    texts = [[str(cell) for cell in line] for line in (header, *lines)]
-    rule = ["---"] * len(header)
-    return "\n".join(
-        "| " + " | ".join(line) + " |" for line in (texts[0], rule, *texts[1:])
-    )
+def _number(name: str, form: str, unit: float = 1.0) -> Cell:
+    """A field in units; "-" where it is not known."""
+
+    def cell(row: Row) -> str:
+        value = row[name]
+        return "-" if value is None or math.isnan(value) else f"{value / unit:{form}}"
+
+    return cell
 
 
-def _share(value):
-    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
+COLUMNS: Mapping[str, Cell] = {
+    "program": lambda row: row["program"],
+    "image": _image,
+    "chips": lambda row: f"{row['topology']} ({row['chips']})",
+    "mesh": lambda row: mesh_text(row["mesh"]) or "1",
+    "batch": lambda row: row["batch"],
+    "keeps": lambda row: row["remat"],
+    "GiB a chip": _needed,
+    "of": _number("hbm", ".1f"),
+    "PFLOP": _counted(_number("model_flops", ".3g", 1e15)),
+    "compiled / formula": _counted(_number("agreement", ".2f")),
+    "attention": _counted(_number("compiled_attention_share", ".2f")),
+    "predicted s": _counted(_number("predicted_seconds", ".2g")),
+    "bound": _counted(lambda row: row["bound"]),
+    "MFU at most": _counted(_number("predicted_mfu", ".2f")),
+}
+SHORT: Mapping[str, Cell] = {
+    **{
+        name: COLUMNS[name]
+        for name in ("program", "image", "chips", "mesh", "batch", "keeps")
+    },
+    "GiB a chip": lambda row: f"{_needed(row)} of {row['hbm']:.1f}",
+    "compiled / formula": COLUMNS["compiled / formula"],
+    "predicted s (bound)": lambda row: (
+        f"{COLUMNS['predicted s'](row)} ({COLUMNS['bound'](row)})"
+    ),
+}
+WORK: Mapping[str, Cell] = {
+    "program": _subject,
+    "TFLOP": lambda row: f"{row['compiled_flops'] / row['chips'] / 1e12:.0f}",
+    "again / model": lambda row: f"{row['repeated_flops'] / row['model_flops']:.2f}",
+    "HBM GB": _number("hbm_bytes", ".0f", 1e9),
+    "host GB": _number("host_bytes", ".0f", 1e9),
+    "sent GB": lambda row: f"{sum(row['collective_bytes'].values()) / 1e9:.1f}",
+    "s by compute": lambda row: f"{row['seconds']['compute']:.2g}",
+    "by HBM": lambda row: f"{row['seconds']['memory']:.2g}",
+    "by links": lambda row: f"{row['seconds']['links']:.2g}",
+    "compile s": _number("compile_seconds", ".0f"),
+}
 
 
-def _plain(row):
+def _plain(row: Row) -> Row:
     """NaN is no JSON."""
     return {
         key: None if isinstance(value, float) and math.isnan(value) else value

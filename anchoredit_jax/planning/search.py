@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import MeshConfig
-from anchoredit_jax.planning.plan import PlanRow
+from anchoredit_jax.planning.report import mesh_text
+from anchoredit_jax.planning.row import PlanRow
 from anchoredit_jax.run_config import RunConfig
 
 POLICIES = ("block", "offload")
@@ -76,13 +77,12 @@ def search(
     return dataclasses.replace(best, note=note), tried
 
 
-def _told(row):
-    mesh = " x ".join(f"{axis} {size}" for axis, size in row.mesh.items())
-    what = f"{mesh}, {row.remat}: "
+def _told(row: PlanRow) -> str:
+    found = f"{row.missing:.1f} GiB too much"
     if row.fits:
-        return what + f"{row.peak:.1f} GiB, {row.predicted_seconds:.2g} s"
-    return what + f"{row.missing:.1f} GiB too much"
+        found = f"{row.peak:.1f} GiB, {row.predicted_seconds:.2g} s"
+    return f"{mesh_text(row.mesh)}, {row.remat}: {found}"
 
 
-def _divisors(number):
+def _divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]

@@ -12,7 +12,9 @@ SQUARE, WORST = "square", "worst"
 BUCKETS = (SQUARE, WORST)
 
 
-def bucket_size(run: RunConfig, bucket: str, chip: str, image: int | None = None):
+def bucket_size(
+    run: RunConfig, bucket: str, chip: str, image: int | None = None
+) -> Size | None:
     """(height, width) in pixels of one of `BUCKETS`, None where there is none.
 
     The worst is the one, but for the square, whose frames the attention kernel works as

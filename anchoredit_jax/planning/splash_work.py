@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.planning.hlo import Array
 from anchoredit_jax.planning.program import Kernel
 
 # Products of a block of queries with a block of keys: logits and output; logits,
@@ -27,6 +28,7 @@ class SplashCall(NamedTuple):
 
     Attributes:
       phase: a key of `PRODUCTS`.
+      of_frames: whether it is attention between frames, not to the instructions.
       worked: blocks that are computed, of all heads and samples.
       dense: blocks that there are.
       flops: of the products of the worked ones.
@@ -34,6 +36,7 @@ class SplashCall(NamedTuple):
     """
 
     phase: str
+    of_frames: bool
     worked: int
     dense: int
     flops: float
@@ -71,10 +74,13 @@ def splash_call(kernel: Kernel) -> SplashCall:
     moved = blocks * 2 * streamed * width * key.bits // 8
     once = sum(array.size for array in (*kernel.operands, *kernel.outputs))
     flops = PRODUCTS[phase] * 2.0 * rows * columns * width * blocks
-    return SplashCall(phase, blocks, heads * dense, flops, once + moved)
+    of_frames = "self_attn" in kernel.op_name
+    return SplashCall(
+        phase, of_frames, blocks, heads * dense, flops, float(once + moved)
+    )
 
 
-def _worked(kernel, table, constant):
+def _worked(kernel: Kernel, table: Array, constant: str | None) -> int:
     """Blocks of a head that are not hidden: 0 in the table is hidden. Of several tables
     the one with the most."""
     if constant is None or "..." in constant:

@@ -12,24 +12,12 @@ import re
 from anchoredit_jax.planning.collectives import is_continued
 from anchoredit_jax.planning.hlo import Array, Computation, Instruction, Module, leaves
 
-_FREE = {
-    "add-dependency",
-    "after-all",
-    "async-start",
-    "async-update",
-    "bitcast",
-    "call",
-    "call-start",
-    "conditional",
-    "constant",
-    "domain",
-    "get-tuple-element",
-    "opt-barrier",
-    "optimization-barrier",
-    "parameter",
-    "tuple",
-    "while",
-}
+# They move nothing, or what they call does.
+_FREE = (
+    "add-dependency", "after-all", "async-start", "async-update", "bitcast", "call",
+    "call-start", "conditional", "constant", "domain", "get-tuple-element",
+    "opt-barrier", "optimization-barrier", "parameter", "tuple", "while",
+)  # fmt: skip
 # A slice reads what it gives; an update writes a part of its first operand, in place.
 _SLICES = ("slice", "dynamic-slice", "gather")
 _UPDATES = ("dynamic-update-slice", "scatter")

@@ -1,7 +1,7 @@
 """Runs that can be shown to repeat: certificates, and what compares them.
 
-What this list names needs no devices; `recorder`, `rerun`, `battery` and `sessions` are
-imported by those that run something.
+What this list names needs no devices; the other modules (`recorder`, `rerun`, `train`,
+`legs`, `battery`, `sessions`) are imported by those that run something.
 """
 
 from anchoredit_jax.reproducibility.certificate import Certificate, Row, read, write

@@ -1,14 +1,10 @@
 """The standard trials of a run at toy size: what keeps its bits, and what does not.
 
-Every run is made by `launch/reproduce.py run` in processes of its own, on the CPU.
+Every run is made in processes of its own, on the CPU.
 """
 
 import concurrent.futures
 import dataclasses
-import os
-import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,26 +16,15 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.reproducibility import certificate as certificates
 from anchoredit_jax.reproducibility.comparing import compare
 from anchoredit_jax.reproducibility.distance import checkpoint_distances
+from anchoredit_jax.reproducibility.legs import Leg, run_leg
 from anchoredit_jax.reproducibility.outcomes import Outcome
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.table import STAGES
 
-ROOT = Path(__file__).resolve().parents[2]
 AT_ONCE = 2  # runs
-DEVICES = "--xla_force_host_platform_device_count"
 # Of sums in another order, after the toy's twelve steps: the largest relative
 # difference of a step's loss, and of an array of parameters by its norm.
 LOSS, PARAMETERS = 1e-5, 1e-3
-
-
-@dataclasses.dataclass(frozen=True)
-class Leg:
-    """A part of a run, up to step `last` (None: the end), in `processes` of `devices`
-    CPU devices each."""
-
-    last: int | None = None
-    processes: int = 1
-    devices: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,53 +162,9 @@ def _make(trial: Trial, spec: str, workdir: Path) -> None:
         settings = [part for part in (trial.settings, "loop.keep=none") if part]
         if leg.last is not None:
             settings.append(f"loop.steps={leg.last}")
-        _run_leg(_with(spec, settings), workdir, leg)
-
-
-def _run_leg(spec: str, workdir: Path, leg: Leg) -> None:
-    """All processes of a leg; an error of any is the battery's."""
-    command = [sys.executable, str(ROOT / "launch" / "reproduce.py"), "run"]
-    command += ["--quiet", "--config", spec, "--workdir", str(workdir)]
-    address, several = f"127.0.0.1:{_free_port()}", leg.processes > 1
-    started = [
-        subprocess.Popen(
-            [
-                *command,
-                *(("--coordinator", address) if several else ()),
-                *(("--processes", str(leg.processes)) if several else ()),
-                *(("--process", str(number)) if several else ()),
-            ],
-            env=environment(leg.devices),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(leg.processes)
-    ]
-    said = [process.communicate()[1] for process in started]
-    for process, text in zip(started, said, strict=True):
-        if process.returncode:
-            last = text.strip().splitlines()[-1:] or ["nothing was said"]
-            raise UserError(f"matrix: a run of {spec} failed: {last[0]}")
-
-
-def environment(devices: int) -> dict[str, str]:
-    """Of a process that sees so many CPU devices, other flags as they are."""
-    flags = os.environ.get("XLA_FLAGS", "").split()
-    flags = [flag for flag in flags if not flag.startswith(DEVICES)]
-    return {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": " ".join([*flags, f"{DEVICES}={devices}"]),
-    }
+        run_leg(_with(spec, settings), workdir, leg)
 
 
 def _with(spec: str, settings: Sequence[str]) -> str:
     path, argument = split_spec(spec)
     return f"{path}:" + ",".join([*([argument] if argument else []), *settings])
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anchoredit_jax.config_history import modernise
@@ -134,7 +134,7 @@ def causes(left: Certificate, right: Certificate) -> list[str]:
     return found
 
 
-def _environments(left, right) -> dict[str, tuple[str, str]]:
+def _environments(left: Certificate, right: Certificate) -> dict[str, tuple[str, str]]:
     """Name -> the values of both; of several segments, in order, repeated ones once."""
     names = {n: None for c in (left, right) for s in c.segments for n in s.environment}
     found = {}
@@ -147,7 +147,10 @@ def _environments(left, right) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _differing(left: Any, right: Any, prefix: str = ""):
+def _differing(
+    left: Any, right: Any, prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """(dotted name, value, value) of the leaves of two nested mappings that differ."""
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         for key in sorted(left.keys() | right.keys()):
             yield from _differing(left.get(key), right.get(key), f"{prefix}{key}.")
@@ -201,7 +204,9 @@ def _rank(bits: str) -> int:
     return -(number - 2**31) if number >= 2**31 else number
 
 
-def _of_arrays(step, left: Mapping[str, str], right: Mapping[str, str]):
+def _of_arrays(
+    step: int, left: Mapping[str, str], right: Mapping[str, str]
+) -> list[Difference]:
     found = []
     for name in dict.fromkeys((*left, *right)):
         ours, theirs = left.get(name, "absent"), right.get(name, "absent")
@@ -211,7 +216,7 @@ def _of_arrays(step, left: Mapping[str, str], right: Mapping[str, str]):
 
 
 def _span(certificate: Certificate) -> str:
-    rows: Sequence[Row] = certificate.rows
+    rows = certificate.rows
     return f"{rows[0].step} to {rows[-1].step}" if rows else "none"
 
 

@@ -5,7 +5,6 @@ undoing and loading.
 """
 
 import dataclasses
-import functools
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -40,6 +39,9 @@ class Script:
     seed: int
 
 
+Way = Callable[[Editor, Sequence[Script]], list[np.ndarray]]
+
+
 def scripts(size: int, turns: int = TURNS, count: int = SESSIONS) -> list[Script]:
     """Sprites and what is to be done with them."""
     source = SpriteSource(turns=turns, seed=1, size=size)
@@ -70,37 +72,31 @@ def judge_all(
       other: an editor of the same weights with programs of its own.
     """
     alone = [latents(edit(editor, script)) for script in asked]
-    ways: list[tuple[str, Callable, str]] = [
+    ways: list[tuple[str, Way, Editor, str]] = [
         (
-            "interleaved, in another order",
-            functools.partial(interleaved, editor),
+            "interleaved, in another order", interleaved, editor,
             "draws follow from (seed, turn, step); sessions share nothing",
         ),
         (
-            "saved and loaded in the middle",
-            functools.partial(reloaded, editor),
+            "saved and loaded in the middle", reloaded, editor,
             "a file holds latents; the same commits give the memory back",
         ),
         (
-            "undone and done again",
-            functools.partial(undone, editor),
+            "undone and done again", undone, editor,
             "a turn keeps the memory after it",
         ),
         (
-            "edited together",
-            functools.partial(together, editor),
+            "edited together", together, editor,
             "the very programs of a session alone, called for one after the other",
         ),
-    ]
+    ]  # fmt: skip
     if other is not None:
-        again = (
-            "another editor of the same weights",
-            functools.partial(interleaved, other),
-            "compiled anew from the same programs",
-        )
-        ways.insert(0, again)
+        again = "another editor of the same weights"
+        why = "compiled anew from the same programs"
+        ways.insert(0, (again, interleaved, other, why))
     outcomes = [
-        _judge(name, alone, way(asked), why, tolerance=0.0) for name, way, why in ways
+        _judge(name, alone, way(of, asked), why, tolerance=0.0)
+        for name, way, of, why in ways
     ]
     batch = batched(editor, asked)
     why = "XLA blocks the products of a batch in another way; edit_together does not"

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 
@@ -13,7 +14,7 @@ def record_compilations() -> Iterator[list[str]]:
     """A list that grows by a name ("jit(f)") for each program compiled in the block."""
     names: list[str] = []
 
-    def listen(event: str, seconds: float, **details) -> None:
+    def listen(event: str, seconds: float, **details: Any) -> None:
         if event == _EVENT:
             names.append(details.get("fun_name", "unknown"))
 

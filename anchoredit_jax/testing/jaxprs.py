@@ -26,7 +26,7 @@ def matrix_products(jaxpr: Any, trips: Iterable[int] = ()) -> int:
     return _products(jaxpr, iter(trips))
 
 
-def _products(jaxpr, trips) -> int:
+def _products(jaxpr: Any, trips: Iterator[int]) -> int:
     total = 0
     for equation in jaxpr.eqns:
         name = equation.primitive.name
@@ -43,14 +43,15 @@ def _products(jaxpr, trips) -> int:
     return total
 
 
-def _while(equation, trips) -> int:
+def _while(equation: Any, trips: Iterator[int]) -> int:
     body = equation.params["body_jaxpr"].jaxpr
     if not any(e.primitive.name == "dot_general" for e in equations(body)):
         return 0
     return next(trips) * _products(body, trips)
 
 
-def _inner(equation) -> Iterator[Any]:
+def _inner(equation: Any) -> Iterator[Any]:
+    """The programs that an equation calls."""
     for parameter in equation.params.values():
         for inner in jax.tree.leaves(parameter, is_leaf=_is_program):
             if _is_program(inner):

@@ -1,6 +1,7 @@
 """A model of a few thousand parameters: same code as 14B, compiled in seconds."""
 
 import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,29 +15,23 @@ TEXT_TOKENS = 4
 SIZE = 8  # latent height and width
 
 
-def tiny_model(**changes) -> TransformerConfig:
+def tiny_model(**changes: Any) -> TransformerConfig:
     """Two layers of width 32."""
     settings = dict(
-        dim=32,
-        ffn_dim=32,
-        num_heads=2,
-        num_layers=2,
-        channels=4,
-        text_dim=8,
+        dim=32, ffn_dim=32, num_heads=2, num_layers=2, channels=4, text_dim=8,
         freq_dim=16,
-    )
+    )  # fmt: skip
     return TransformerConfig(**{**settings, **changes})
 
 
-def tiny_run(stage: str, **sections) -> RunConfig:
+def tiny_run(stage: str, **sections: Any) -> RunConfig:
     """A run of one stage with the tiny model; `sections` are nested overrides."""
     if stage == "single_turn":  # has no parent in most tests
         options = {"from_scratch": True, **sections.get("options", {})}
         sections = {**sections, "options": options}
-    model = {k: v for k, v in vars(tiny_model()).items()}
     config = {
         "stage": stage,
-        "model": {**model, **sections.pop("model", {})},
+        "model": {**vars(tiny_model()), **sections.pop("model", {})},
         "text": {"length": TEXT_TOKENS, "dim": 8},
         "optimizer": {
             "learning_rate": 1e-3,

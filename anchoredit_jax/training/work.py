@@ -37,6 +37,7 @@ class WorkOfPass:
 
     @property
     def total(self) -> float:
+        """Forward and backward, all parts."""
         return sum(self.parts.values())
 
 
@@ -56,6 +57,7 @@ class WorkOfStep:
 
     @property
     def total(self) -> float:
+        """Of all passes."""
         return sum(work.total for work in self.passes)
 
 
@@ -75,20 +77,24 @@ def step_flops(
     """
     if which not in WHICH:
         raise UserError(f"work of a step: which must be one of {WHICH}, got {which!r}")
-    works = []
-    for one in STAGES[run.stage].passes(run, frames):
-        forward = forward_flops(
-            run.model,
-            frames=one.frames,
-            tokens=tokens,
-            prompts=one.prompts,
-            text_tokens=run.text.length,
-            visibility=one.visibility,
-            past=one.past,
-            which=which,
-        )
-        times = rows * one.batch * getattr(one, which)
-        works.append(
-            WorkOfPass(one, {part: times * count for part, count in forward.items()})
-        )
+    passes = STAGES[run.stage].passes(run, frames)
+    works = (pass_flops(run, one, tokens, rows, which) for one in passes)
     return WorkOfStep(tuple(works))
+
+
+def pass_flops(
+    run: RunConfig, one: Pass, tokens: int, rows: int, which: str = "mean"
+) -> WorkOfPass:
+    """Operations of all executions of one kind of pass, as `step_flops` counts them."""
+    forward = forward_flops(
+        run.model,
+        frames=one.frames,
+        tokens=tokens,
+        prompts=one.prompts,
+        text_tokens=run.text.length,
+        visibility=one.visibility,
+        past=one.past,
+        which=which,
+    )
+    times = rows * one.batch * getattr(one, which)
+    return WorkOfPass(one, {part: times * count for part, count in forward.items()})

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from anchoredit_jax.benchmark import (
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.models import TransformerConfig
+from anchoredit_jax.testing import tiny_run
+from benchmarks import (
     Timing,
     benchmark_attention,
     benchmark_certificate,
@@ -14,10 +17,7 @@ from anchoredit_jax.benchmark import (
     benchmark_turns,
     interleave,
 )
-from anchoredit_jax.benchmark.compiling import lowered_step
-from anchoredit_jax.errors import UserError
-from anchoredit_jax.models import TransformerConfig
-from anchoredit_jax.testing import tiny_run
+from benchmarks.compiling import lowered_step
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "benchmark.py"
 SMALL = TransformerConfig(

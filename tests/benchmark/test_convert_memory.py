@@ -2,7 +2,7 @@
 
 import pytest
 
-from anchoredit_jax.benchmark import benchmark_convert
+from benchmarks import benchmark_convert
 
 
 @pytest.mark.slow

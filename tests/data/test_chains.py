@@ -5,10 +5,10 @@ import collections
 import numpy as np
 import pytest
 
-from anchoredit_jax.benchmark import benchmark_plan
 from anchoredit_jax.data.chains import Chains, cuts, fewest_runs, ways_to_cut
 from anchoredit_jax.data.groups import Groups, Members
 from anchoredit_jax.data.plan import BatchPlan
+from benchmarks import benchmark_plan
 
 TURNS = np.repeat(np.arange(1, 15, dtype=np.uint8), 20)
 

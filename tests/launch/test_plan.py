@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from anchoredit_jax.planning import jobs_of, read_rows, short_table
+from anchoredit_jax.planning import jobs_of, markdown, read_rows, short_table
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_libtpu = pytest.mark.skipif(
@@ -232,4 +232,9 @@ def test_the_readme_shows_the_recorded_plan():
     for row in rows:
         if row["program"] == "causal_forcing":
             assert row["compiled_attention_share"] == row["attention_share"] <= 0.6
-    assert json.loads((ROOT / "docs" / "plan_14b.json").read_text())["versions"]
+
+
+def test_the_page_is_made_of_the_recorded_plan():
+    report = json.loads((ROOT / "docs" / "plan_14b.json").read_text())
+    assert report["versions"]
+    assert markdown(report) == (ROOT / "docs" / "plan_14b.md").read_text()

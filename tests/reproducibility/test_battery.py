@@ -1,13 +1,47 @@
 """The standard trials: what they ask for, and how they are judged."""
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+import anchoredit_jax
 from anchoredit_jax.config import load_config
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.reproducibility import battery, table
-from anchoredit_jax.reproducibility.battery import ROOT, Trial, judge, trials
+from anchoredit_jax.reproducibility import battery, read, table
+from anchoredit_jax.reproducibility.battery import Trial, judge, trials
 from tests.reproducibility.certified import certify
 from tests.stages.fake_stages import make_run
+
+ROOT = Path(__file__).resolve().parents[2]
+# A configuration that imports the package alone, and what runs a leg of it.
+ALONE = """
+from ml_collections import ConfigDict
+from anchoredit_jax.config import override, parse_arg
+from anchoredit_jax.testing import tiny_run
+
+
+def get_config(arg=None):
+    run = tiny_run(
+        "single_turn",
+        model=dict(num_layers=1, channels=16),
+        text=dict(length=16, dim=8),
+        data=dict(size=16, turns=1, batch=2),
+        loop=dict(steps=1),
+    )
+    return override(ConfigDict(run.to_dict()), parse_arg(arg, {})[1])
+"""
+RUN_LEG = """
+from pathlib import Path
+import anchoredit_jax
+from anchoredit_jax.reproducibility.legs import Leg, run_leg
+
+print(anchoredit_jax.__file__)
+run_leg("alone.py:data.seed=1", Path("work"), Leg())
+"""
 
 
 @pytest.mark.usefixtures("fake_stages")
@@ -68,6 +102,27 @@ def test_a_run_that_fails_is_named():
         battery.run_battery(
             "configs/reproduce.py:data.size=18", only="same again", quiet=True
         )
+
+
+def test_a_leg_needs_the_package_alone(tmp_path):
+    """As in an installed wheel: there is no launch/ beside the package, nor here."""
+    package = Path(anchoredit_jax.__file__).parent
+    site = tmp_path / "site"
+    ignored = shutil.ignore_patterns("__pycache__", "assets")
+    shutil.copytree(package, site / package.name, ignore=ignored)
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "alone.py").write_text(ALONE)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", RUN_LEG],
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(site))
+    assert [row.step for row in read(here / "work" / "single_turn").rows] == [1]
 
 
 @pytest.mark.slow

@@ -6,10 +6,10 @@ import gc
 
 import jax
 
-from anchoredit_jax.benchmark.timing import Timing, interleave
 from anchoredit_jax.session import Editor, EditSession, load_editor
 from anchoredit_jax.session.loaded_model import SHIPPED
 from anchoredit_jax.testing import record_compilations
+from benchmarks.timing import Timing, interleave
 
 TURNS = (5, 50, 200)
 BRANCHES = 20

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -20,7 +20,7 @@ from anchoredit_jax.convert.networks import NETWORKS
 from anchoredit_jax.models.presets import make_config
 from anchoredit_jax.trees import leaves_by_name
 
-SCRIPT = Path(__file__).parents[2] / "launch" / "convert.py"
+SCRIPT = Path(__file__).parents[1] / "launch" / "convert.py"
 GIB = 2**30
 
 
@@ -82,7 +82,9 @@ def benchmark_convert(folder: Path, size: str = "wan_1_3b") -> dict[str, Convers
     }
 
 
-def _random(shapes) -> Iterator[tuple[str, np.ndarray]]:
+def _random(
+    shapes: Mapping[str, jax.ShapeDtypeStruct],
+) -> Iterator[tuple[str, np.ndarray]]:
     """Normal numbers, drawn once and repeated: drawing a billion takes a minute."""
     pool = np.random.default_rng(0).normal(size=2**20).astype(jnp.bfloat16)
     for name, tensor in shapes.items():
@@ -98,7 +100,7 @@ def _copy(src: Path, to: Path) -> float:
     return time.perf_counter() - start
 
 
-def _run(*arguments) -> tuple[float, int]:
+def _run(*arguments: str | Path) -> tuple[float, int]:
     """Seconds and peak resident bytes of launch/convert.py."""
     start = time.perf_counter()
     command = [sys.executable, str(SCRIPT), *map(str, arguments), "--quiet"]

@@ -1,13 +1,11 @@
 """Compile time against depth: scanned layers are compiled once, however many."""
 
-import functools
-
 import jax
 
-from anchoredit_jax.benchmark.timing import Timing, interleave
 from anchoredit_jax.data.shapes import batch_shapes
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import tiny_run
+from benchmarks.timing import Timing, interleave
 
 DEPTHS = (4, 40)
 SIDE = 16  # pixels of the images
@@ -21,8 +19,10 @@ def benchmark_compile(
     Returns:
       times by number of layers.
     """
-    functions = {depth: functools.partial(_compile, depth) for depth in depths}
-    return interleave(functions, repetitions)
+    return interleave(
+        {depth: lambda depth=depth: lowered_step(depth).compile() for depth in depths},
+        repetitions,
+    )
 
 
 def lowered_step(layers: int) -> jax.stages.Lowered:
@@ -40,7 +40,3 @@ def lowered_step(layers: int) -> jax.stages.Lowered:
     ).params
     state = jax.eval_shape(lambda tree: stage.init_state(run, {"ema": tree}), params)
     return stage.make_train_step(run).lower(state, batch_shapes(run, SIDE, SIDE))
-
-
-def _compile(layers):
-    lowered_step(layers).compile()

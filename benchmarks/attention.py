@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 from anchoredit_jax import memory as memories
 from anchoredit_jax import turn
-from anchoredit_jax.benchmark.timing import Timing, interleave
 from anchoredit_jax.diffusion import SamplerConfig
 from anchoredit_jax.memory import FrameVisibility, MemoryConfig
 from anchoredit_jax.models import Transformer, TransformerConfig
 from anchoredit_jax.models.attention import frame_attention
+from benchmarks.timing import Timing, interleave
 
 HEADS, HEAD_DIM = 4, 64
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from anchoredit_jax.benchmark.timing import Timing, interleave
 from anchoredit_jax.data.chains import Chains
 from anchoredit_jax.data.feature_cache import (
     FeatureCache,
@@ -27,6 +26,7 @@ from anchoredit_jax.data.prepared import PreparedSessions, prepare
 from anchoredit_jax.data.session_buckets import BucketConfig, bucket_table
 from anchoredit_jax.models.codec import PatchCodec
 from anchoredit_jax.models.text import NgramTextEncoder
+from benchmarks.timing import Timing, interleave
 
 SESSIONS, FRAMES, SIDE = 12, 3, 256
 SOURCE = (1536, 2048)  # pixels of a photograph
@@ -130,7 +130,8 @@ def _photographs(folder: Path) -> None:
         (session / f"{session.name}.json").write_text(json.dumps(told))
 
 
-def _webdataset(raw: Path, shard: Path, size) -> Callable | None:
+def _webdataset(raw: Path, shard: Path, size: tuple[int, int]) -> Callable | None:
+    """Makes the same images from a tar shard; None where webdataset is missing."""
     try:
         import webdataset
     except ModuleNotFoundError:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from anchoredit_jax import randomness
-from anchoredit_jax.benchmark.timing import interleave
 from anchoredit_jax.models.presets import PRESETS
 from anchoredit_jax.reproducibility.digests import digest_rows, step_keys
 from anchoredit_jax.reproducibility.recorder import Recorder
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.testing import tiny_run
 from anchoredit_jax.training.loop import run_stage
+from benchmarks.timing import interleave
 
 
 @dataclasses.dataclass(frozen=True)

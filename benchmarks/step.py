@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anchoredit_jax.benchmark.timing import Timing, interleave
 from anchoredit_jax.convert import transformer_names
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer, TransformerConfig
 from anchoredit_jax.models.flops import forward_flops
+from benchmarks.timing import Timing, interleave
 
 PEERS = ("diffusers",)
 MODEL = TransformerConfig(
@@ -21,6 +21,7 @@ MODEL = TransformerConfig(
 )  # fmt: skip
 PRODUCTS = 20  # timed together
 FRAMES, SIDE, TEXT = 4, 32, 32  # 4 frames of 16 x 16 tokens, one prompt
+Arrays = dict[str, np.ndarray]  # by name
 
 
 def benchmark_step(
@@ -81,14 +82,10 @@ def benchmark_products(peer: str | None = None) -> tuple[int, dict[str, float]]:
       peer in the MLP's products (forward and both gradients), the step's largest.
     """
     rng = np.random.default_rng(0)
-    rows = FRAMES * (SIDE // MODEL.patch) ** 2
+    rows, dim, ffn_dim = FRAMES * (SIDE // MODEL.patch) ** 2, MODEL.dim, MODEL.ffn_dim
     x, w, y = (
         rng.normal(size=shape).astype(np.float32)
-        for shape in (
-            (rows, MODEL.dim),
-            (MODEL.dim, MODEL.ffn_dim),
-            (rows, MODEL.ffn_dim),
-        )
+        for shape in ((rows, dim), (dim, ffn_dim), (rows, ffn_dim))
     )
     device = jax.device_put((x, w, y))
     ours = jax.jit(_mlp_products)
@@ -98,7 +95,7 @@ def benchmark_products(peer: str | None = None) -> tuple[int, dict[str, float]]:
         tensors = [torch.from_numpy(a) for a in (x, w, y)]
         functions[peer] = lambda: [_mlp_products(*tensors) for _ in range(PRODUCTS)]
     times = interleave(functions, 10)
-    operations = PRODUCTS * 3 * 2 * rows * MODEL.dim * MODEL.ffn_dim
+    operations = PRODUCTS * 3 * 2 * rows * dim * ffn_dim
     forward = forward_flops(
         MODEL,
         frames=FRAMES,
@@ -111,11 +108,13 @@ def benchmark_products(peer: str | None = None) -> tuple[int, dict[str, float]]:
     return 3 * sum(forward.values()), rates
 
 
-def _mlp_products(x, w, y):
+def _mlp_products(x: Any, w: Any, y: Any) -> tuple[Any, Any, Any]:
+    """Forward and both gradients, of arrays or of torch's tensors."""
     return x @ w, y @ w.T, x.T @ y
 
 
-def _ours(tensors, inputs, model) -> Callable[[], Any]:
+def _ours(tensors: Arrays, inputs: Arrays, model: TransformerConfig) -> Callable:
+    """Makes our gradients, as a tree of parameters."""
     params = transformer_names.from_published(tensors, model)
     text = np.repeat(inputs["text"][:, None], FRAMES - 1, 1)
 
@@ -136,7 +135,10 @@ def _ours(tensors, inputs, model) -> Callable[[], Any]:
     return lambda: gradient(params, *arguments)
 
 
-def _diffusers(tensors, inputs, model) -> Callable[[], dict[str, np.ndarray]]:
+def _diffusers(
+    tensors: Arrays, inputs: Arrays, model: TransformerConfig
+) -> Callable[[], Arrays]:
+    """Makes the peer's gradients, by the names of its parameters."""
     torch, network_class = _peer_modules()
     network = network_class(
         patch_size=(1, model.patch, model.patch),
@@ -167,7 +169,8 @@ def _diffusers(tensors, inputs, model) -> Callable[[], dict[str, np.ndarray]]:
     return gradient
 
 
-def _peer_modules():
+def _peer_modules() -> tuple[Any, Any]:
+    """torch, and the network's class in diffusers."""
     try:
         import torch
         from diffusers import WanTransformer3DModel
@@ -179,7 +182,8 @@ def _peer_modules():
     return torch, WanTransformer3DModel
 
 
-def _difference(ours: dict, theirs: dict) -> float:
+def _difference(ours: Arrays, theirs: Arrays) -> float:
+    """The largest distance of two gradients of a parameter, by the norm of theirs."""
     norms = {name: float(np.linalg.norm(value)) for name, value in theirs.items()}
     return max(
         float(np.linalg.norm(ours[name] - theirs[name])) / max(norm, 1e-6)
