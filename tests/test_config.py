@@ -45,7 +45,9 @@ def test_every_sprite_config_can_be_traced(stage):
         lambda trees: STAGES[stage].init_state(run, trees),
         parent if STAGES[stage].parents else None,
     )
-    after, metrics = jax.eval_shape(STAGES[stage].make_train_step(run), state, batch)
+    after, metrics = jax.eval_shape(
+        STAGES[stage].make_train_step(run).step, state, batch
+    )
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert metrics["loss"].shape == ()
 

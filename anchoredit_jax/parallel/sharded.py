@@ -38,6 +38,7 @@ class CompiledStep:
     same program. Metrics are whole on every device, and so are frozen parameters.
 
     Attributes:
+      step: what is compiled.
       mesh: that it is compiled for.
       frozen: parameters that the step reads and never changes, and no state holds, or
         None. As constants of the program they would be a copy in each program.
@@ -54,7 +55,7 @@ class CompiledStep:
           mesh: None is the first device.
         """
         self.mesh = make_mesh() if mesh is None else mesh
-        self._step = step
+        self.step = step
         self._whole = NamedSharding(self.mesh, PartitionSpec())
         self.frozen = jax.tree.map(lambda leaf: put(leaf, self._whole), frozen)
         self._programs: dict[Any, Any] = {}
@@ -82,7 +83,7 @@ class CompiledStep:
         if structure not in self._programs:
             shardings = state_shardings(state, self.mesh)
             self._programs[structure] = jax.jit(
-                self._step,
+                self.step,
                 in_shardings=(
                     shardings,
                     batch_sharding(self.mesh),

@@ -89,7 +89,7 @@ def test_weights_are_no_constants_of_the_program():
     )
     batch = tiny_batch(2, 3)
     batch["latents"] = np.zeros((2, 3, 8, 8, codec.channels), np.float32)
-    jaxpr = jax.make_jaxpr(step._step)(state, batch, step.frozen)
+    jaxpr = jax.make_jaxpr(step.step)(state, batch, step.frozen)
     largest = max((np.size(x) for x in jaxpr.consts), default=0)
     assert largest < min(
         leaf.size for leaf in jax.tree.leaves(codec.params) if leaf.ndim == 4

@@ -37,7 +37,7 @@ def traced(run, trips=()) -> int:
         frame_valid=jnp.ones((ROWS, FRAMES)),
         answers=jnp.zeros((ROWS, FRAMES, SIDE, SIDE)),
     )
-    step = jax.make_jaxpr(module.make_train_step(run))(state, batch)
+    step = jax.make_jaxpr(module.make_train_step(run).step)(state, batch)
     return matrix_products(step.jaxpr, trips)
 
 
