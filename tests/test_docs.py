@@ -1,0 +1,45 @@
+"""The pages of the documentation: their links, and what docstrings cite of them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+CITATION = re.compile(r"docs/method\.md, ([A-Z][\w ,]*)")
+
+
+def headings(page: Path) -> set[str]:
+    """The headings of a page, as they are written."""
+    text = FENCED.sub("", page.read_text())
+    return set(re.findall(r"^#+ (.+)$", text, re.MULTILINE))
+
+
+def anchor(heading: str) -> str:
+    """What a link to a heading ends in."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in LINK.findall(FENCED.sub("", page.read_text())):
+        path, _, place = link.partition("#")
+        if re.match(r"[a-z]+:", path):  # another site's
+            continue
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        if place:
+            assert place in {anchor(heading) for heading in headings(target)}, link
+
+
+def test_docstrings_cite_headings_that_exist():
+    known = headings(ROOT / "docs" / "method.md")
+    for folder in ("anchoredit_jax", "configs", "launch", "benchmarks", "tests"):
+        for file in (ROOT / folder).rglob("*.py"):
+            text = re.sub(r"\s*\n\s*(# )?", " ", file.read_text())
+            for cited in CITATION.findall(text):
+                for heading in re.split(r", | and ", cited.strip(" ,")):
+                    assert heading in known, f"{file.relative_to(ROOT)}: {heading!r}"
