@@ -7,7 +7,8 @@ image = session.edit("make the background blue")
 
 What is where, from what knows nothing of the rest upwards:
 
-  randomness.py, errors.py, strict.py   keys, errors for users, settings that are read
+  randomness.py, errors.py, strict.py, files.py
+                    keys, errors for users, settings that are read, files written whole
   memory/           the causal memory, frame visibility
   diffusion/        schedule, samplers, losses; no network
   models/           transformer, attention, VAE, UMT5, presets

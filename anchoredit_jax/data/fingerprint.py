@@ -1,12 +1,12 @@
 """The fingerprint of what a run trains on."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.data.prepared import PreparedSessions
+from anchoredit_jax.files import blake2b
 
 # What decides sprites that are made on demand; how they are batched is the plan's.
 _SHARED = (
@@ -39,5 +39,4 @@ def fingerprint(run: RunConfig) -> str:
 
 
 def _digest(values: Any) -> str:
-    told = json.dumps(values, sort_keys=True).encode()
-    return hashlib.blake2b(told, digest_size=8).hexdigest()
+    return blake2b(json.dumps(values, sort_keys=True).encode())

@@ -3,11 +3,11 @@
 {"format": 1, "sessions": 2, "turns": 25, .., "sources": {id: {"sha256": ..}, ..}}
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
 
 MANIFEST = "benchmark.json"
@@ -59,10 +59,5 @@ def check_source(sources: Mapping[str, str], name: str, data: bytes) -> None:
     """
     if name not in sources:
         raise UserError(f"not listed in {MANIFEST}")
-    if sources[name] != digest(data):
+    if sources[name] != files.sha256(data):
         raise UserError(f"image 0 is not the one listed in {MANIFEST}")
-
-
-def digest(data: bytes) -> str:
-    """sha256 of a file's content, in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import anchoredit_jax
+from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation import table
 from anchoredit_jax.evaluation.cases import score_cases
@@ -112,9 +112,7 @@ def evaluate(
             runs["table"],
             by_shape(lambda run: summarise(run.measures, run.scores)),
         ),
-        "story": _map(
-            runs["story"], by_shape(lambda run: summarise_story(run.scores))
-        ),
+        "story": _map(runs["story"], by_shape(lambda run: summarise_story(run.scores))),
         "ambiguous": ambiguous,
         "identity": _map(runs["identity"], lambda run: summarise(run.measures)),
         "truth": {part: summarise(found) for part, found in truth.items() if found},
@@ -237,7 +235,7 @@ def _folder_name(title: str) -> str:
     """Of a sampler's results; a text in its title may hold anything."""
     short, _, text = title.partition(":negative=")
     name = short.replace(":", "_").replace("/", "_")
-    return f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:8]}" if text else name
+    return f"{name}_{files.sha256(text.encode(), digits=8)}" if text else name
 
 
 def _comparisons(runs: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:
@@ -253,9 +251,7 @@ def _comparisons(runs: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:
         {
             "first": {"checkpoint": a[0], "policy": a[1]},
             "second": {"checkpoint": b[0], "policy": b[1]},
-            "difference": compare(
-                runs[a[0]][a[1]].measures, runs[b[0]][b[1]].measures
-            ),
+            "difference": compare(runs[a[0]][a[1]].measures, runs[b[0]][b[1]].measures),
         }
         for a, b in pairs
     ]

@@ -1,14 +1,13 @@
 """One line of a plan: a program on a mesh of some chips, what it needs and may take."""
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable
 from typing import Any
 
 from jax.sharding import Mesh
 
-from anchoredit_jax import turn
+from anchoredit_jax import files, turn
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.kernels import attention_kernel
@@ -195,7 +194,7 @@ def mesh_on(config: MeshConfig, topology: str) -> Mesh:
 
 def digest_of(run: RunConfig) -> str:
     """What tells apart the configurations of lines of the same name."""
-    return hashlib.sha256(run.to_json().encode()).hexdigest()[:12]
+    return files.sha256(run.to_json().encode(), digits=12)
 
 
 def _with_kernel(run: RunConfig, mesh: Mesh) -> RunConfig:

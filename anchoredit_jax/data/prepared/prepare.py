@@ -21,11 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from anchoredit_jax import files
 from anchoredit_jax.data.permutation import key_of
 from anchoredit_jax.data.prepared.reader import COLUMNS, FORMAT
 from anchoredit_jax.data.sessions import Dropped, RawSession, list_parts, read_part
 from anchoredit_jax.errors import UserError
 
+CLAIM = "source.json"
 MAX_TURNS = 255  # of the column of turns
 
 
@@ -91,7 +93,9 @@ def prepare(
     """
     out, parts = Path(out), list_parts(source)
     asked = {"source": str(source), "languages": list(languages), "parts": len(parts)}
-    _claim(out, asked)
+    if out.is_dir() and not (out / CLAIM).is_file() and any(out.iterdir()):
+        raise UserError(f"{str(out)!r} is not empty: give a new folder as --out")
+    files.claim(out, CLAIM, asked, "use another --out")
     names = [f"{number:06d}" for number in range(len(parts))]
     bad = 0
     for done, name in enumerate(_run_parts(parts, names, out, languages, processes), 1):
@@ -104,24 +108,6 @@ def prepare(
             )
         progress(done, len(parts))
     return _finish(out, names)
-
-
-def _claim(out: Path, asked: Mapping[str, Any]) -> None:
-    if out.is_file():
-        raise UserError(f"the output folder {str(out)!r} is a file; give a folder")
-    path = out / "source.json"
-    if path.is_file():
-        there = json.loads(path.read_text())
-        if there != asked:
-            raise UserError(
-                f"{str(out)!r} was begun with {there}, now asked for {dict(asked)}: "
-                "use another --out"
-            )
-        return
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{str(out)!r} is not empty: give a new folder as --out")
-    out.mkdir(parents=True, exist_ok=True)
-    _write_json(path, asked)
 
 
 def _run_parts(parts, names, out, languages, processes) -> Iterator[str]:
@@ -202,7 +188,7 @@ def prepare_part(part: Any, folder: Path, languages: Sequence[str]) -> str:
     for name, dtype in COLUMNS.items():
         np.save(folder / f"{name}.npy", np.array(columns[name], dtype))
     np.save(folder / "keys.npy", np.array(keys, np.uint64))
-    _write_json(
+    files.write_json(
         folder / "report.json",
         {
             "kept": len(columns["turns"]),
@@ -269,7 +255,7 @@ def _finish(out: Path, names: Sequence[str]) -> Report:
         sizes=dict(collections.Counter(f"{h} x {w}" for h, w in sizes)),
         languages=dict(languages),
     )
-    _write_json(out / "report.json", dataclasses.asdict(report))
+    files.write_json(out / "report.json", dataclasses.asdict(report))
     if not kept:
         raise UserError(
             f"not one session of {str(out)!r} can be used; why: "
@@ -277,15 +263,15 @@ def _finish(out: Path, names: Sequence[str]) -> Report:
         )
     for column, values in columns.items():
         np.save(out / f"{column}.npy", values)
-    digests = "".join(reports[name]["digest"] for name in kept)
-    _write_json(
+    digests = (reports[name]["digest"].encode() for name in kept)
+    files.write_json(
         out / "dataset.json",
         {
             "format": FORMAT,
             "parts": kept,
             "sessions": [reports[name]["kept"] for name in kept],
             "languages": sorted(languages),
-            "fingerprint": hashlib.sha256(digests.encode()).hexdigest()[:16],
+            "fingerprint": files.sha256(*digests, digits=16),
         },
     )
     return report
@@ -309,9 +295,3 @@ def _leave_out_duplicates(out, kept, columns) -> list[tuple[str, str, str, str]]
         )
         for index in np.flatnonzero(again)
     ]
-
-
-def _write_json(path: Path, value: Any) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-    temporary.replace(path)

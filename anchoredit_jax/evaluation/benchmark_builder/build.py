@@ -13,11 +13,11 @@ The id is the image's name without its ending. It appears whole or not at all.
 
 import dataclasses
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.benchmark_builder.assignment import (
     Lists,
@@ -33,7 +33,7 @@ from anchoredit_jax.evaluation.benchmark_builder.pictures import (
     encode_picture,
 )
 from anchoredit_jax.evaluation.benchmark_builder.settings import BenchmarkSettings
-from anchoredit_jax.evaluation.benchmark_manifest import FORMAT, MANIFEST, digest
+from anchoredit_jax.evaluation.benchmark_manifest import FORMAT, MANIFEST
 from anchoredit_jax.evaluation.problems import ProblemsError
 
 
@@ -112,11 +112,8 @@ def _write(
     language: str,
 ) -> dict[str, Any]:
     """Write the folder beside its place, then move it there."""
-    out = out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
     sources = {}
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-        made = Path(scratch) / "new"
+    with files.appearing(out.resolve()) as made:
         for name, picture in pictures.items():
             data, ending = encode_picture(picture)
             (made / name).mkdir(parents=True)
@@ -124,14 +121,13 @@ def _write(
             document = to_document(lists[name], language)
             _write_json(made / name / f"{name}.json", document)
             sources[name] = {
-                "sha256": digest(data),
+                "sha256": files.sha256(data),
                 "turns": len(lists[name]),
                 "file": picture.path.name,
                 "file_sha256": picture.digest,
             }
         manifest = manifest | {"sources": sources}
         _write_json(made / MANIFEST, manifest)
-        made.rename(out)
     return manifest
 
 
