@@ -10,7 +10,6 @@ import numpy as np
 
 from anchoredit_jax.checkpoint import assets
 from anchoredit_jax.checkpoint.lineage import IMPORTED, Lineage
-from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.checkpoint.safetensors_stream import PENDING, write_safetensors
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.convert.networks import NETWORKS
@@ -100,7 +99,7 @@ def import_weights(
 
 def _fitting(run: RunConfig, source: Source) -> RunConfig:
     """`run`, if it is of the weights' geometry."""
-    expected = leaves_by_name(NETWORKS["transformer"].tree(run.model))
+    expected = NETWORKS["transformer"].leaves(run.model)
     shapes = {name: leaf.shape for name, leaf in expected.items()}
     given = {name: leaf.shape for name, leaf in source.leaves.items()}
     other_heads = run.model.num_heads != source.config.num_heads

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.convert import transformer_names, umt5_names, vae_names
 from anchoredit_jax.convert.name_map import NameMap, listed
 from anchoredit_jax.errors import UserError
@@ -39,6 +40,18 @@ class Network:
     config_of: Callable[[Shapes, str, Mapping[str, Any]], Any]
     published: Callable[[Any, str], dict[str, Any]]
     files: Mapping[str, str]
+
+    def leaves(self, config: Any) -> dict[str, Any]:
+        """Name -> shape and dtype of every leaf of ours."""
+        return leaves_by_name(self.tree(config))
+
+    def shapes(self, dialect: str, config: Any) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every published tensor.
+
+        Raises:
+          UserError: It is an unknown dialect.
+        """
+        return self.table(config).shapes(dialect, self.leaves(config))
 
 
 def recognise(names: Collection[str]) -> tuple[Network, str]:

@@ -1,7 +1,5 @@
 """The transformer's name map, as data: ours, original Wan and diffusers."""
 
-from collections.abc import Mapping
-
 import jax
 import numpy as np
 
@@ -72,43 +70,6 @@ def name_map(patch: int = 2) -> NameMap:
 
     layouts = {**LAYOUTS, "patch": Layout(ours, theirs)}
     return NameMap("a Wan transformer", DIALECTS, ROWS, layouts)
-
-
-def published_shapes(
-    dialect: str, config: TransformerConfig
-) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor of a published transformer.
-
-    Raises:
-      UserError: an unknown dialect.
-    """
-    return name_map(config.patch).shapes(dialect, tree_shapes(config))
-
-
-def from_published(
-    tensors: Mapping[str, np.ndarray], config: TransformerConfig
-) -> dict:
-    """Our transformer's parameters from published tensors of either dialect.
-
-    Args:
-      tensors: every tensor of the transformer by name; dtypes are kept.
-
-    Raises:
-      UserError: names are missing or left over, or a shape is another.
-    """
-    table = name_map(config.patch)
-    return table.to_ours(tensors, table.dialect_of(tensors), tree_shapes(config))
-
-
-def to_published(
-    params: Mapping, dialect: str, config: TransformerConfig
-) -> dict[str, np.ndarray]:
-    """Published tensors, by name, from our transformer's parameters; the way back.
-
-    Raises:
-      UserError: an unknown dialect.
-    """
-    return name_map(config.patch).to_theirs(params, dialect)
 
 
 def tree_shapes(config: TransformerConfig):

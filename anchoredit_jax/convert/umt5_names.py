@@ -1,12 +1,10 @@
 """The UMT5 encoder's name map, as data: ours, original Wan and `transformers`."""
 
-from collections.abc import Mapping
-
 import jax
 import numpy as np
 
 from anchoredit_jax.convert.name_map import NameMap, Row
-from anchoredit_jax.convert.tensor_files import Tensors, as_tensors
+from anchoredit_jax.convert.tensor_files import Tensors
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.umt5 import Umt5Config, Umt5Encoder
 
@@ -58,34 +56,6 @@ NAMES = NameMap(
 )
 
 
-def published_shapes(dialect: str, config: Umt5Config) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor of a published encoder, without tied ones.
-
-    Raises:
-      UserError: an unknown dialect.
-    """
-    return NAMES.shapes(dialect, tree_shapes(config))
-
-
-def from_published(tensors: Mapping[str, np.ndarray], config: Umt5Config) -> dict:
-    """Our encoder's parameters from published tensors of either dialect.
-
-    Args:
-      tensors: every tensor of the encoder by name; dtypes are kept.
-      config: the encoder's sizes.
-
-    Raises:
-      UserError: names are missing or left over, a shape is another, the tied embeddings
-        differ, or the token embedding is all zeros (a loader that skipped tying leaves
-        it so).
-    """
-    tensors = untied(as_tensors(tensors))
-    dialect = NAMES.dialect_of(tensors)
-    params = NAMES.to_ours(tensors, dialect, tree_shapes(config))
-    check_embedding(params[EMBEDDING], dialect)
-    return params
-
-
 def check_embedding(table: np.ndarray, dialect: str) -> None:
     """UserError where the token embedding holds nothing."""
     if not np.any(table):
@@ -94,15 +64,6 @@ def check_embedding(table: np.ndarray, dialect: str) -> None:
             f"the token embedding {name!r} is all zeros: the file was written without "
             "its tied weights, export it again"
         )
-
-
-def to_published(params: Mapping, dialect: str) -> dict[str, np.ndarray]:
-    """Published tensors, by name, from our encoder's parameters; the way back.
-
-    Raises:
-      UserError: an unknown dialect.
-    """
-    return NAMES.to_theirs(params, dialect)
 
 
 def tree_shapes(config: Umt5Config):

@@ -121,38 +121,6 @@ def still_image(whole: Mapping, config: WanVaeConfig) -> dict[str, Any]:
     return unflatten(used)
 
 
-def published_shapes(dialect: str, config: WanVaeConfig) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor of a published VAE.
-
-    Raises:
-      UserError: an unknown dialect.
-    """
-    return name_map(config).shapes(dialect, whole_shapes(config))
-
-
-def from_published(
-    tensors: Mapping[str, np.ndarray], config: WanVaeConfig
-) -> dict[str, Any]:
-    """Our whole tree from published tensors of either dialect; dtypes are kept.
-
-    Raises:
-      UserError: names are missing or left over, or a shape is not that of `config`.
-    """
-    table = name_map(config)
-    return table.to_ours(tensors, table.dialect_of(tensors), whole_shapes(config))
-
-
-def to_published(
-    whole: Mapping, dialect: str, config: WanVaeConfig
-) -> dict[str, np.ndarray]:
-    """Published tensors, by name, from our whole tree; the way back.
-
-    Raises:
-      UserError: an unknown dialect.
-    """
-    return name_map(config).to_theirs(whole, dialect)
-
-
 def _rows(config: WanVaeConfig) -> Iterator[tuple[str, str, str, str]]:
     """All rows of all tables, with the prefixes of their places."""
     yield from OUTER
