@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from anchoredit_jax.data.session_buckets import BucketConfig
-from anchoredit_jax.data.sprites import DEFAULT_WEIGHTS, ENDLESS
+from anchoredit_jax.data.sprites import DEFAULT_WEIGHTS, ENDLESS, SpriteSource
 from anchoredit_jax.data.sprites.instructions import check_weights
 from anchoredit_jax.data.sprites.render import MIN_SIZE
 from anchoredit_jax.data.sprites.sessions import check_layout
@@ -124,6 +124,22 @@ class DataConfig:
     sprites: SpritesConfig | None = None
     records: RecordsConfig | None = None
     sessions: SessionsConfig | None = None
+
+    def sprite_source(self) -> SpriteSource:
+        """The sessions that are made on demand, of the kind "sprites"."""
+        made = self.sprites
+        return SpriteSource(
+            turns=self.turns,
+            seed=self.seed,
+            size=self.size,
+            weights=dict(made.weights),
+            null_fraction=self.null_fraction,
+            length=made.length,
+            layout=made.layout,
+            skip_turns=self.skip_turns,
+            skip_probability=self.skip_probability,
+            drop_fraction=self.drop_fraction,
+        )
 
     def __post_init__(self):
         choose_kind(self, "data", KINDS)

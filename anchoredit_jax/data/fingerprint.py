@@ -1,5 +1,6 @@
 """The fingerprint of what a run trains on."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,6 @@ from typing import Any
 from anchoredit_jax.config import RunConfig
 from anchoredit_jax.data.prepared import PreparedSessions
 from anchoredit_jax.files import blake2b
-
-# What decides sprites that are made on demand; how they are batched is the plan's.
-_SHARED = (
-    "seed", "size", "turns", "null_fraction", "skip_turns", "skip_probability",
-)  # fmt: skip
 
 
 def fingerprint(run: RunConfig) -> str:
@@ -31,10 +27,9 @@ def fingerprint(run: RunConfig) -> str:
             if path.is_file()
         ]
         return _digest(files)
-    made = run.to_dict()["data"]
-    settings = {**{name: made[name] for name in _SHARED}, **made["sprites"]}
-    if data.drop_fraction:
-        settings["drop_fraction"] = data.drop_fraction
+    settings = dataclasses.asdict(data.sprite_source())
+    if not data.drop_fraction:  # which is younger than the fingerprints of others
+        del settings["drop_fraction"]
     return _digest(settings)
 
 

@@ -20,15 +20,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from anchoredit_jax import files
-from anchoredit_jax.data.permutation import key_of
+from anchoredit_jax.data.keys import key_of
 from anchoredit_jax.data.prepared.reader import COLUMNS, FORMAT
+from anchoredit_jax.data.record_files import write_records
 from anchoredit_jax.data.sessions import Dropped, RawSession, list_parts, read_part
 from anchoredit_jax.errors import UserError
 
 CLAIM = "source.json"
 MAX_TURNS = 255  # of the column of turns
+_TEXT = tfds.features.Text()
+FEATURES = {
+    "key": _TEXT,
+    "images": tfds.features.Sequence(_TEXT),  # the files as they were
+    "languages": tfds.features.Sequence(_TEXT),
+    # All turns of the first language, then those of the next.
+    "instructions": tfds.features.Sequence(_TEXT),
+    "turns": np.int64,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,10 +149,6 @@ def _run_parts(parts, names, out, languages, processes) -> Iterator[str]:
 
 def prepare_part(part: Any, folder: Path, languages: Sequence[str]) -> str:
     """Write one part and its report, the report last; its name."""
-    import tensorflow_datasets as tfds
-
-    from anchoredit_jax.data.prepared.builder import PartConfig, Sessions
-
     tfds.disable_progress_bar()  # parts have one of their own
     shutil.rmtree(folder, ignore_errors=True)  # of an interrupted run
     columns: dict[str, list[int]] = {name: [] for name in COLUMNS}
@@ -178,12 +185,15 @@ def prepare_part(part: Any, folder: Path, languages: Sequence[str]) -> str:
     made = records()
     first = next(made, None)
     if first is not None:  # TFDS writes no empty datasets
-        config = PartConfig(name="part", records=lambda: itertools.chain([first], made))
         with _unannounced():
-            builder = Sessions(
-                data_dir=str(folder), config=config, file_format="array_record"
+            write_records(
+                folder,
+                ("sessions", "part"),
+                {"1.0.0": "First release."},
+                FEATURES,
+                itertools.chain([first], made),
+                "Editing sessions of images and instructions.",
             )
-            builder.download_and_prepare()
     folder.mkdir(parents=True, exist_ok=True)
     for name, dtype in COLUMNS.items():
         np.save(folder / f"{name}.npy", np.array(columns[name], dtype))

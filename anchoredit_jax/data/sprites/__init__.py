@@ -29,10 +29,7 @@ from anchoredit_jax.data.sprites.sessions import (
 )
 from anchoredit_jax.data.sprites.source import (
     ENDLESS,
-    SpriteRecords,
     SpriteSource,
-    build_sprites,
-    open_sprites,
 )
 
 __all__ = [
@@ -49,14 +46,11 @@ __all__ = [
     "Accessory",
     "Edit",
     "Scene",
-    "SpriteRecords",
     "SpriteSession",
     "SpriteSource",
-    "build_sprites",
     "cover_session",
     "make_edit",
     "null_edit",
-    "open_sprites",
     "possible_kinds",
     "render",
     "sample_edit",

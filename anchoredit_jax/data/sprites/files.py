@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from anchoredit_jax.data.buckets import Size
-from anchoredit_jax.data.permutation import key_of
+from anchoredit_jax.data.keys import key_of
 from anchoredit_jax.data.sprites.render import both_sides, render
 from anchoredit_jax.data.sprites.sessions import SpriteSession, sample_session
 from anchoredit_jax.errors import UserError
