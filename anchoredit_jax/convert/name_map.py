@@ -13,6 +13,7 @@ import numpy as np
 
 from anchoredit_jax.errors import UserError
 
+DIALECTS = ("wan", "diffusers")  # whose names `Row.theirs` holds, in this order
 LISTED = 4  # names spelt out in an error
 
 Leaves = Mapping[str, Any]  # ours by name, whatever has a shape
@@ -75,19 +76,17 @@ class NameMap:
 
     Attributes:
       network: what errors call it, "a UMT5 encoder".
-      dialects: whose names `Row.theirs` holds, in its order.
       rows: those with `{}` in their names are of every layer.
       layouts: by name.
     """
 
     network: str
-    dialects: tuple[str, ...]
     rows: tuple[Row, ...]
     layouts: Mapping[str, Layout] = dataclasses.field(default_factory=lambda: LAYOUTS)
 
     def likeness(self, names: Collection[str], dialect: str) -> float:
         """Share of the table's names that are among `names` (of layers, the first)."""
-        column = self.dialects.index(dialect)
+        column = DIALECTS.index(dialect)
         found = sum(row.theirs[column].replace("{}", "0") in names for row in self.rows)
         return found / len(self.rows)
 
@@ -100,11 +99,9 @@ class NameMap:
         Raises:
           UserError: It is an unknown dialect.
         """
-        if dialect not in self.dialects:
-            raise UserError(
-                f"dialect must be one of {self.dialects}, given {dialect!r}"
-            )
-        column, layers = self.dialects.index(dialect), self._layers(leaves)
+        if dialect not in DIALECTS:
+            raise UserError(f"dialect must be one of {DIALECTS}, given {dialect!r}")
+        column, layers = DIALECTS.index(dialect), self._layers(leaves)
         for row in self.rows:
             layout, name = self.layouts[row.layout], row.theirs[column]
             if "{}" not in name:

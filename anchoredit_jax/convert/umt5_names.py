@@ -1,14 +1,14 @@
 """The UMT5 encoder's name map, as data: ours, original Wan and `transformers`."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
-from anchoredit_jax.convert.name_map import NameMap, Row
+from anchoredit_jax.convert.name_map import DIALECTS, NameMap, Row
 from anchoredit_jax.convert.tensor_files import Tensors
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.umt5 import Umt5Config, Umt5Encoder
-
-DIALECTS = ("wan", "diffusers")
 
 # transformers ties two names to one tensor; a file holds either, or both.
 TIED = ("shared.weight", "encoder.embed_tokens.weight")
@@ -16,7 +16,6 @@ EMBEDDING = "token_embedding"
 _EMBEDDING = ("token_embedding.weight", TIED[0])
 NAMES = NameMap(
     "a UMT5 encoder",
-    DIALECTS,
     (
         Row(EMBEDDING, _EMBEDDING, "same"),
         Row("norm/scale", ("norm.weight", "encoder.final_layer_norm.weight"), "same"),
@@ -66,7 +65,7 @@ def check_embedding(table: np.ndarray, dialect: str) -> None:
         )
 
 
-def tree_shapes(config: Umt5Config):
+def tree_shapes(config: Umt5Config) -> dict[str, Any]:
     """Our tree of shapes."""
     ids = jax.ShapeDtypeStruct((1, 1), np.int32)
     mask = jax.ShapeDtypeStruct((1, 1), np.bool_)

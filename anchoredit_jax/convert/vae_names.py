@@ -16,8 +16,6 @@ from anchoredit_jax.checkpoint.names import leaves_by_name, unflatten
 from anchoredit_jax.convert.name_map import SAME, Layout, NameMap, Row
 from anchoredit_jax.models.wan_vae import WanVaeConfig, init_params
 
-DIALECTS = ("wan", "diffusers")
-
 # (Wan, diffusers, ours, kind). Kinds, as [their shape] <-> [ours]:
 #   causal     a convolution [out, in, t, p, q] <-> [t, p, q, in, out], and its bias
 #   conv       a convolution [out, in, p, q] <-> [p, q, in, out], and its bias
@@ -86,7 +84,7 @@ def name_map(config: WanVaeConfig) -> NameMap:
         ):
             names = (f"{wan}.{theirs}", f"{diffusers}.{theirs}")
             rows.append(Row(f"{ours}/{leaf}", names, layout))
-    return NameMap("a Wan 2.1 VAE", DIALECTS, tuple(rows), LAYOUTS)
+    return NameMap("a Wan 2.1 VAE", tuple(rows), LAYOUTS)
 
 
 def whole_shapes(config: WanVaeConfig) -> dict[str, Any]:

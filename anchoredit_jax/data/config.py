@@ -165,7 +165,7 @@ class DataConfig:
         if self.sessions is not None:
             self._check_sessions()
 
-    def _check_skipping(self):
+    def _check_skipping(self) -> None:
         if self.sprites.layout == "star":
             raise UserError(
                 "data.skip_turns must be 0 with data.sprites.layout 'star', whose "
@@ -177,7 +177,7 @@ class DataConfig:
                 "the turns left out is no target"
             )
 
-    def _check_sessions(self):
+    def _check_sessions(self) -> None:
         pairs = self.sessions.layout == "pairs"
         if pairs != (self.turns == 1):
             raise UserError(

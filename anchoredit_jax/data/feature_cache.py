@@ -113,7 +113,15 @@ def part_name(part: int) -> str:
     return f"features-{part:06d}.array_record"
 
 
-def _build_part(path, part, sessions, groups, codec, text, dtype) -> None:
+def _build_part(
+    path: Path,
+    part: int,
+    sessions: PreparedSessions,
+    groups: Groups,
+    codec: Codec,
+    text: TextEncoder,
+    dtype: Any,
+) -> None:
     from array_record.python.array_record_module import ArrayRecordWriter
 
     writer = ArrayRecordWriter(str(path), "group_size:1")
@@ -139,7 +147,7 @@ def _build_part(path, part, sessions, groups, codec, text, dtype) -> None:
         writer.close()
 
 
-def _bits(array: np.ndarray, dtype) -> np.ndarray:
+def _bits(array: np.ndarray, dtype: Any) -> np.ndarray:
     """Rounded to `dtype`, as whole numbers: not every reader knows bfloat16."""
     return array.astype(dtype).view(np.uint16)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from anchoredit_jax.convert import transformer_names
+from anchoredit_jax.convert.name_map import DIALECTS
 from anchoredit_jax.convert.networks import NETWORKS, recognise
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models import TransformerConfig
@@ -15,7 +15,7 @@ from anchoredit_jax.testing import tiny_model
 from tests.convert.published import from_published, to_published
 
 CONFIG = tiny_model()
-WAN, DIFFUSERS = transformer_names.DIALECTS
+WAN, DIFFUSERS = DIALECTS
 
 
 def random_tensors(dialect, dtype=np.float32, config=CONFIG):
@@ -24,7 +24,7 @@ def random_tensors(dialect, dtype=np.float32, config=CONFIG):
     return {n: rng.normal(size=shape).astype(dtype) for n, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("dialect", transformer_names.DIALECTS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("patch", [1, 2, 4])
 def test_there_and_back_is_the_same_bit_for_bit(dialect, patch):
     config = tiny_model(patch=patch)
@@ -52,7 +52,7 @@ def test_the_two_dialects_name_the_same_tensors():
     )
 
 
-@pytest.mark.parametrize("dialect", transformer_names.DIALECTS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_wrong_weights_are_refused_in_one_line(dialect):
     tensors = random_tensors(dialect)
     first = next(name for name in tensors if name.startswith("blocks.1."))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from anchoredit_jax.convert import import_weights, open_weights, umt5_names
+from anchoredit_jax.convert import import_weights, open_weights
+from anchoredit_jax.convert.name_map import DIALECTS
 from anchoredit_jax.convert.networks import NETWORKS, recognise
 from anchoredit_jax.convert.tensor_files import open_tensors
 from anchoredit_jax.convert.umt5_folder import load_umt5
@@ -23,7 +24,7 @@ from anchoredit_jax.strict import build_dataclass
 from tests.convert.published import from_published, to_published
 
 CONFIG = make_umt5_config("umt5_tiny")
-WAN, TRANSFORMERS = umt5_names.DIALECTS
+WAN, TRANSFORMERS = DIALECTS
 
 
 def random_tensors(dialect, dtype=np.float32):
@@ -45,7 +46,7 @@ def write_tokenizer(folder):
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-@pytest.mark.parametrize("dialect", umt5_names.DIALECTS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_there_and_back_is_the_same_bit_for_bit(dialect):
     for dtype in (np.float32, jnp.bfloat16):
         tensors = random_tensors(dialect, dtype)
@@ -94,7 +95,7 @@ def test_an_embedding_lost_by_untying_is_refused():
         from_published("umt5", {**tensors, "shared.weight": zeros}, CONFIG)
 
 
-@pytest.mark.parametrize("dialect", umt5_names.DIALECTS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_missing_and_unexpected_names_are_told_in_one_line(dialect):
     tensors = random_tensors(dialect)
     lost = next(name for name in tensors if "1" in name and "norm" not in name)

@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 
 from anchoredit_jax.checkpoint.names import leaves_by_name
 from anchoredit_jax.convert import import_weights, load_vae, open_weights, vae_names
+from anchoredit_jax.convert.name_map import DIALECTS
 from anchoredit_jax.convert.networks import NETWORKS
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import CodecConfig, WanVaeSettings, make_codec
@@ -17,7 +18,6 @@ from anchoredit_jax.models.wan_vae import init_params, make_vae_config
 from tests.convert.published import from_published, to_published
 
 CONFIG = make_vae_config("tiny")
-DIALECTS = vae_names.DIALECTS
 
 
 def published(dialect, dtype=np.float32):

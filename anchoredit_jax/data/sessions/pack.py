@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def pack_sessions(
             shards.append(out / f"sessions-{len(shards):05d}.tar")
             some = chain([first], islice(sessions, sessions_per_shard - 1))
             with appearing(shards[-1]) as path:
-                _write_shard(path, some)
+                write_shard(path, chain.from_iterable(map(_members, some)))
         if not shards:
             raise UserError(f"no sound session in {str(source)!r}: nothing to pack")
         names = [shard.name for shard in shards]
@@ -101,14 +101,14 @@ def _sessions(
                 yield found
 
 
-def _write_shard(path: Path, sessions: Iterator[RawSession]) -> None:
+def write_shard(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write a tar file of (name, content); the same files give the same bytes."""
     # The pax format spells names beyond ASCII in an extra header of their own.
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-        for session in sessions:
-            for name, data in _members(session):
-                member = tarfile.TarInfo(name)  # nobody's, from 1970: nothing varies
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+        for name, data in files:
+            member = tarfile.TarInfo(name)  # nobody's, from 1970: nothing varies
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
             tar.members.clear()  # it would keep all of them
 
 

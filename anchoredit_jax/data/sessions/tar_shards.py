@@ -8,7 +8,7 @@ is reported as damaged.
 import dataclasses
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import PurePath
 from typing import BinaryIO
 
@@ -26,6 +26,8 @@ from anchoredit_jax.data.sessions.raw import (
     safe_name,
 )
 
+Found = RawSession | Dropped
+
 MAX_OPEN = 512  # sessions that wait for members
 
 _MAX_HEADER = 16 * 2**10  # bytes of one read of a header
@@ -38,7 +40,7 @@ _DAMAGE = (
 
 def read_shard(
     path: str, origin: str, languages: Sequence[str], max_image_bytes: int
-) -> Iterator[RawSession | Dropped]:
+) -> Iterator[Found]:
     """The sessions of a tar file, each when it is complete.
 
     Args:
@@ -63,7 +65,9 @@ def read_shard(
         yield from groups.leftovers()
 
 
-def _read_members(file: BinaryIO, groups: "_Groups", max_image_bytes: int):
+def _read_members(
+    file: BinaryIO, groups: "_Groups", max_image_bytes: int
+) -> Generator[Found, None, tuple[str, object] | None]:
     """Feed the members to `groups`; returns (reason, detail) if the shard is bad."""
     size = os.fstat(file.fileno()).st_size
     guard = _Guard(file)
@@ -87,7 +91,13 @@ def _read_members(file: BinaryIO, groups: "_Groups", max_image_bytes: int):
     return None
 
 
-def _read_member(file, member, plain, groups, max_image_bytes):
+def _read_member(
+    file: BinaryIO,
+    member: tarfile.TarInfo,
+    plain: bool,
+    groups: "_Groups",
+    max_image_bytes: int,
+) -> Iterator[Found]:
     try:
         name = safe_name(member.name)
         place = parse_name(name)
@@ -224,7 +234,7 @@ class _Groups:
         self._last: str | None = None
         self._size = 0
 
-    def add(self, place: Place, name: str, data: bytes):
+    def add(self, place: Place, name: str, data: bytes) -> Iterator[Found]:
         """Take a member; yields what it completes or spoils."""
         key = self._key(place)
         yield from self.settle(key)
@@ -255,7 +265,7 @@ class _Groups:
         self._size += len(data)
         yield from self._shed()
 
-    def refuse(self, place: Place, reason: str, detail: str):
+    def refuse(self, place: Place, reason: str, detail: str) -> Iterator[Found]:
         """Drop the session of a member that cannot be taken."""
         key = self._key(place)
         yield from self.settle(key)
@@ -264,7 +274,7 @@ class _Groups:
         else:
             yield self._drop(key, reason, detail)
 
-    def settle(self, key: str | None):
+    def settle(self, key: str | None) -> Iterator[Found]:
         """Close the session of the last member, if it is full and another than `key`.
 
         Yields the session, or why it is dropped.
@@ -273,7 +283,7 @@ class _Groups:
         if last != key and last in self._open and self._open[last].full:
             yield self._build(last)
 
-    def leftovers(self):
+    def leftovers(self) -> Iterator[Found]:
         """At the end of the shard: what every open session lacks."""
         for key in list(self._open):
             yield self._build(key)
@@ -293,7 +303,7 @@ class _Groups:
                     break
         return place.key
 
-    def _build(self, key: str) -> RawSession | Dropped:
+    def _build(self, key: str) -> Found:
         session = self._close(key)
         built = build_session(key, self.origin, session.images, session.instructions)
         self._closed[key] = isinstance(built, RawSession)
@@ -309,14 +319,14 @@ class _Groups:
         self._closed[key] = False
         return session
 
-    def _again(self, key: str, name: str):
+    def _again(self, key: str, name: str) -> Iterator[Found]:
         """Report a second session of a key, once."""
         if self._closed[key]:
             self._closed[key] = False
             detail = f"{name!r}: a session of this id came before"
             yield drop(key, self.origin, "duplicate", detail)
 
-    def _shed(self):
+    def _shed(self) -> Iterator[Found]:
         """Keep memory bounded: drop what has waited longest."""
         while len(self._open) > MAX_OPEN or self._size > MAX_SESSION_BYTES:
             yield self._drop(

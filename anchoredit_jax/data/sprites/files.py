@@ -8,7 +8,6 @@ from (seed, index) alone.
 import dataclasses
 import io
 import json
-import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from PIL import Image
 
 from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.data.keys import key_of
+from anchoredit_jax.data.sessions.pack import write_shard
 from anchoredit_jax.data.sprites.render import both_sides, render
 from anchoredit_jax.data.sprites.sessions import SpriteSession, sample_session
 from anchoredit_jax.errors import UserError
@@ -102,12 +102,8 @@ def _write_files(out: Path, config: FilesConfig) -> None:
     in_shards = config.sessions // 2
     for first in range(0, in_shards, SHARD):
         indices = range(first, min(first + SHARD, in_shards))
-        with tarfile.open(out / f"sprites-{first:06d}.tar", "w") as tar:
-            for index in indices:
-                for name, data in session_files(config, index):
-                    member = tarfile.TarInfo(name)
-                    member.size = len(data)
-                    tar.addfile(member, io.BytesIO(data))
+        members = (file for index in indices for file in session_files(config, index))
+        write_shard(out / f"sprites-{first:06d}.tar", members)
     for index in range(in_shards, config.sessions):
         for name, data in session_files(config, index):
             path = out / name.split(".")[0] / name
