@@ -23,7 +23,7 @@ from anchoredit_jax.convert.published_files import INDEX, STATES
 from anchoredit_jax.convert.source import Source
 from anchoredit_jax.convert.tensor_files import PICKLES
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.files import appearing
+from anchoredit_jax.files import appearing, write_json
 
 DIALECTS = ("wan", "diffusers", "anchoredit")
 SHARD_SIZE = 5 * 10**9
@@ -188,9 +188,9 @@ def _write_folder(
         if len(shards) > 1:
             size = sum(nbytes(x) for shard in shards for x in shard.values())
             index = {"metadata": {"total_size": size}, "weight_map": where}
-            _write_json(temporary / f"{stem}{INDEX}", index)
+            write_json(temporary / f"{stem}{INDEX}", index, indent=2)
         if config := source.network.published(source.config, dialect):
-            _write_json(temporary / "config.json", config)
+            write_json(temporary / "config.json", config, indent=2)
 
 
 def _shards(shapes: Shapes, size: int) -> list[dict[str, jax.ShapeDtypeStruct]]:
@@ -203,10 +203,6 @@ def _shards(shapes: Shapes, size: int) -> list[dict[str, jax.ShapeDtypeStruct]]:
         shards[-1][name] = tensor
         filled += nbytes(tensor)
     return shards
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_pickle(

@@ -12,7 +12,6 @@ The id is the image's name without its ending. It appears whole or not at all.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,7 +118,7 @@ def _write(
             (made / name).mkdir(parents=True)
             (made / name / f"{name}.0.{ending}").write_bytes(data)
             document = to_document(lists[name], language)
-            _write_json(made / name / f"{name}.json", document)
+            files.write_json(made / name / f"{name}.json", document, indent=2)
             sources[name] = {
                 "sha256": files.sha256(data),
                 "turns": len(lists[name]),
@@ -127,7 +126,7 @@ def _write(
                 "file_sha256": picture.digest,
             }
         manifest = manifest | {"sources": sources}
-        _write_json(made / MANIFEST, manifest)
+        files.write_json(made / MANIFEST, manifest, indent=2)
     return manifest
 
 
@@ -154,8 +153,3 @@ def _count(lists: Lists) -> dict[str, Any]:
         "returns": sum(turn.returns_to is not None for turn in turns),
         "null_instructions": sum(not turn.texts for turn in turns),
     }
-
-
-def _write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")
