@@ -105,7 +105,13 @@ def _transformer_config(
     shapes: Shapes, dialect: str, published: Published
 ) -> TransformerConfig:
     dims = _reader(shapes, transformer_names.name_map(), dialect)
-    dim, channels, _, patch, _ = _five(dims("patch_embedding/kernel"))
+    shape = dims("patch_embedding/kernel")
+    if len(shape) != 5:
+        raise UserError(
+            f"'patch_embedding.weight' is {list(shape)}, expected five axes: it is not "
+            "that of a Wan transformer"
+        )
+    dim, channels, _, patch, _ = shape
     sizes = dict(
         dim=dim,
         ffn_dim=dims("blocks/ffn/fc1/kernel")[0],
@@ -124,15 +130,6 @@ def _transformer_config(
         patch=patch,
         eps=float(published.get("eps", 1e-6)),
     )
-
-
-def _five(shape: tuple[int, ...]) -> tuple[int, ...]:
-    if len(shape) != 5:
-        raise UserError(
-            f"'patch_embedding.weight' is {list(shape)}, expected five axes: it is not "
-            "that of a Wan transformer"
-        )
-    return shape
 
 
 def _transformer_published(config: TransformerConfig, dialect: str) -> dict[str, Any]:

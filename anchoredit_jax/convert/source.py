@@ -154,7 +154,9 @@ def open_weights(
         opened = _open_file if assets.is_ours(path) else _open_training
         source = opened(path, weights)
     else:
-        source = _open_published(path, dialect, weights, network)
+        found = find_published(path, network, weights)
+        with naming(found.path):
+            source = _open_published(found, dialect)
     if network is not None and source.network.name != network:
         raise UserError(
             f"{str(path)!r} holds a {source.network.name}, expected a {network}"
@@ -236,15 +238,7 @@ def _check_leaves(network: Network, config: Any, leaves: Mapping, path: Path) ->
         )
 
 
-def _open_published(
-    path: Path, dialect: str | None, weights: str | None, network: str | None
-) -> Source:
-    found = find_published(path, network, weights)
-    with naming(found.path):
-        return _published_source(found, dialect)
-
-
-def _published_source(found: Found, dialect: str | None) -> Source:
+def _open_published(found: Found, dialect: str | None) -> Source:
     tensors = found.tensors
     kind, names = recognise(tensors)
     if found.dialect == "anchoredit" and names != "wan":
