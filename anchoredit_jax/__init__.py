@@ -7,7 +7,8 @@ image = session.edit("make the background blue")
 
 What is where, from what knows nothing of the rest upwards:
 
-  errors.py, strict.py, trees.py   errors for users, settings that are read, names
+  errors.py, strict.py, trees.py, files.py
+                    errors for users, settings that are read, names, whole files
   randomness.py     keys
   parallel/         mesh, hosts, rules, chips, XLA flags
   memory/           the causal memory, frame visibility

@@ -15,13 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from anchoredit_jax.checkpoint.safetensors_stream import nbytes, write_safetensors
-from anchoredit_jax.convert import transformer_names
 from anchoredit_jax.convert.networks import NETWORKS
 from anchoredit_jax.models.presets import make_config
-from anchoredit_jax.trees import leaves_by_name
 
 SCRIPT = Path(__file__).parents[1] / "launch" / "convert.py"
 GIB = 2**30
+TRANSFORMER = NETWORKS["transformer"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +57,13 @@ def benchmark_convert(folder: Path, size: str = "wan_1_3b") -> dict[str, Convers
     config = make_config(size)
     shapes = {
         name: jax.ShapeDtypeStruct(shape, jnp.bfloat16)
-        for name, shape in transformer_names.published_shapes("wan", config).items()
+        for name, shape in TRANSFORMER.shapes("wan", config).items()
     }
     write_safetensors(file, shapes, _random(shapes), {"format": "pt"})
-    described = NETWORKS["transformer"].published(config, "wan")
+    described = TRANSFORMER.published(config, "wan")
     (src / "config.json").write_text(json.dumps(described))
     model = sum(nbytes(tensor) for tensor in shapes.values())
-    leaves = leaves_by_name(transformer_names.tree_shapes(config)).values()
+    leaves = TRANSFORMER.leaves(config).values()
     largest = max(nbytes(leaf) for leaf in leaves) // 2  # in bfloat16
     try:
         copied = _copy(file, folder / "copy")

@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anchoredit_jax.convert import transformer_names
+from anchoredit_jax.convert.networks import NETWORKS
+from anchoredit_jax.convert.source import source_of_params, source_of_tensors
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer, TransformerConfig
 from anchoredit_jax.models.flops import forward_flops
 from benchmarks.timing import Timing, interleave
 
+TRANSFORMER = NETWORKS["transformer"]
 PEERS = ("diffusers",)
 MODEL = TransformerConfig(
     dim=256, ffn_dim=1024, num_heads=4, num_layers=6, text_dim=128, freq_dim=128,
@@ -60,17 +62,14 @@ def benchmark_step(
     )
     tensors = {
         name: (0.02 * rng.normal(size=shape)).astype(np.float32)
-        for name, shape in transformer_names.published_shapes(
-            "diffusers", model
-        ).items()
+        for name, shape in TRANSFORMER.shapes("diffusers", model).items()
     }
     ours = _ours(tensors, inputs, model)
     if peer is None:
         return interleave({"ours": ours}, repetitions), None
     theirs = _diffusers(tensors, inputs, model)
-    difference = _difference(
-        transformer_names.to_published(ours(), "diffusers", model), theirs()
-    )
+    gradients = source_of_params(ours(), "transformer", model).published("diffusers")
+    difference = _difference(dict(gradients), theirs())
     return interleave({"ours": ours, peer: theirs}, repetitions), difference
 
 
@@ -115,7 +114,7 @@ def _mlp_products(x: Any, w: Any, y: Any) -> tuple[Any, Any, Any]:
 
 def _ours(tensors: Arrays, inputs: Arrays, model: TransformerConfig) -> Callable:
     """Makes our gradients, as a tree of parameters."""
-    params = transformer_names.from_published(tensors, model)
+    params = source_of_tensors(tensors, "transformer", model).tree()
     text = np.repeat(inputs["text"][:, None], FRAMES - 1, 1)
 
     @jax.jit

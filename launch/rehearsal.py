@@ -31,7 +31,8 @@ from anchoredit_jax.data.sprites.files import (  # noqa: E402
     FilesConfig,
     write_sprite_files,
 )
-from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
+from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
+from anchoredit_jax.files import claim  # noqa: E402
 from configs.rehearsal import FORMER_TURNS  # noqa: E402
 from launch import curriculum, edit, evaluate, prepare_data  # noqa: E402
 from launch.rehearsal_summary import (  # noqa: E402
@@ -60,11 +61,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sessions", type=int, help="files of so many are written")
     with exit_on_user_error():
         args = parser.parse_args(argv)
-        if args.out.is_file():
-            raise UserError(f"{args.out} is a file; give another --out")
         preset = "short" if args.short else "full"
         recipe = "former" if args.former else "ours"
-        _claim(args.out, preset, args.sessions or SESSIONS[preset])
+        asked = {"preset": preset, "sessions": args.sessions or SESSIONS[preset]}
+        claim(args.out, "rehearsal.json", asked, "give another --out")
         spec = make_data(args.out, args.sessions or SESSIONS[preset], preset, recipe)
         checkpoint = args.out / recipe / "training" / "distribution_matching"
         _section(f"training four stages in {checkpoint.parent}")
@@ -144,18 +144,6 @@ def write_summary(out: Path, recipe: str, report: dict) -> str:
     table = shapes_markdown(dict(sorted(summaries.items(), reverse=True)))
     (out / "summary.md").write_text(table)
     return f"\n{table}\nwritten to {out / 'summary.md'} and summary.json"
-
-
-def _claim(out: Path, preset: str, sessions: int) -> None:
-    """Refuse a folder that was begun with other settings."""
-    out.mkdir(parents=True, exist_ok=True)
-    path, asked = out / "rehearsal.json", {"preset": preset, "sessions": sessions}
-    if path.exists() and json.loads(path.read_text()) != asked:
-        raise UserError(
-            f"{out} was begun with {path.read_text().strip()}, now asked for {asked}: "
-            "give another --out"
-        )
-    path.write_text(json.dumps(asked) + "\n")
 
 
 def _section(text: str) -> None:

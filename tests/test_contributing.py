@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from anchoredit_jax.data.batches import make_batches
+from anchoredit_jax.data.batches import open_steps
 from anchoredit_jax.data.config import DataConfig
 from anchoredit_jax.evaluation.table import table_of
 from anchoredit_jax.models.codec import PatchCodec
@@ -53,7 +53,7 @@ def test_the_source_makes_batches(load, tmp_path):
     np.savez(tmp_path / "sessions.npz", images=images, instructions=texts)
     source = load(1).ArraySource(str(tmp_path / "sessions.npz"))
     config = DataConfig(size=16, turns=2, batch=2)
-    batch = make_batches(config, PatchCodec(), NgramTextEncoder(), source)[0]
+    batch = open_steps(config, PatchCodec(), NgramTextEncoder(), source)[0]
     assert batch["latents"].shape == (2, 3, 8, 8, 16)
     assert batch["text"].any()
 

@@ -7,7 +7,6 @@ tensors at once. A model of 14B parameters has to pass through less than that.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.files import appearing
 
 DTYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16,
@@ -117,22 +117,14 @@ def write_safetensors(
             "shape": list(tensor.shape),
             "data_offsets": [start, end],
         }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        with open(temporary, "wb") as file:
+    with appearing(path) as temporary, open(temporary, "wb") as file:
+        file.write(_encoded(header))
+        digest = _write_parts(file, shapes, parts)
+        if digest_key is not None:
+            text = metadata[digest_key].replace(PENDING, digest, 1)
+            header["__metadata__"][digest_key] = text
+            file.seek(0)
             file.write(_encoded(header))
-            digest = _write_parts(file, shapes, parts)
-            if digest_key is not None:
-                text = metadata[digest_key].replace(PENDING, digest, 1)
-                header["__metadata__"][digest_key] = text
-                file.seek(0)
-                file.write(_encoded(header))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def nbytes(tensor: Any) -> int:

@@ -1,8 +1,9 @@
 """Weights to published files of any dialect, a tensor at a time."""
 
 import dataclasses
+import hashlib
 import json
-import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from anchoredit_jax.convert.published_files import INDEX, STATES
 from anchoredit_jax.convert.source import Source
 from anchoredit_jax.convert.tensor_files import PICKLES
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.files import appearing, write_json
 from anchoredit_jax.version import __version__
 
 DIALECTS = ("wan", "diffusers", "anchoredit")
@@ -125,9 +127,7 @@ def describe_weights(source: Source, dialect: str) -> dict[str, str]:
 
 def weights_digest(source: Source) -> str:
     """`checkpoint.digest` of a source's leaves, one in memory at a time."""
-    from hashlib import sha256
-
-    sha = sha256()
+    sha = hashlib.sha256()
     for name, leaf in sorted(source.leaves.items()):
         sha.update(f"{name} {leaf.shape} {np.dtype(leaf.dtype).name}\n".encode())
         for part in source.parts(name):
@@ -147,27 +147,35 @@ def _shapes(source: Source, dialect: str, dtype: str | None) -> Shapes:
     }
 
 
-def _parts(source, dialect, shapes: Shapes, progress: Progress) -> Iterator:
-    for piece in source.pieces(dialect):
-        if piece.theirs not in shapes:
-            continue
-        tensor = piece.layout.theirs(source.read_leaf(piece.ours, piece.layer))
-        tensor = tensor.astype(shapes[piece.theirs].dtype, copy=False)
-        yield piece.theirs, tensor
-        progress(tensor.nbytes)
+def _write(
+    path: Path,
+    source: Source,
+    dialect: str,
+    shapes: Shapes,
+    progress: Progress,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """The tensors named in `shapes` as one file, in their dtypes."""
 
+    def parts() -> Iterator[tuple[str, np.ndarray]]:
+        for name, tensor in source.published(dialect, shapes):
+            yield name, tensor.astype(shapes[name].dtype, copy=False)
+            progress(nbytes(shapes[name]))
 
-def _write(path, source, dialect, shapes, progress, metadata=None) -> None:
     metadata = metadata or describe_weights(source, dialect)
-    parts = _parts(source, dialect, shapes, progress)
-    write_safetensors(path, shapes, parts, metadata)
+    write_safetensors(path, shapes, parts(), metadata)
 
 
-def _write_folder(out, source, dialect, dtype, shard_size, progress) -> None:
-    temporary = out.with_name(out.name + ".partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+def _write_folder(
+    out: Path,
+    source: Source,
+    dialect: str,
+    dtype: str | None,
+    shard_size: int,
+    progress: Progress,
+) -> None:
+    with appearing(out) as temporary:
+        temporary.mkdir()
         metadata = describe_weights(source, dialect)
         shards = _shards(_shapes(source, dialect, dtype), shard_size)
         name = source.network.files[dialect]
@@ -180,12 +188,9 @@ def _write_folder(out, source, dialect, dtype, shard_size, progress) -> None:
         if len(shards) > 1:
             size = sum(nbytes(x) for shard in shards for x in shard.values())
             index = {"metadata": {"total_size": size}, "weight_map": where}
-            _write_json(temporary / f"{stem}{INDEX}", index)
+            write_json(temporary / f"{stem}{INDEX}", index, indent=2)
         if config := source.network.published(source.config, dialect):
-            _write_json(temporary / "config.json", config)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            write_json(temporary / "config.json", config, indent=2)
 
 
 def _shards(shapes: Shapes, size: int) -> list[dict[str, jax.ShapeDtypeStruct]]:
@@ -200,11 +205,13 @@ def _shards(shapes: Shapes, size: int) -> list[dict[str, jax.ShapeDtypeStruct]]:
     return shards
 
 
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
-def _write_pickle(out, sources, dtype, progress, prefix="") -> None:
+def _write_pickle(
+    out: Path,
+    sources: Mapping[str, Source],
+    dtype: str | None,
+    progress: Progress,
+    prefix: str = "",
+) -> None:
     """A state dict, or a training checkpoint of several.
 
     PyTorch saves what it is given at once: tensors go through a file beside `out`, out
@@ -217,15 +224,15 @@ def _write_pickle(out, sources, dtype, progress, prefix="") -> None:
             f"writing {str(out)!r} needs PyTorch: pip install torch, or name a "
             "*.safetensors file"
         ) from error
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch, states = [], {}
-    temporary = out.with_name(out.name + ".partial")
-    try:
+    states: dict[str, dict[str, Any]] = {}
+    with (
+        appearing(out) as temporary,
+        tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch,
+    ):
         for kind, source in sources.items():
-            scratch.append(out.with_name(f"{out.name}.{kind or 'weights'}.partial"))
-            shapes = _shapes(source, "wan", dtype)
-            _write(scratch[-1], source, "wan", shapes, progress)
-            states[kind] = _mapped(SafetensorsFile(scratch[-1]), prefix, torch)
+            file = Path(scratch, kind or "weights")
+            _write(file, source, "wan", _shapes(source, "wan", dtype), progress)
+            states[kind] = _mapped(SafetensorsFile(file), prefix, torch)
         saved = states.get("")
         if saved is None:
             first = next(iter(sources.values()))
@@ -234,13 +241,9 @@ def _write_pickle(out, sources, dtype, progress, prefix="") -> None:
                 "metadata": describe_weights(first, "anchoredit"),
             }
         torch.save(saved, temporary)
-        temporary.replace(out)
-    finally:
-        for path in (*scratch, temporary):
-            path.unlink(missing_ok=True)
 
 
-def _mapped(file: SafetensorsFile, prefix: str, torch) -> dict[str, Any]:
+def _mapped(file: SafetensorsFile, prefix: str, torch: Any) -> dict[str, Any]:
     tensors = {}
     for name, shape in file.shapes.items():
         array = file.map(name)

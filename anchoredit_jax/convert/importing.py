@@ -17,7 +17,6 @@ from anchoredit_jax.convert.source import Source
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.stage import IMPORTED
-from anchoredit_jax.trees import leaves_by_name
 
 DTYPES = {"float32": np.float32, "bfloat16": jnp.bfloat16}
 
@@ -101,7 +100,7 @@ def import_weights(
 
 def _fitting(run: RunConfig, source: Source) -> RunConfig:
     """`run`, if it is of the weights' geometry."""
-    expected = leaves_by_name(NETWORKS["transformer"].tree(run.model))
+    expected = NETWORKS["transformer"].leaves(run.model)
     shapes = {name: leaf.shape for name, leaf in expected.items()}
     given = {name: leaf.shape for name, leaf in source.leaves.items()}
     other_heads = run.model.num_heads != source.config.num_heads

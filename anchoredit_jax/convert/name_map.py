@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.trees import flat_leaves, unflatten
 
+DIALECTS = ("wan", "diffusers")  # whose names `Row.theirs` holds, in this order
 LISTED = 4  # names spelt out in an error
+
+Leaves = Mapping[str, Any]  # ours by name, whatever has a shape
 
 
 class Row(NamedTuple):
@@ -74,54 +76,32 @@ class NameMap:
 
     Attributes:
       network: what errors call it, "a UMT5 encoder".
-      dialects: whose names `Row.theirs` holds, in its order.
       rows: those with `{}` in their names are of every layer.
       layouts: by name.
     """
 
     network: str
-    dialects: tuple[str, ...]
     rows: tuple[Row, ...]
     layouts: Mapping[str, Layout] = dataclasses.field(default_factory=lambda: LAYOUTS)
 
     def likeness(self, names: Collection[str], dialect: str) -> float:
         """Share of the table's names that are among `names` (of layers, the first)."""
-        column = self.dialects.index(dialect)
+        column = DIALECTS.index(dialect)
         found = sum(row.theirs[column].replace("{}", "0") in names for row in self.rows)
         return found / len(self.rows)
 
-    def dialect_of(self, names: Collection[str]) -> str:
-        """Whose names these are.
-
-        Raises:
-          UserError: nobody's.
-        """
-        best = max(self.dialects, key=lambda dialect: self.likeness(names, dialect))
-        if self.likeness(names, best):
-            return best
-        first = " or ".join(
-            f"{name!r} ({dialect})"
-            for dialect, name in zip(self.dialects, self.rows[0].theirs, strict=True)
-        )
-        raise UserError(
-            f"the weights are not those of {self.network}: expected tensors such as "
-            f"{first}, found {listed(sorted(names))}"
-        )
-
-    def pieces(self, dialect: str, params: Any) -> Iterator[Piece]:
+    def pieces(self, dialect: str, leaves: Leaves) -> Iterator[Piece]:
         """Every tensor that they publish, a leaf's layers in order.
 
         Args:
-          params: our tree, of arrays or of shapes.
+          leaves: Our leaves by name, arrays or shapes.
 
         Raises:
-          UserError: an unknown dialect.
+          UserError: It is an unknown dialect.
         """
-        if dialect not in self.dialects:
-            raise UserError(
-                f"dialect must be one of {self.dialects}, given {dialect!r}"
-            )
-        column, layers = self.dialects.index(dialect), self._layers(params)
+        if dialect not in DIALECTS:
+            raise UserError(f"dialect must be one of {DIALECTS}, given {dialect!r}")
+        column, layers = DIALECTS.index(dialect), self._layers(leaves)
         for row in self.rows:
             layout, name = self.layouts[row.layout], row.theirs[column]
             if "{}" not in name:
@@ -130,34 +110,34 @@ class NameMap:
             for layer in range(layers):
                 yield Piece(row.ours, layer, name.format(layer), layout)
 
-    def shapes(self, dialect: str, params: Any) -> dict[str, tuple[int, ...]]:
+    def shapes(self, dialect: str, leaves: Leaves) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every tensor they publish; arguments as of `pieces`."""
-        flat = flat_leaves(params)
-        nothing = {
-            path: np.broadcast_to(np.int8(0), leaf.shape) for path, leaf in flat.items()
-        }
-        return {
-            piece.theirs: _taken(nothing, piece).shape
-            for piece in self.pieces(dialect, params)
-        }
+        shapes = {}
+        for piece in self.pieces(dialect, leaves):
+            stacked = leaves[piece.ours].shape
+            shape = stacked if piece.layer is None else stacked[1:]
+            nothing = np.broadcast_to(np.int8(0), shape)
+            shapes[piece.theirs] = piece.layout.theirs(nothing).shape
+        return shapes
 
     def check(
-        self, given: Mapping[str, tuple[int, ...]], dialect: str, params: Any
+        self, given: Mapping[str, tuple[int, ...]], dialect: str, leaves: Leaves
     ) -> None:
         """Refuse anything but every tensor of the network, each in its shape.
 
         Args:
-          given: shapes by their names.
-          params: a tree of ours with the expected shapes.
+          given: Their shapes by their names.
+          leaves: Our leaves by name, of the expected shapes.
 
         Raises:
-          UserError: an unknown dialect, names missing or left over, another shape.
+          UserError: The dialect is unknown, names are missing or left over, or a shape
+            is another.
         """
-        expected = self.shapes(dialect, params)
+        expected = self.shapes(dialect, leaves)
         missing = sorted(set(expected) - set(given))
         extra = sorted(set(given) - set(expected))
         if missing or extra:
-            layers = self._layers(params)
+            layers = self._layers(leaves)
             size = f" of {layers} layers" if layers else ""
             raise UserError(
                 f"the weights do not fit {self.network}{size} ({dialect} names); "
@@ -170,57 +150,11 @@ class NameMap:
                     f"{list(given[name])}, expected {list(shape)}"
                 )
 
-    def to_ours(
-        self, tensors: Mapping[str, np.ndarray], dialect: str, params: Any
-    ) -> dict[str, Any]:
-        """Our parameters from theirs; dtypes are kept.
-
-        Args:
-          tensors: every tensor by name, and no other.
-          params: a tree of ours with the expected shapes.
-
-        Raises:
-          UserError: see `check`.
-        """
-        described = getattr(tensors, "shapes", tensors)  # without reading a file's
-        shapes = {name: tensor.shape for name, tensor in described.items()}
-        self.check(shapes, dialect, params)
-        flat: dict[str, Any] = {}
-        for piece in self.pieces(dialect, params):
-            tensor = piece.layout.ours(tensors[piece.theirs])
-            if piece.layer is None:
-                flat[piece.ours] = tensor
-            else:
-                flat.setdefault(piece.ours, []).append(tensor)
-        stacked = {
-            path: np.stack(leaf) if isinstance(leaf, list) else leaf
-            for path, leaf in flat.items()
-        }
-        return unflatten(stacked)
-
-    def to_theirs(self, params: Any, dialect: str) -> dict[str, np.ndarray]:
-        """Their tensors by name from our parameters; the way back of `to_ours`.
-
-        Raises:
-          UserError: an unknown dialect.
-        """
-        flat = flat_leaves(params)
-        return {
-            piece.theirs: np.ascontiguousarray(_taken(flat, piece))
-            for piece in self.pieces(dialect, params)
-        }
-
-    def _layers(self, params: Any) -> int:
+    def _layers(self, leaves: Leaves) -> int:
         """Length of the leading axis of stacked leaves; 0 where nothing is stacked."""
         stacked = (row.ours for row in self.rows if "{}" in row.theirs[0])
         path = next(stacked, None)
-        flat = flat_leaves(params)
-        return flat[path].shape[0] if path in flat else 0
-
-
-def _taken(flat: Mapping[str, Any], piece: Piece) -> np.ndarray:
-    leaf = np.asarray(flat[piece.ours])
-    return piece.layout.theirs(leaf if piece.layer is None else leaf[piece.layer])
+        return leaves[path].shape[0] if path in leaves else 0
 
 
 def listed(names: list[str]) -> str:

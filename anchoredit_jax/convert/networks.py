@@ -6,15 +6,16 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from anchoredit_jax.convert import transformer_names, umt5_names, vae_names
-from anchoredit_jax.convert.name_map import NameMap, listed
+from anchoredit_jax.convert.name_map import DIALECTS, NameMap, listed
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.presets import PRESETS, make_config, preset_of_shapes
 from anchoredit_jax.models.umt5 import Umt5Config, make_umt5_config
 from anchoredit_jax.models.wan_vae import WanVaeConfig
+from anchoredit_jax.trees import leaves_by_name
 
 Shapes = Mapping[str, tuple[int, ...]]
-DIALECTS = ("wan", "diffusers")
+Published = Mapping[str, Any]  # what a config.json holds
 HEAD_DIM = 128  # of every published Wan transformer
 
 
@@ -36,9 +37,21 @@ class Network:
     usual: Any
     table: Callable[[Any], NameMap]
     tree: Callable[[Any], Any]
-    config_of: Callable[[Shapes, str, Mapping[str, Any]], Any]
+    config_of: Callable[[Shapes, str, Published], Any]
     published: Callable[[Any, str], dict[str, Any]]
     files: Mapping[str, str]
+
+    def leaves(self, config: Any) -> dict[str, Any]:
+        """Name -> shape and dtype of every leaf of ours."""
+        return leaves_by_name(self.tree(config))
+
+    def shapes(self, dialect: str, config: Any) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every published tensor.
+
+        Raises:
+          UserError: It is an unknown dialect.
+        """
+        return self.table(config).shapes(dialect, self.leaves(config))
 
 
 def recognise(names: Collection[str]) -> tuple[Network, str]:
@@ -61,13 +74,22 @@ def recognise(names: Collection[str]) -> tuple[Network, str]:
     return network, dialect
 
 
-def _dims(shapes: Shapes, name: str) -> tuple[int, ...]:
-    if name not in shapes:
-        raise UserError(
-            f"the weights have no {name!r}, which tells the network's size; found "
-            f"{listed(sorted(shapes))}"
-        )
-    return tuple(shapes[name])
+def _reader(
+    shapes: Shapes, table: NameMap, dialect: str
+) -> Callable[[str], tuple[int, ...]]:
+    """What finds the published shape of a leaf of ours, of layers that of the first."""
+    column = DIALECTS.index(dialect)
+    names = {row.ours: row.theirs[column].replace("{}", "0") for row in table.rows}
+
+    def dims(ours: str) -> tuple[int, ...]:
+        if names[ours] not in shapes:
+            raise UserError(
+                f"the weights have no {names[ours]!r}, which tells the network's size; "
+                f"found {listed(sorted(shapes))}"
+            )
+        return tuple(shapes[names[ours]])
+
+    return dims
 
 
 def _layers(shapes: Shapes, prefix: str) -> int:
@@ -79,28 +101,24 @@ def _layers(shapes: Shapes, prefix: str) -> int:
     return max(numbers, default=-1) + 1
 
 
-def _transformer_config(shapes, dialect, published) -> TransformerConfig:
-    names = dict(
-        zip(
-            ("text", "freq", "ffn"),
-            ("text_embedding.0", "time_embedding.0", "blocks.0.ffn.0")
-            if dialect == "wan"
-            else (
-                "condition_embedder.text_embedder.linear_1",
-                "condition_embedder.time_embedder.linear_1",
-                "blocks.0.ffn.net.0.proj",
-            ),
-            strict=True,
+def _transformer_config(
+    shapes: Shapes, dialect: str, published: Published
+) -> TransformerConfig:
+    dims = _reader(shapes, transformer_names.name_map(), dialect)
+    shape = dims("patch_embedding/kernel")
+    if len(shape) != 5:
+        raise UserError(
+            f"'patch_embedding.weight' is {list(shape)}, expected five axes: it is not "
+            "that of a Wan transformer"
         )
-    )
-    dim, channels, _, patch, _ = _five(_dims(shapes, "patch_embedding.weight"))
+    dim, channels, _, patch, _ = shape
     sizes = dict(
         dim=dim,
-        ffn_dim=_dims(shapes, f"{names['ffn']}.weight")[0],
+        ffn_dim=dims("blocks/ffn/fc1/kernel")[0],
         num_layers=_layers(shapes, "blocks."),
         channels=channels,
-        text_dim=_dims(shapes, f"{names['text']}.weight")[1],
-        freq_dim=_dims(shapes, f"{names['freq']}.weight")[1],
+        text_dim=dims("text_embedding/fc1/kernel")[1],
+        freq_dim=dims("time_embedding/fc1/kernel")[1],
     )
     heads = published.get("num_heads", published.get("num_attention_heads"))
     if not heads:  # no shape shows them
@@ -112,15 +130,6 @@ def _transformer_config(shapes, dialect, published) -> TransformerConfig:
         patch=patch,
         eps=float(published.get("eps", 1e-6)),
     )
-
-
-def _five(shape: tuple[int, ...]) -> tuple[int, ...]:
-    if len(shape) != 5:
-        raise UserError(
-            f"'patch_embedding.weight' is {list(shape)}, expected five axes: it is not "
-            "that of a Wan transformer"
-        )
-    return shape
 
 
 def _transformer_published(config: TransformerConfig, dialect: str) -> dict[str, Any]:
@@ -156,12 +165,12 @@ def _transformer_published(config: TransformerConfig, dialect: str) -> dict[str,
     }
 
 
-def _vae_config(shapes, dialect, published) -> WanVaeConfig:
-    del published
-    first = "encoder.conv1.weight" if dialect == "wan" else "encoder.conv_in.weight"
-    last = "conv2.weight" if dialect == "wan" else "post_quant_conv.weight"
+def _vae_config(shapes: Shapes, dialect: str, published: Published) -> WanVaeConfig:
+    del published  # tells nothing that the shapes do not
+    dims = _reader(shapes, vae_names.name_map(WanVaeConfig()), dialect)
     return WanVaeConfig(
-        dim=_dims(shapes, first)[0], latent_channels=_dims(shapes, last)[0]
+        dim=dims("encoder/conv_in/kernel")[0],
+        latent_channels=dims("decoder/post_quant_conv/kernel")[0],
     )
 
 
@@ -182,26 +191,19 @@ def _vae_published(config: WanVaeConfig, dialect: str) -> dict[str, Any]:
     }
 
 
-def _umt5_config(shapes, dialect, published) -> Umt5Config:
-    if dialect == "wan":
-        table, block = "token_embedding.weight", "blocks.0"
-        query, hidden = "attn.q.weight", "ffn.fc1.weight"
-        positions, prefix = "pos_embedding.embedding.weight", "blocks."
-    else:
-        tied = [name for name in umt5_names.TIED if name in shapes]
-        table, block = (tied or umt5_names.TIED)[0], "encoder.block.0.layer"
-        query, hidden = "0.SelfAttention.q.weight", "1.DenseReluDense.wi_1.weight"
-        positions = "0.SelfAttention.relative_attention_bias.weight"
-        prefix = "encoder.block."
-    vocabulary, dim = _dims(shapes, table)
-    buckets, heads = _dims(shapes, f"{block}.{positions}")
+def _umt5_config(shapes: Shapes, dialect: str, published: Published) -> Umt5Config:
+    first, other = umt5_names.TIED
+    tied = {first if name == other else name: shape for name, shape in shapes.items()}
+    dims = _reader(tied, umt5_names.NAMES, dialect)
+    vocabulary, dim = dims("token_embedding")
+    buckets, heads = dims("blocks/attn/position_table")
     return Umt5Config(
         vocabulary=vocabulary,
         dim=dim,
-        attention_dim=_dims(shapes, f"{block}.{query}")[0],
-        ffn_dim=_dims(shapes, f"{block}.{hidden}")[0],
+        attention_dim=dims("blocks/attn/q/kernel")[0],
+        ffn_dim=dims("blocks/ffn/fc1/kernel")[0],
         num_heads=heads,
-        num_layers=_layers(shapes, prefix),
+        num_layers=_layers(shapes, "blocks." if dialect == "wan" else "encoder.block."),
         num_buckets=buckets,
         max_distance=int(published.get("relative_attention_max_distance", 128)),
         eps=float(published.get("layer_norm_epsilon", 1e-6)),

@@ -153,7 +153,12 @@ def _one_kind(found: Found, weights: str | None) -> Found:
     return found
 
 
-def _training_checkpoint(file, loaded, config, weights) -> Found:
+def _training_checkpoint(
+    file: Path,
+    loaded: Mapping[str, Any],
+    config: Mapping[str, Any],
+    weights: str | None,
+) -> Found:
     there = [k for k, state in STATES.items() if isinstance(loaded.get(state), dict)]
     wanted = weights or "ema"
     if wanted not in there:

@@ -86,7 +86,9 @@ def _settings(source: Source, told: list[str]) -> dict[str, Any]:
     return known
 
 
-def _codec(source, folder: Path, vae, told: list[str]) -> dict[str, Any]:
+def _codec(
+    source: Source, folder: Path, vae: str | Path | None, told: list[str]
+) -> dict[str, Any]:
     channels = source.config.channels
     if vae is not None:
         size = _size(vae, "vae", VAE_SIZES, make_vae_config)
@@ -100,7 +102,9 @@ def _codec(source, folder: Path, vae, told: list[str]) -> dict[str, Any]:
     return dict(kind="wan_vae", wan_vae=dict(weights=weights, size=size or "wan"))
 
 
-def _text(source, folder: Path, text, dtype: str, told: list[str]) -> dict[str, Any]:
+def _text(
+    source: Source, folder: Path, text: str | Path | None, dtype: str, told: list[str]
+) -> dict[str, Any]:
     dim, size = source.config.text_dim, None
     if text is not None:
         size = _size(text, "umt5", UMT5_SIZES, make_umt5_config)
@@ -132,7 +136,7 @@ def _beside(folder: Path, network: str, flag: str, told: list[str]) -> Path | No
 
 
 def _size(
-    path,
+    path: str | Path,
     network: str,
     sizes: Collection[str],
     make: Callable,

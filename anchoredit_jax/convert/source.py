@@ -8,7 +8,7 @@ exporting, inspecting and verifying all work on that.
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from anchoredit_jax.convert import umt5_names
 from anchoredit_jax.convert.name_map import Piece
 from anchoredit_jax.convert.networks import NETWORKS, Network, recognise
 from anchoredit_jax.convert.published_files import Found, find_published, naming
-from anchoredit_jax.convert.tensor_files import Tensors
+from anchoredit_jax.convert.tensor_files import Tensors, as_tensors
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.strict import build_dataclass
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 OURS = "anchoredit_jax"
 WEIGHTS = ("ema", "live")
+LeafReader = Callable[[str, int | None], np.ndarray]
 _ITEMS = {"ema": "ema", "live": "params"}  # what they are called in a training state
 
 
@@ -63,7 +64,7 @@ class Source:
     weights: str | None
     config: Any
     leaves: Mapping[str, jax.ShapeDtypeStruct]
-    read_leaf: Callable[[str, int | None], np.ndarray]
+    read_leaf: LeafReader
     run: RunConfig | None = None
     lineage: Lineage | None = None
     step: int | None = None
@@ -73,6 +74,22 @@ class Source:
     def pieces(self, dialect: str = "wan") -> Iterator[Piece]:
         """Every tensor, with its name in a dialect."""
         return self.network.table(self.config).pieces(dialect, self.leaves)
+
+    def published(
+        self, dialect: str, names: Collection[str] | None = None
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """(name, array) of tensors as the dialect has them, each read when asked for.
+
+        Args:
+          names: Those wanted; None for all.
+
+        Raises:
+          UserError: It is an unknown dialect.
+        """
+        for piece in self.pieces(dialect):
+            if names is None or piece.theirs in names:
+                leaf = self.read_leaf(piece.ours, piece.layer)
+                yield piece.theirs, np.ascontiguousarray(piece.layout.theirs(leaf))
 
     def parts(self, name: str) -> Iterator[np.ndarray]:
         """A leaf, a layer at a time where it is stacked."""
@@ -138,7 +155,9 @@ def open_weights(
         opened = _open_file if assets.is_ours(path) else _open_training
         source = opened(path, weights)
     else:
-        source = _open_published(path, dialect, weights, network)
+        found = find_published(path, network, weights)
+        with naming(found.path):
+            source = _open_published(found, dialect)
     if network is not None and source.network.name != network:
         raise UserError(
             f"{str(path)!r} holds a {source.network.name}, expected a {network}"
@@ -195,7 +214,7 @@ def _open_training(path: Path, weights: str | None) -> Source:
     _check_leaves(NETWORKS["transformer"], run.model, leaves, step_dir)
     last: list[Any] = [None, None]  # the leaf read last: its layers come one by one
 
-    def read(name, layer):
+    def read(name: str, layer: int | None) -> np.ndarray:
         if last[0] != name:
             last[:] = [None, None]
             last[:] = [name, manager.read_leaf(step_dir, item, name)]
@@ -209,7 +228,7 @@ def _open_training(path: Path, weights: str | None) -> Source:
 
 
 def _check_leaves(network: Network, config: Any, leaves: Mapping, path: Path) -> None:
-    expected = leaves_by_name(network.tree(config))
+    expected = network.leaves(config)
     same = {name: leaf.shape for name, leaf in leaves.items()} == {
         name: leaf.shape for name, leaf in expected.items()
     }
@@ -220,13 +239,7 @@ def _check_leaves(network: Network, config: Any, leaves: Mapping, path: Path) ->
         )
 
 
-def _open_published(path, dialect, weights, network) -> Source:
-    found = find_published(path, network, weights)
-    with naming(found.path):
-        return _published_source(found, dialect)
-
-
-def _published_source(found: Found, dialect: str | None) -> Source:
+def _open_published(found: Found, dialect: str | None) -> Source:
     tensors = found.tensors
     kind, names = recognise(tensors)
     if found.dialect == "anchoredit" and names != "wan":
@@ -236,41 +249,66 @@ def _published_source(found: Found, dialect: str | None) -> Source:
         raise UserError(
             f"the names are of the dialect {is_dialect!r}, expected {dialect!r}"
         )
-    if kind.name == "umt5" and names == "diffusers":
-        tensors = umt5_names.untied(tensors)
     shapes = {name: tensor.shape for name, tensor in tensors.shapes.items()}
-    config = kind.config_of(shapes, names, found.config)
     run, lineage = _of_our_export(tensors.metadata)
-    if run is not None:
-        config = run.model
-    table, tree = kind.table(config), kind.tree(config)
-    table.check(shapes, names, tree)
-    where, dtypes = {}, {}
-    for piece in table.pieces(names, tree):
-        where[piece.ours, piece.layer] = piece
-        dtypes.setdefault(piece.ours, set()).add(tensors.shapes[piece.theirs].dtype)
-    leaves = {
-        name: jax.ShapeDtypeStruct(leaf.shape, _widest(dtypes[name]))
-        for name, leaf in leaves_by_name(tree).items()
-    }
+    config = run.model if run else kind.config_of(shapes, names, found.config)
+    leaves, read_leaf = _checked(found.path, tensors, kind, names, config)
     return Source(
-        found.path, kind, is_dialect, found.weights, config, leaves,
-        _published_reader(found.path, tensors, where, leaves, names), run, lineage,
-        lineage.step if lineage else found.step, tensors.metadata,
+        found.path, kind, is_dialect, found.weights, config, leaves, read_leaf,
+        run, lineage, lineage.step if lineage else found.step, tensors.metadata,
         run is not None or any("heads" in key for key in found.config),
     )  # fmt: skip
 
 
-def _of_our_export(metadata: Mapping[str, str]):
-    """Configuration and lineage, which our exports of transformers carry."""
-    if not {"config", "lineage_record"} <= set(metadata):
-        return None, None
-    run = run_from_json(metadata["config"])
-    return run, Lineage.from_dict(json.loads(metadata["lineage_record"]))
+def source_of_tensors(
+    tensors: Mapping[str, np.ndarray], network: str, config: Any
+) -> Source:
+    """Published tensors that are in memory, as `open_weights` opens those of a file.
+
+    Args:
+      config: Sizes of the network, which the tensors must have.
+
+    Raises:
+      UserError: Names are missing or left over, or a shape is another.
+    """
+    _, dialect = recognise(tensors)
+    path, known, held = Path("memory"), NETWORKS[network], as_tensors(tensors)
+    leaves, read_leaf = _checked(path, held, known, dialect, config)
+    return Source(path, known, dialect, None, config, leaves, read_leaf)
 
 
-def _published_reader(path, tensors: Tensors, where, leaves, dialect):
-    def read(name, layer):
+def source_of_params(params: Any, network: str, config: Any) -> Source:
+    """Our parameters that are in memory, as `open_weights` opens those of a file."""
+    leaves = leaves_by_name(params)
+
+    def read(name: str, layer: int | None) -> np.ndarray:
+        leaf = np.asarray(leaves[name])
+        return leaf if layer is None else leaf[layer]
+
+    known = NETWORKS[network]
+    return Source(Path("memory"), known, OURS, None, config, leaves, read)
+
+
+def _checked(
+    path: Path, tensors: Tensors, network: Network, dialect: str, config: Any
+) -> tuple[dict[str, jax.ShapeDtypeStruct], LeafReader]:
+    """Our leaves of published tensors, and what reads one, by (name, layer)."""
+    if network.name == "umt5" and dialect == "diffusers":
+        tensors = umt5_names.untied(tensors)
+    table, ours = network.table(config), network.leaves(config)
+    shapes = {name: tensor.shape for name, tensor in tensors.shapes.items()}
+    table.check(shapes, dialect, ours)
+    where: dict[tuple[str, int | None], Piece] = {}
+    dtypes: dict[str, set[np.dtype]] = {}
+    for piece in table.pieces(dialect, ours):
+        where[piece.ours, piece.layer] = piece
+        dtypes.setdefault(piece.ours, set()).add(tensors.shapes[piece.theirs].dtype)
+    leaves = {
+        name: jax.ShapeDtypeStruct(leaf.shape, _widest(dtypes[name]))
+        for name, leaf in ours.items()
+    }
+
+    def read(name: str, layer: int | None) -> np.ndarray:
         if (name, layer) not in where:  # a stacked leaf, whole
             return np.stack([read(name, i) for i in range(leaves[name].shape[0])])
         piece = where[name, layer]
@@ -280,8 +318,18 @@ def _published_reader(path, tensors: Tensors, where, leaves, dialect):
                 umt5_names.check_embedding(tensor, dialect)
         return tensor.astype(leaves[name].dtype, copy=False)
 
-    return read
+    return leaves, read
 
 
-def _widest(dtypes) -> np.dtype:
+def _of_our_export(
+    metadata: Mapping[str, str],
+) -> tuple[RunConfig | None, Lineage | None]:
+    """Configuration and lineage, which our exports of transformers carry."""
+    if not {"config", "lineage_record"} <= set(metadata):
+        return None, None
+    run = run_from_json(metadata["config"])
+    return run, Lineage.from_dict(json.loads(metadata["lineage_record"]))
+
+
+def _widest(dtypes: Collection[np.dtype]) -> np.dtype:
     return np.dtype(jnp.result_type(*dtypes)) if len(dtypes) > 1 else next(iter(dtypes))

@@ -8,6 +8,7 @@ import json
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -228,7 +229,7 @@ def _open_one(path: Path) -> Tensors:
     return pickled_tensors(path, read_pickle(path))
 
 
-def _to_numpy(tensor) -> np.ndarray:
+def _to_numpy(tensor: Any) -> np.ndarray:
     """A torch tensor's bits; numpy alone has no bfloat16."""
     import torch
 

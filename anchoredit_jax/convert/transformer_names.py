@@ -1,6 +1,7 @@
 """The transformer's name map, as data: ours, original Wan and diffusers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,8 +14,6 @@ from anchoredit_jax.convert.name_map import (
     dense_rows,
 )
 from anchoredit_jax.models import Transformer, TransformerConfig
-
-DIALECTS = ("wan", "diffusers")
 
 _OUTER = (
     Row("patch_embedding/kernel", ("patch_embedding.weight",) * 2, "patch"),
@@ -35,7 +34,7 @@ _OUTER = (
 )
 
 
-def _attention(ours: str, diffusers: str):
+def _attention(ours: str, diffusers: str) -> Iterator[Row]:
     for name, theirs in zip("qkvo", ("to_q", "to_k", "to_v", "to_out.0"), strict=True):
         yield from dense_rows(
             f"{ours}/{name}", f"{ours}.{name}", f"{diffusers}.{theirs}"
@@ -63,55 +62,18 @@ ROWS = _OUTER + tuple(
 def name_map(patch: int = 2) -> NameMap:
     """The table for patches of this side: [D, C, 1, p, q] <-> [(p q C), D]."""
 
-    def ours(tensor):
+    def ours(tensor: np.ndarray) -> np.ndarray:
         return tensor[:, :, 0].transpose(2, 3, 1, 0).reshape(-1, tensor.shape[0])
 
-    def theirs(kernel):
+    def theirs(kernel: np.ndarray) -> np.ndarray:
         split = kernel.reshape(patch, patch, -1, kernel.shape[-1])
         return split.transpose(3, 2, 0, 1)[:, :, None]
 
     layouts = {**LAYOUTS, "patch": Layout(ours, theirs)}
-    return NameMap("a Wan transformer", DIALECTS, ROWS, layouts)
+    return NameMap("a Wan transformer", ROWS, layouts)
 
 
-def published_shapes(
-    dialect: str, config: TransformerConfig
-) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor of a published transformer.
-
-    Raises:
-      UserError: an unknown dialect.
-    """
-    return name_map(config.patch).shapes(dialect, tree_shapes(config))
-
-
-def from_published(
-    tensors: Mapping[str, np.ndarray], config: TransformerConfig
-) -> dict:
-    """Our transformer's parameters from published tensors of either dialect.
-
-    Args:
-      tensors: every tensor of the transformer by name; dtypes are kept.
-
-    Raises:
-      UserError: names are missing or left over, or a shape is another.
-    """
-    table = name_map(config.patch)
-    return table.to_ours(tensors, table.dialect_of(tensors), tree_shapes(config))
-
-
-def to_published(
-    params: Mapping, dialect: str, config: TransformerConfig
-) -> dict[str, np.ndarray]:
-    """Published tensors, by name, from our transformer's parameters; the way back.
-
-    Raises:
-      UserError: an unknown dialect.
-    """
-    return name_map(config.patch).to_theirs(params, dialect)
-
-
-def tree_shapes(config: TransformerConfig):
+def tree_shapes(config: TransformerConfig) -> dict[str, Any]:
     """Our tree of shapes."""
     inputs = [
         jax.ShapeDtypeStruct(shape, np.float32)

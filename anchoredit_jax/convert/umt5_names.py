@@ -1,16 +1,14 @@
 """The UMT5 encoder's name map, as data: ours, original Wan and `transformers`."""
 
-from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
-from anchoredit_jax.convert.name_map import NameMap, Row
-from anchoredit_jax.convert.tensor_files import Tensors, as_tensors
+from anchoredit_jax.convert.name_map import DIALECTS, NameMap, Row
+from anchoredit_jax.convert.tensor_files import Tensors
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.umt5 import Umt5Config, Umt5Encoder
-
-DIALECTS = ("wan", "diffusers")
 
 # transformers ties two names to one tensor; a file holds either, or both.
 TIED = ("shared.weight", "encoder.embed_tokens.weight")
@@ -18,7 +16,6 @@ EMBEDDING = "token_embedding"
 _EMBEDDING = ("token_embedding.weight", TIED[0])
 NAMES = NameMap(
     "a UMT5 encoder",
-    DIALECTS,
     (
         Row(EMBEDDING, _EMBEDDING, "same"),
         Row("norm/scale", ("norm.weight", "encoder.final_layer_norm.weight"), "same"),
@@ -58,34 +55,6 @@ NAMES = NameMap(
 )
 
 
-def published_shapes(dialect: str, config: Umt5Config) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor of a published encoder, without tied ones.
-
-    Raises:
-      UserError: an unknown dialect.
-    """
-    return NAMES.shapes(dialect, tree_shapes(config))
-
-
-def from_published(tensors: Mapping[str, np.ndarray], config: Umt5Config) -> dict:
-    """Our encoder's parameters from published tensors of either dialect.
-
-    Args:
-      tensors: every tensor of the encoder by name; dtypes are kept.
-      config: the encoder's sizes.
-
-    Raises:
-      UserError: names are missing or left over, a shape is another, the tied embeddings
-        differ, or the token embedding is all zeros (a loader that skipped tying leaves
-        it so).
-    """
-    tensors = untied(as_tensors(tensors))
-    dialect = NAMES.dialect_of(tensors)
-    params = NAMES.to_ours(tensors, dialect, tree_shapes(config))
-    check_embedding(params[EMBEDDING], dialect)
-    return params
-
-
 def check_embedding(table: np.ndarray, dialect: str) -> None:
     """UserError where the token embedding holds nothing."""
     if not np.any(table):
@@ -96,16 +65,7 @@ def check_embedding(table: np.ndarray, dialect: str) -> None:
         )
 
 
-def to_published(params: Mapping, dialect: str) -> dict[str, np.ndarray]:
-    """Published tensors, by name, from our encoder's parameters; the way back.
-
-    Raises:
-      UserError: an unknown dialect.
-    """
-    return NAMES.to_theirs(params, dialect)
-
-
-def tree_shapes(config: Umt5Config):
+def tree_shapes(config: Umt5Config) -> dict[str, Any]:
     """Our tree of shapes."""
     ids = jax.ShapeDtypeStruct((1, 1), np.int32)
     mask = jax.ShapeDtypeStruct((1, 1), np.bool_)

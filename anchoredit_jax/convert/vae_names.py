@@ -16,8 +16,6 @@ from anchoredit_jax.convert.name_map import SAME, Layout, NameMap, Row
 from anchoredit_jax.models.wan_vae import WanVaeConfig, init_params
 from anchoredit_jax.trees import leaves_by_name, unflatten
 
-DIALECTS = ("wan", "diffusers")
-
 # (Wan, diffusers, ours, kind). Kinds, as [their shape] <-> [ours]:
 #   causal     a convolution [out, in, t, p, q] <-> [t, p, q, in, out], and its bias
 #   conv       a convolution [out, in, p, q] <-> [p, q, in, out], and its bias
@@ -86,7 +84,7 @@ def name_map(config: WanVaeConfig) -> NameMap:
         ):
             names = (f"{wan}.{theirs}", f"{diffusers}.{theirs}")
             rows.append(Row(f"{ours}/{leaf}", names, layout))
-    return NameMap("a Wan 2.1 VAE", DIALECTS, tuple(rows), LAYOUTS)
+    return NameMap("a Wan 2.1 VAE", tuple(rows), LAYOUTS)
 
 
 def whole_shapes(config: WanVaeConfig) -> dict[str, Any]:
@@ -119,38 +117,6 @@ def still_image(whole: Mapping, config: WanVaeConfig) -> dict[str, Any]:
         leaf = leaf[-1] if row.layout == "causal" else leaf
         used[row.ours] = np.ascontiguousarray(leaf, np.float32)
     return unflatten(used)
-
-
-def published_shapes(dialect: str, config: WanVaeConfig) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor of a published VAE.
-
-    Raises:
-      UserError: an unknown dialect.
-    """
-    return name_map(config).shapes(dialect, whole_shapes(config))
-
-
-def from_published(
-    tensors: Mapping[str, np.ndarray], config: WanVaeConfig
-) -> dict[str, Any]:
-    """Our whole tree from published tensors of either dialect; dtypes are kept.
-
-    Raises:
-      UserError: names are missing or left over, or a shape is not that of `config`.
-    """
-    table = name_map(config)
-    return table.to_ours(tensors, table.dialect_of(tensors), whole_shapes(config))
-
-
-def to_published(
-    whole: Mapping, dialect: str, config: WanVaeConfig
-) -> dict[str, np.ndarray]:
-    """Published tensors, by name, from our whole tree; the way back.
-
-    Raises:
-      UserError: an unknown dialect.
-    """
-    return name_map(config).to_theirs(whole, dialect)
 
 
 def _rows(config: WanVaeConfig) -> Iterator[tuple[str, str, str, str]]:

@@ -5,7 +5,6 @@ number of threads that read ahead changes nothing. Session n of the plan is samp
 n % batch of step n // batch.
 """
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -17,18 +16,17 @@ from anchoredit_jax.data.config import DataConfig
 from anchoredit_jax.data.runs import padded_row, stack_rows
 from anchoredit_jax.data.session_batches import (
     ALL_ROWS,
+    STEPS,
     Host,
     SessionSteps,
     open_session_steps,
 )
-from anchoredit_jax.data.sprites import SpriteSource, open_sprites
+from anchoredit_jax.data.sprites.records import open_sprites
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec, from_uint8
 from anchoredit_jax.models.text import TextEncoder
 
-__all__ = ["DataConfig", "collate", "iterate_batches", "make_batches", "open_steps"]
-
-_STEPS = 2**31 - 1  # of a dataset; the plan has no end of its own
+__all__ = ["DataConfig", "collate", "iterate_batches", "open_steps"]
 
 
 class SessionSource(Protocol):
@@ -40,28 +38,6 @@ class SessionSource(Protocol):
     def records(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Several records at once."""
         ...
-
-
-def make_batches(
-    config: DataConfig,
-    codec: Codec,
-    text: TextEncoder,
-    source: SessionSource | None = None,
-    *,
-    patch: int = 1,
-    host: Host = ALL_ROWS,
-    quiet: bool = False,
-) -> grain.MapDataset:
-    """A dataset whose element s is the batch of step s, see `open_steps`.
-
-    Args:
-      quiet: leave out what is printed to stderr of "sessions": what is compiled, and
-        which buckets never fill a batch.
-    """
-    steps = open_steps(config, codec, text, source, patch=patch, host=host)
-    if isinstance(steps, SessionSteps) and not quiet:
-        print(steps.coverage(), file=sys.stderr)
-    return grain.MapDataset.source(steps)
 
 
 def open_steps(
@@ -113,18 +89,7 @@ def make_source(config: DataConfig) -> SessionSource:
       UserError: stored records are missing, or of another size or number of turns.
     """
     if config.records is None:
-        return SpriteSource(
-            turns=config.turns,
-            seed=config.seed,
-            size=config.size,
-            weights=config.sprites.weights,
-            null_fraction=config.null_fraction,
-            length=config.sprites.length,
-            layout=config.sprites.layout,
-            skip_turns=config.skip_turns,
-            skip_probability=config.skip_probability,
-            drop_fraction=config.drop_fraction,
-        )
+        return config.sprite_source()
     path = config.records.path
     source = open_sprites(path)
     expected = (config.turns + 1, config.size, config.size, 3)
@@ -230,7 +195,7 @@ class SourceSteps:
         self._text = text
 
     def __len__(self) -> int:
-        return _STEPS
+        return STEPS
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         first = int(step) * self._batch

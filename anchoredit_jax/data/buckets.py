@@ -88,21 +88,15 @@ def nearest_bucket(
     if not buckets:
         raise UserError("no buckets to choose from: make some with make_buckets")
 
-    def log_distance(bucket):
+    def distances(bucket: Size) -> tuple[float | Fraction, ...]:
+        area = abs(bucket[0] * bucket[1] - height * width)
+        if rule == "ratio":
+            return abs(height / width - bucket[0] / bucket[1]), area
         # The log is monotone: comparing exp(distance), a fraction, needs no rounding.
-        return _elongation(height * bucket[1], width * bucket[0])
+        distance = _elongation(height * bucket[1], width * bucket[0])
+        return distance, area, _elongation(*bucket)
 
-    def distance(bucket):
-        return abs(height / width - bucket[0] / bucket[1])
-
-    def area_distance(bucket):
-        return abs(bucket[0] * bucket[1] - height * width)
-
-    if rule == "ratio":
-        return min(buckets, key=lambda b: (distance(b), area_distance(b)))
-    return min(
-        buckets, key=lambda b: (log_distance(b), area_distance(b), _elongation(*b))
-    )
+    return min(buckets, key=distances)
 
 
 def _elongation(height: int, width: int) -> Fraction:

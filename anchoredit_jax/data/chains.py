@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from anchoredit_jax.data.groups import Groups, Members
-from anchoredit_jax.data.permutation import key_of, permute, uniform_of
+from anchoredit_jax.data.keys import key_of, uniform_of
+from anchoredit_jax.data.permutation import permute
 from anchoredit_jax.data.runs import Run, all_turns, successive
 from anchoredit_jax.data.samples import Sample, Sections, share_out
 
@@ -82,7 +83,7 @@ class Chains:
         place, copy = divmod(place, runs.count(section.length))
         count = int(self._members.sizes[group])
         key = key_of(*self._name, "cut", group)
-        rank = int(permute(section.first + place, count, key))
+        rank = permute(section.first + place, count, key)
         session = self._members.find(group, rank)
         part = [i for i, length in enumerate(runs) if length == section.length][copy]
         return Sample(session, part, self._run(epoch, session, section, part))

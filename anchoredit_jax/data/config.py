@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from anchoredit_jax.data.session_buckets import BucketConfig
-from anchoredit_jax.data.sprites import DEFAULT_WEIGHTS, ENDLESS
+from anchoredit_jax.data.sprites import DEFAULT_WEIGHTS, ENDLESS, SpriteSource
 from anchoredit_jax.data.sprites.instructions import check_weights
 from anchoredit_jax.data.sprites.render import MIN_SIZE
 from anchoredit_jax.data.sprites.sessions import check_layout
@@ -125,6 +125,22 @@ class DataConfig:
     records: RecordsConfig | None = None
     sessions: SessionsConfig | None = None
 
+    def sprite_source(self) -> SpriteSource:
+        """The sessions that are made on demand, of the kind "sprites"."""
+        made = self.sprites
+        return SpriteSource(
+            turns=self.turns,
+            seed=self.seed,
+            size=self.size,
+            weights=dict(made.weights),
+            null_fraction=self.null_fraction,
+            length=made.length,
+            layout=made.layout,
+            skip_turns=self.skip_turns,
+            skip_probability=self.skip_probability,
+            drop_fraction=self.drop_fraction,
+        )
+
     def __post_init__(self):
         choose_kind(self, "data", KINDS)
         for field, least in (
@@ -149,7 +165,7 @@ class DataConfig:
         if self.sessions is not None:
             self._check_sessions()
 
-    def _check_skipping(self):
+    def _check_skipping(self) -> None:
         if self.sprites.layout == "star":
             raise UserError(
                 "data.skip_turns must be 0 with data.sprites.layout 'star', whose "
@@ -161,7 +177,7 @@ class DataConfig:
                 "the turns left out is no target"
             )
 
-    def _check_sessions(self):
+    def _check_sessions(self) -> None:
         pairs = self.sessions.layout == "pairs"
         if pairs != (self.turns == 1):
             raise UserError(

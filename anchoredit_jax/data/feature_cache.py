@@ -8,7 +8,6 @@ refused by name.
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load, save
 
+from anchoredit_jax import files
 from anchoredit_jax.data.features import SessionFeatures
 from anchoredit_jax.data.groups import Groups
 from anchoredit_jax.data.prepared import PreparedSessions
@@ -29,6 +29,7 @@ from anchoredit_jax.trees import digest
 POLICY = 1  # of decoding: raised when decoded pixels change
 DTYPES = {"float16": np.float16, "bfloat16": jnp.bfloat16}
 ABOUT = "features.json"
+REMAKE = "make it again, in a new folder"
 PART_SIZE = 1000  # sessions
 
 
@@ -37,12 +38,12 @@ def describe_features(
 ) -> dict[str, Any]:
     """All that decides what a cache holds, as plain JSON values."""
     of_session = np.ascontiguousarray(groups.of_session)
-    sizes = hashlib.sha256(repr(groups.shapes).encode() + of_session.tobytes())
+    sizes = files.sha256(repr(groups.shapes).encode(), of_session.data, digits=16)
     return {
         "dataset": sessions.fingerprint,
         "sessions": len(sessions),
         "decoding policy": POLICY,
-        "sizes": sizes.hexdigest()[:16],
+        "sizes": sizes,
         "codec": describe_part(codec),
         "text encoder": describe_part(text),
     }
@@ -62,7 +63,7 @@ def describe_part(part: Any) -> str:
     told = json.dumps([type(part).__name__, settings], sort_keys=True, default=str)
     if weights is not None:
         told += digest(weights)
-    return f"{type(part).__name__} {hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    return f"{type(part).__name__} {files.sha256(told.encode(), digits=16)}"
 
 
 def build_cache(
@@ -93,13 +94,17 @@ def build_cache(
     folder = Path(folder)
     about = describe_features(sessions, groups, codec, text)
     about |= {"dtype": dtype, "parts": -(-len(sessions) // PART_SIZE)}
-    _claim(folder, about)
-    _write(folder / "null.safetensors", save({"text": text.encode([""])[0]}))
+    files.claim(folder, ABOUT, about, REMAKE)
+    null = save({"text": text.encode([""])[0]})
+    files.write_bytes(folder / "null.safetensors", null)
     mine = range(process[0], about["parts"], process[1])
     for done, part in enumerate(mine, 1):
         path = folder / part_name(part)
         if not path.is_file():
-            _build_part(path, part, sessions, groups, codec, text, DTYPES[dtype])
+            with files.appearing(path) as temporary:
+                _build_part(
+                    temporary, part, sessions, groups, codec, text, DTYPES[dtype]
+                )
         progress(done, len(mine))
     return folder
 
@@ -108,31 +113,18 @@ def part_name(part: int) -> str:
     return f"features-{part:06d}.array_record"
 
 
-def _claim(folder: Path, about: Mapping[str, Any]) -> None:
-    path = folder / ABOUT
-    if path.is_file():
-        _check_same(path, json.loads(path.read_text()), about)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(path, (json.dumps(about, indent=1) + "\n").encode())
-
-
-def _check_same(
-    path: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]
+def _build_part(
+    path: Path,
+    part: int,
+    sessions: PreparedSessions,
+    groups: Groups,
+    codec: Codec,
+    text: TextEncoder,
+    dtype: Any,
 ) -> None:
-    other = [name for name in wanted if there.get(name) != wanted[name]]
-    if other:
-        told = ", ".join(f"{n} {there.get(n)!r}, now {wanted[n]!r}" for n in other)
-        raise UserError(
-            f"the feature cache {str(path.parent)!r} was made with another "
-            f"{' and '.join(other)} ({told}): make it again, in a new folder"
-        )
-
-
-def _build_part(path, part, sessions, groups, codec, text, dtype) -> None:
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    temporary = path.with_name(path.name + ".partial")
-    writer = ArrayRecordWriter(str(temporary), "group_size:1")
+    writer = ArrayRecordWriter(str(path), "group_size:1")
     try:
         first = part * PART_SIZE
         for index in range(first, min(first + PART_SIZE, len(sessions))):
@@ -153,10 +145,9 @@ def _build_part(path, part, sessions, groups, codec, text, dtype) -> None:
             writer.write(save(record))
     finally:
         writer.close()
-    temporary.replace(path)
 
 
-def _bits(array: np.ndarray, dtype) -> np.ndarray:
+def _bits(array: np.ndarray, dtype: Any) -> np.ndarray:
     """Rounded to `dtype`, as whole numbers: not every reader knows bfloat16."""
     return array.astype(dtype).view(np.uint16)
 
@@ -167,12 +158,6 @@ def _lengths(embedded: np.ndarray) -> np.ndarray:
     return np.where(real.any(1), real.shape[1] - real[:, ::-1].argmax(1), 0).astype(
         np.int32
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(data)
-    temporary.replace(path)
 
 
 class FeatureCache:
@@ -198,7 +183,7 @@ class FeatureCache:
                 "launch/prepare_data.py --cache"
             )
         about = json.loads(path.read_text())
-        _check_same(path, about, expected)
+        files.check_claim(folder, about, expected, REMAKE)
         self._paths = [str(folder / part_name(i)) for i in range(about["parts"])]
         missing = [p for p in self._paths if not Path(p).is_file()]
         if missing:

@@ -1,18 +1,13 @@
 """The fingerprint of what a run trains on."""
 
-import hashlib
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 from anchoredit_jax.data.config import DataConfig
 from anchoredit_jax.data.prepared import PreparedSessions
-from anchoredit_jax.strict import plain
-
-# What decides sprites that are made on demand; how they are batched is the plan's.
-_SHARED = (
-    "seed", "size", "turns", "null_fraction", "skip_turns", "skip_probability",
-)  # fmt: skip
+from anchoredit_jax.files import blake2b
 
 
 def fingerprint(data: DataConfig) -> str:
@@ -31,13 +26,11 @@ def fingerprint(data: DataConfig) -> str:
             if path.is_file()
         ]
         return _digest(files)
-    made = plain(data)
-    settings = {**{name: made[name] for name in _SHARED}, **made["sprites"]}
-    if data.drop_fraction:
-        settings["drop_fraction"] = data.drop_fraction
+    settings = dataclasses.asdict(data.sprite_source())
+    if not data.drop_fraction:  # which is younger than the fingerprints of others
+        del settings["drop_fraction"]
     return _digest(settings)
 
 
 def _digest(values: Any) -> str:
-    told = json.dumps(values, sort_keys=True).encode()
-    return hashlib.blake2b(told, digest_size=8).hexdigest()
+    return blake2b(json.dumps(values, sort_keys=True).encode())

@@ -28,6 +28,7 @@ from anchoredit_jax.data.images import (
     MAX_ASPECT,
     MAX_PIXELS,
     MIN_SIDE,
+    ORIENTATIONS,
     crop_box,
     decode_image,
     fit_image,
@@ -39,18 +40,13 @@ from anchoredit_jax.errors import UserError
 # keeps: the PSNR of the sharpest photograph tried is 43 dB at 1.95, 40 at 1.6.
 MARGIN = 1.6
 
-# (how to turn the stored image upright; whether left and right, and whether top and
-# bottom of the upright image run against the stored rows or columns they come from).
-_UPRIGHT = {
-    2: (Image.Transpose.FLIP_LEFT_RIGHT, True, False),
-    3: (Image.Transpose.ROTATE_180, True, True),
-    4: (Image.Transpose.FLIP_TOP_BOTTOM, False, True),
-    5: (Image.Transpose.TRANSPOSE, False, False),
-    6: (Image.Transpose.ROTATE_270, True, False),
-    7: (Image.Transpose.TRANSVERSE, True, True),
-    8: (Image.Transpose.ROTATE_90, False, True),
-}
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+# Orientations whose upright image has its sides exchanged, and those where its left and
+# right, or its top and bottom, run against the stored rows or columns they come from.
 _SIDEWAYS = (5, 6, 7, 8)
+_MIRRORED = (2, 3, 6, 7)
+_FLIPPED = (3, 4, 7, 8)
 
 
 def decode_to_bucket(
@@ -105,17 +101,17 @@ def _is_plain(image: Image.Image) -> bool:
 def _decode_and_fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The image at the size of the bucket, in its own mode, grey or RGB."""
     orientation = image.getexif().get(EXIF_ORIENTATION)
-    transpose, mirrored, flipped = _UPRIGHT.get(orientation, (None, False, False))
+    transpose = ORIENTATIONS.get(orientation)
     stored = image.size
     width, height = stored[::-1] if orientation in _SIDEWAYS else stored
     box = crop_box((height, width), size)
 
-    def reduced(factor):
+    def reduced(factor: int) -> Box:
         """The box where the image is decoded at 1 / factor, fractions of pixels."""
         # Such an image is rounded up to whole pixels, at the stored right and bottom.
         # Where these are left and above when upright, the box moves by what was added.
-        left = -width % factor if mirrored else 0
-        top = -height % factor if flipped else 0
+        left = -width % factor if orientation in _MIRRORED else 0
+        top = -height % factor if orientation in _FLIPPED else 0
         shifts = (left, top, left, top)
         return tuple((b + s) / factor for b, s in zip(box, shifts, strict=True))
 
@@ -137,7 +133,7 @@ def _decode_and_fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return cut.resize((size[1], size[0]), method, box=inner)
 
 
-def _is_enough(reduced, box, size: tuple[int, int]) -> bool:
+def _is_enough(reduced: Box, box: Box, size: tuple[int, int]) -> bool:
     """Whether the bucket can be made from a reduced box."""
     if _is_whole(box, size):  # means of whole pixels must remain such; no margin needed
         return _is_whole(reduced, size)
@@ -145,7 +141,7 @@ def _is_enough(reduced, box, size: tuple[int, int]) -> bool:
     return right - left >= MARGIN * size[1] and bottom - top >= MARGIN * size[0]
 
 
-def _is_whole(box, size: tuple[int, int]) -> bool:
+def _is_whole(box: Box, size: tuple[int, int]) -> bool:
     """Whether each pixel of the bucket is a block of whole pixels of the box."""
     left, top, right, bottom = box
     rests = (left % 1, top % 1, (right - left) % size[1], (bottom - top) % size[0])

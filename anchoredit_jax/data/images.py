@@ -34,6 +34,7 @@ from PIL import Image, UnidentifiedImageError
 
 from anchoredit_jax.errors import UserError
 
+Colour = tuple[int, int, int]
 Source = str | os.PathLike | bytes | Image.Image | np.ndarray
 
 FORMATS = tuple("PNG JPEG MPO WEBP AVIF GIF BMP TIFF PPM JPEG2000".split())
@@ -43,7 +44,7 @@ MAX_ASPECT = 20
 WHITE = (255, 255, 255)
 
 EXIF_ORIENTATION = 0x0112
-_ORIENTATIONS = {
+ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -96,7 +97,7 @@ class Crop:
 
 
 def decode_image(
-    source: Source, background: tuple[int, int, int] = WHITE, name: str = "bytes"
+    source: Source, background: Colour = WHITE, name: str = "bytes"
 ) -> np.ndarray:
     """An image as uint8 [H, W, 3], by the policy above.
 
@@ -113,7 +114,11 @@ def decode_image(
     if isinstance(source, Image.Image):
         return _decode(source, "the given image", background)
     if isinstance(source, str | os.PathLike):
-        with _open(Path(source)) as image:
+        path = Path(source)
+        if not path.is_file():
+            state = "is not a file" if path.exists() else "does not exist"
+            raise UserError(f"image {str(path)!r} {state}")
+        with identify(path, path.stat().st_size, repr(str(path))) as image:
             return _decode(image, f"image {os.fspath(source)!r}", background)
     if isinstance(source, bytes):
         with identify(io.BytesIO(source), len(source), repr(name)) as image:
@@ -204,16 +209,6 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
-    if not path.exists():
-        raise UserError(f"image {str(path)!r} does not exist")
-    if not path.is_file():
-        raise UserError(f"image {str(path)!r} is not a file")
-    with identify(path, path.stat().st_size, repr(str(path))) as image:
-        yield image
-
-
-@contextmanager
 def identify(file: Path | io.BytesIO, size: int, name: str) -> Iterator[Image.Image]:
     """The image behind a file's header; no pixel is decoded.
 
@@ -244,7 +239,7 @@ def identify(file: Path | io.BytesIO, size: int, name: str) -> Iterator[Image.Im
         yield image
 
 
-def _decode(image: Image.Image, name: str, background) -> np.ndarray:
+def _decode(image: Image.Image, name: str, background: Colour) -> np.ndarray:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise TooLargeError(_too_large(name, f"{width} x {height}"))
@@ -267,11 +262,11 @@ def _upright(image: Image.Image) -> Image.Image:
         orientation = image.getexif().get(EXIF_ORIENTATION)
     except DAMAGE:
         orientation = None
-    transpose = _ORIENTATIONS.get(orientation)
+    transpose = ORIENTATIONS.get(orientation)
     return image if transpose is None else image.transpose(transpose)
 
 
-def _to_rgb(image: Image.Image, background) -> Image.Image:
+def _to_rgb(image: Image.Image, background: Colour) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
     if not image.has_transparency_data:

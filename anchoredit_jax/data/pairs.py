@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from anchoredit_jax.data.groups import Groups, Members
-from anchoredit_jax.data.permutation import key_of, permute
+from anchoredit_jax.data.keys import key_of
+from anchoredit_jax.data.permutation import permute
 from anchoredit_jax.data.runs import identity, pair
 from anchoredit_jax.data.samples import Sample, Sections, share_out
 
@@ -66,7 +67,7 @@ class Pairs:
         place = epoch * self._nulls[bucket] + number - len(edits)
         cycle, place = divmod(place, len(frames))
         key = key_of(*self._name, "identity", bucket, cycle)
-        group, place = frames.locate(int(permute(place, len(frames), key)))
+        group, place = frames.locate(permute(place, len(frames), key))
         rank, frame = divmod(place, self._turns(group) + 1)
         part = self._turns(group) + frame
         return Sample(self._members.find(group, rank), part, identity(frame))

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from anchoredit_jax.data.permutation import key_of, permute
+from anchoredit_jax.data.keys import key_of
+from anchoredit_jax.data.permutation import permute
 from anchoredit_jax.errors import UserError
 
 EMPTY = -1  # a place of a batch without a sample
@@ -69,16 +70,15 @@ class BatchPlan:
         if step < 0:
             raise IndexError(f"step {step} is before the first one")
         epoch, place = divmod(int(step), self.steps_per_epoch)
-        place = int(permute(place, self.steps_per_epoch, self._key(epoch, "order")))
+        place = permute(place, self.steps_per_epoch, self._key(epoch, "order"))
         ends = self.batches.cumsum()
         bucket = int(np.searchsorted(ends, place, side="right"))
         number = place - int(ends[bucket] - self.batches[bucket])
         size = int(self.sizes[bucket])
         first = number * self._batch
-        places = np.arange(first, min(first + self._batch, size))
-        samples = np.full(self._batch, EMPTY, np.int64)
-        samples[: len(places)] = permute(places, size, self._key(epoch, bucket))
-        return PlannedBatch(epoch, bucket, samples)
+        key, places = self._key(epoch, bucket), range(first, first + self._batch)
+        samples = [permute(i, size, key) if i < size else EMPTY for i in places]
+        return PlannedBatch(epoch, bucket, np.array(samples, np.int64))
 
     def _key(self, *what: object) -> int:
         return key_of(*self._name, *what)

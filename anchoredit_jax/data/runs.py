@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from anchoredit_jax.data.permutation import uniform_of
+from anchoredit_jax.data.keys import uniform_of
 
 Turn = tuple[int, int | None]  # the frame a turn leads to, its instruction
 

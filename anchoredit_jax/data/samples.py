@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from anchoredit_jax.data.buckets import Size
-from anchoredit_jax.data.permutation import uniform_of
+from anchoredit_jax.data.keys import uniform_of
 from anchoredit_jax.data.runs import Run
 
 

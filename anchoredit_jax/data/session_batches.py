@@ -12,10 +12,11 @@ import numpy as np
 
 from anchoredit_jax.data.chains import Chains
 from anchoredit_jax.data.config import DataConfig
+from anchoredit_jax.data.feature_cache import FeatureCache, describe_features
 from anchoredit_jax.data.features import LiveFeatures
 from anchoredit_jax.data.groups import Groups, Members, group_sessions
+from anchoredit_jax.data.keys import key_of
 from anchoredit_jax.data.pairs import Pairs
-from anchoredit_jax.data.permutation import key_of
 from anchoredit_jax.data.plan import EMPTY, BatchPlan
 from anchoredit_jax.data.prepared import PreparedSessions
 from anchoredit_jax.data.runs import padded_row, stack_rows
@@ -191,8 +192,6 @@ def open_session_steps(
     sessions = PreparedSessions(config.sessions.path)
     groups = group_prepared(sessions, config, codec.stride, patch)
     if config.sessions.cache is not None:
-        from anchoredit_jax.data.feature_cache import FeatureCache, describe_features
-
         # Nothing is encoded then: weights need not stay in memory.
         features = FeatureCache(
             config.sessions.cache, describe_features(sessions, groups, codec, text)

@@ -1,12 +1,14 @@
 """Shapes of a batch, told by the configuration alone: what a plan compiles for."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
+from anchoredit_jax.config import RunConfig
 
-def batch_shapes(run: Any, height: int, width: int) -> dict[str, jax.ShapeDtypeStruct]:
+
+def batch_shapes(
+    run: RunConfig, height: int, width: int
+) -> dict[str, jax.ShapeDtypeStruct]:
     """The arrays of `run`'s largest batches, see `batches.collate`.
 
     Args:

@@ -2,13 +2,13 @@
 
 import dataclasses
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from anchoredit_jax import files
 from anchoredit_jax.data.sprites import (
     AMBIGUOUS_KINDS,
     SpriteScores,
@@ -67,7 +67,7 @@ class Case:
     def digest(self) -> str:
         """16 hex digits of the source's pixels and the instructions."""
         told = json.dumps([self.source.shape, self.instructions]).encode()
-        return hashlib.sha256(told + self.source.tobytes()).hexdigest()[:16]
+        return files.sha256(told, self.source.tobytes(), digits=16)
 
 
 def sprite_cases(

@@ -6,7 +6,6 @@ A built benchmark has a manifest, `benchmark.json`, of what it consists of:
 """
 
 import functools
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from anchoredit_jax.data.sessions import (
 )
 from anchoredit_jax.errors import ProblemsError, UserError, noting
 from anchoredit_jax.evaluation.cases import Case
+from anchoredit_jax.files import sha256
 
 MANIFEST = "benchmark.json"
 FORMAT = 1  # of the manifest
@@ -137,13 +137,8 @@ def check_source(sources: Mapping[str, str], name: str, data: bytes) -> None:
     """
     if name not in sources:
         raise UserError(f"not listed in {MANIFEST}")
-    if sources[name] != digest(data):
+    if sources[name] != sha256(data):
         raise UserError(f"image 0 is not the one listed in {MANIFEST}")
-
-
-def digest(data: bytes) -> str:
-    """sha256 of a file's content, in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def _case(session: ValidationSession, size: Size | Callable[[Size], Size]) -> Case:

@@ -6,8 +6,6 @@ appears whole or not at all.
 
 import contextlib
 import dataclasses
-import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.cases import Case
 
@@ -51,9 +50,8 @@ class FrameStore:
         told = PngImagePlugin.PngInfo()
         told.add_text(_DIGEST, case.digest)
         strip = Image.fromarray(frames.reshape(-1, *frames.shape[2:]))
-        part = self._path(case).with_suffix(".part")
-        strip.save(part, format="png", pnginfo=told)
-        os.replace(part, self._path(case))
+        with files.appearing(self._path(case)) as part:
+            strip.save(part, format="png", pnginfo=told)
 
     def read(self, case: Case) -> np.ndarray:
         """uint8 [N, H, W, 3] of a finished session."""
@@ -75,23 +73,7 @@ def open_store(folder: Path, settings: Mapping[str, Any]) -> FrameStore:
     Raises:
       UserError: the folder holds results of other settings.
     """
-    path = folder / _SETTINGS
-    settings = json.loads(json.dumps(settings))
-    if path.exists():
-        before = json.loads(path.read_text())
-        if before != settings:
-            names = sorted({*before, *settings})
-            changed = [n for n in names if before.get(n) != settings.get(n)]
-            first = changed[0]
-            raise UserError(
-                f"{folder} holds results of another {' and '.join(changed)} ({first}: "
-                f"{before.get(first)}, now {settings.get(first)}): give another --out"
-            )
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(settings, indent=1) + "\n")
-        os.replace(part, path)
+    files.claim(folder, _SETTINGS, settings, "give another --out")
     return FrameStore(folder)
 
 

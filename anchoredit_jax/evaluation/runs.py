@@ -1,7 +1,6 @@
 """The parts of an evaluation in general, and what a checkpoint makes of one."""
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from anchoredit_jax import files
 from anchoredit_jax.data.sprites import SpriteScores
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.evaluation.cases import Case, followed, rows_by, score_cases
@@ -224,7 +224,7 @@ def _folder_name(name: str) -> str:
     folder = short.replace(":", "_").replace("/", "_")
     if not text:
         return folder
-    return f"{folder}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{folder}_{files.sha256(text.encode(), digits=8)}"
 
 
 def _bar(job: Job, name: str, unit: str, total: int, done: int = 0) -> tqdm:

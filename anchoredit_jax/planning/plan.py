@@ -1,14 +1,13 @@
 """Compiling a step or a turn for a topology, and reading a line of a plan from it."""
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax.sharding import Mesh
 
-from anchoredit_jax import turn
+from anchoredit_jax import files, turn
 from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.kernels import attention_kernel
@@ -101,7 +100,7 @@ def mesh_on(config: MeshConfig, topology: str) -> Mesh:
 
 def digest_of(run: RunConfig) -> str:
     """What tells apart the configurations of lines of the same name."""
-    return hashlib.sha256(run.to_json().encode()).hexdigest()[:12]
+    return files.sha256(run.to_json().encode(), digits=12)
 
 
 def _with_kernel(run: RunConfig, mesh: Mesh) -> RunConfig:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.planning.row import PlanRow
 from anchoredit_jax.planning.shapes import SQUARE
@@ -55,14 +56,11 @@ def write_rows(path: Path, rows: Iterable[PlanRow], versions: str) -> None:
     merged = {key_of(row): row for row in read_rows(path)}
     merged |= {key_of(row): row for row in (_plain(row.to_dict()) for row in rows)}
     report = {"versions": versions, "rows": list(merged.values())}
-    path.parent.mkdir(parents=True, exist_ok=True)
     for target, text in (
         (path, json.dumps(report, indent=1) + "\n"),
         (path.with_suffix(".md"), markdown(report)),
     ):
-        partial = target.with_name(target.name + ".partial")
-        partial.write_text(text)
-        partial.replace(target)
+        files.write_text(target, text)
 
 
 def markdown(report: Mapping[str, Any]) -> str:

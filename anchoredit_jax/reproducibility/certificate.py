@@ -5,13 +5,13 @@ digest of every array of the state by its name. Needs no JAX to be read.
 """
 
 import dataclasses
-import hashlib
 import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
 
 FORMAT = "anchoredit_jax.certificate/1"
@@ -92,17 +92,9 @@ def from_bits(bits: str) -> float:
     return struct.unpack(">f", bytes.fromhex(bits))[0]
 
 
-def digest_bytes(*parts: bytes | memoryview) -> str:
-    """16 hex digits; not a defence against forgery, only against chance."""
-    sha = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        sha.update(part)
-    return sha.hexdigest()
-
-
 def digest_config(values: Mapping[str, Any]) -> str:
     """Of what of a run's configuration decides its result, `config.deciding_values`."""
-    return digest_bytes(json.dumps(values, sort_keys=True).encode())
+    return files.blake2b(json.dumps(values, sort_keys=True).encode())
 
 
 def write(path: Path, certificate: Certificate) -> None:
@@ -110,9 +102,8 @@ def write(path: Path, certificate: Certificate) -> None:
     values = dataclasses.asdict(certificate)
     rows = ",\n  ".join(json.dumps(row) for row in values.pop("rows"))
     head = json.dumps({"format": FORMAT, **values}, indent=1, sort_keys=True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(f'{head[:-2]},\n "rows": [\n  {rows}\n ]\n}}\n')
-    temporary.replace(path)
+    text = f'{head[:-2]},\n "rows": [\n  {rows}\n ]\n}}\n'
+    files.write_text(path, text)
 
 
 def read(path: str | Path) -> Certificate:

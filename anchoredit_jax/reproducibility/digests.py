@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from anchoredit_jax import randomness
+from anchoredit_jax import files, randomness
 from anchoredit_jax.randomness import Purpose
-from anchoredit_jax.reproducibility.certificate import digest_bytes
 from anchoredit_jax.trees import leaves_by_name
 
 _LANES = (0x9E3779B9, 0x7F4A7C15)
@@ -32,7 +31,7 @@ def digest_leaves(state: Any) -> dict[str, str]:
         place = NamedSharding(place.mesh, PartitionSpec())
     sums = jax.device_get(_program(place)(leaves))
     return {
-        name: digest_bytes(
+        name: files.blake2b(
             f"{leaf.dtype.name}{list(leaf.shape)}".encode(), sums[name].tobytes()
         )
         for name, leaf in leaves.items()
@@ -83,7 +82,7 @@ def digest_rows(batch: Mapping[str, np.ndarray]) -> np.ndarray:
     """uint32 [rows, 2]: of all arrays of each row, their names among them."""
     names = sorted(batch)
     digests = [
-        digest_bytes(
+        files.blake2b(
             *(
                 part
                 for name in names
@@ -114,5 +113,5 @@ def step_keys(root: jax.Array, step: jax.Array, samples: jax.Array) -> jax.Array
 
 def digest_keys(keys: np.ndarray) -> np.ndarray:
     """uint32 [rows, 2] from keys [rows, purposes, 2]."""
-    digests = "".join(digest_bytes(np.ascontiguousarray(row).data) for row in keys)
+    digests = "".join(files.blake2b(np.ascontiguousarray(row).data) for row in keys)
     return np.frombuffer(bytes.fromhex(digests), np.uint32).reshape(-1, 2)

@@ -11,7 +11,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from anchoredit_jax import randomness
+from anchoredit_jax import files, randomness
 from anchoredit_jax.checkpoint.lineage import Lineage
 from anchoredit_jax.config import deciding_values
 from anchoredit_jax.data.fingerprint import fingerprint
@@ -24,7 +24,6 @@ from anchoredit_jax.reproducibility.certificate import (
     Certificate,
     Row,
     Segment,
-    digest_bytes,
     to_bits,
 )
 from anchoredit_jax.reproducibility.digests import (
@@ -130,9 +129,9 @@ class Recorder:
         rows = [
             Row(
                 number,
-                ids=digest_bytes(whole[:, :1].tobytes()),
-                data=digest_bytes(whole[:, 1:3].tobytes()),
-                draws=digest_bytes(whole[:, 3:].tobytes()),
+                ids=files.blake2b(whole[:, :1].tobytes()),
+                data=files.blake2b(whole[:, 1:3].tobytes()),
+                draws=files.blake2b(whole[:, 3:].tobytes()),
                 metrics={
                     name: to_bits(float(metrics[name])) for name in sorted(metrics)
                 },

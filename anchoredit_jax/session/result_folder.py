@@ -7,7 +7,6 @@ contact_sheet.png             all turns with their instructions
 session.json                  all that is needed to repeat the session
 """
 
-import hashlib
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from typing import Any
 
 import jax
 
+from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.session.contact_sheet import draw_contact_sheet
 from anchoredit_jax.session.edit_session import EditSession
@@ -100,7 +100,7 @@ def write_result(
 def describe_image(path: str | os.PathLike) -> dict[str, Any]:
     """Where an image was, and which one it was."""
     data = Path(path).read_bytes()
-    return {"path": os.fspath(path), "sha256": hashlib.sha256(data).hexdigest()}
+    return {"path": os.fspath(path), "sha256": files.sha256(data)}
 
 
 def _swap(new: Path, place: Path, old: Path) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from anchoredit_jax import files
 from anchoredit_jax.data.images import Crop
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
@@ -83,13 +83,8 @@ def write(
     path = Path(path)
     metadata = {"session": json.dumps(record)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{path.name}.", dir=path.parent, ignore_cleanup_errors=True
-        ) as scratch:
-            made = Path(scratch) / "session"
+        with files.appearing(path) as made:
             save_file(dict(tensors), made, metadata)
-            made.replace(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"session {str(path)!r} cannot be written: {error}") from error
 

@@ -21,6 +21,7 @@ import grain
 import jax
 import numpy as np
 
+from anchoredit_jax import files
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.checkpoint.assets import Weights
 from anchoredit_jax.checkpoint.lineage import Lineage
@@ -133,8 +134,7 @@ def run_stage(
         state = restore_state(run, checkpoints / str(start), mesh)
     lead = hosts.is_lead()
     if lead:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_text(folder / "config.json", run.to_json() + "\n")
+        files.write_text(folder / "config.json", run.to_json() + "\n")
     if observer is not None:
         observer.begin(run, folder, start, mesh, lineage)
     with (
@@ -362,9 +362,3 @@ def exit_codes() -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         print("stopped", file=sys.stderr)
         raise SystemExit(130) from interrupt
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -8,6 +8,8 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from anchoredit_jax import files
+
 
 class MetricsLog:
     """Writes rows to `<folder>/metrics.jsonl` and `<folder>/tensorboard`.
@@ -80,6 +82,4 @@ def _truncate(path: Path, start: int) -> None:
     if not path.exists():
         return
     kept = [row for row in read_metrics(path) if row["step"] <= start]
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    temporary.replace(path)
+    files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))

@@ -12,14 +12,13 @@ The id is the image's name without its ending. It appears whole or not at all.
 """
 
 import dataclasses
-import json
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from anchoredit_jax import files
 from anchoredit_jax.errors import ProblemsError, UserError
-from anchoredit_jax.evaluation.folder_cases import FORMAT, MANIFEST, digest
+from anchoredit_jax.evaluation.folder_cases import FORMAT, MANIFEST
 from benchmarks.session_builder.assignment import (
     Lists,
     draw_lists,
@@ -111,26 +110,22 @@ def _write(
     language: str,
 ) -> dict[str, Any]:
     """Write the folder beside its place, then move it there."""
-    out = out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
     sources = {}
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-        made = Path(scratch) / "new"
+    with files.appearing(out.resolve()) as made:
         for name, picture in pictures.items():
             data, ending = encode_picture(picture)
             (made / name).mkdir(parents=True)
             (made / name / f"{name}.0.{ending}").write_bytes(data)
             document = to_document(lists[name], language)
-            _write_json(made / name / f"{name}.json", document)
+            files.write_json(made / name / f"{name}.json", document, indent=2)
             sources[name] = {
-                "sha256": digest(data),
+                "sha256": files.sha256(data),
                 "turns": len(lists[name]),
                 "file": picture.path.name,
                 "file_sha256": picture.digest,
             }
         manifest = manifest | {"sources": sources}
-        _write_json(made / MANIFEST, manifest)
-        made.rename(out)
+        files.write_json(made / MANIFEST, manifest, indent=2)
     return manifest
 
 
@@ -157,8 +152,3 @@ def _count(lists: Lists) -> dict[str, Any]:
         "returns": sum(turn.returns_to is not None for turn in turns),
         "null_instructions": sum(not turn.texts for turn in turns),
     }
-
-
-def _write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")

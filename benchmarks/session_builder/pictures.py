@@ -1,7 +1,6 @@
 """The images of a benchmark: whether they are sound, and the files they become."""
 
 import dataclasses
-import hashlib
 import io
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from anchoredit_jax import files
 from anchoredit_jax.data.images import MAX_ASPECT, decode_image, identify
 from anchoredit_jax.data.sessions.raw import MAX_IMAGE_BYTES
 from anchoredit_jax.errors import UserError, noting
-from anchoredit_jax.evaluation.folder_cases import digest
 
 # MPO is what phones write: a JPEG with more images behind it.
 _COPIED = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -51,18 +50,17 @@ def check_pictures(
       shown: goes through the images and shows how far it has come.
     """
     pictures: dict[str, Picture] = {}
-    seen: dict[bytes, Path] = {}
+    seen: dict[str, Path] = {}
     for name, path in shown(list(paths.items())):
         with noting(problems, path.name):
             data = _read(path)
             pixels = decode_image(data, name=path.name)
             _check_size(pixels, min_side)
-            content = hashlib.sha256(str(pixels.shape).encode())
-            content.update(pixels)
-            other = seen.setdefault(content.digest(), path)
+            content = files.sha256(str(pixels.shape).encode(), pixels.data)
+            other = seen.setdefault(content, path)
             if other != path:
                 raise UserError(f"it has the pixels of {other.name!r}: remove one")
-            pictures[name] = Picture(path, digest(data), _ending(data, pixels))
+            pictures[name] = Picture(path, files.sha256(data), _ending(data, pixels))
     return pictures
 
 
@@ -74,7 +72,7 @@ def encode_picture(picture: Picture) -> tuple[bytes, str]:
         take.
     """
     data, ending = _read(picture.path), picture.ending
-    if digest(data) != picture.digest:
+    if files.sha256(data) != picture.digest:
         raise UserError(f"{str(picture.path)!r} was changed while it was read")
     if ending is None:
         buffer, ending = io.BytesIO(), "png"

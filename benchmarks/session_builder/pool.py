@@ -15,11 +15,11 @@ right after another; of the other turns, three in ten are global.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
 from benchmarks.session_builder.notation import ANY, UNDO, Instruction
 
@@ -90,8 +90,8 @@ def draw_list(
     Returns:
       as of `number_turns`.
     """
-    digest = hashlib.sha256(name.encode()).digest()
-    rng = np.random.default_rng((seed, int.from_bytes(digest[:8], "big")))
+    digest = files.sha256(name.encode(), digits=16)
+    rng = np.random.default_rng((seed, int(digest, 16)))
     count = int(rng.integers(turns[0], turns[1] + 1))
     drawn = [
         pool.edits[scope][i]

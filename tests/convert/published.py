@@ -6,6 +6,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from anchoredit_jax.convert.networks import NETWORKS
+from anchoredit_jax.convert.source import source_of_params, source_of_tensors
 from anchoredit_jax.models.umt5 import make_umt5_config
 from anchoredit_jax.models.wan_vae import make_vae_config
 from anchoredit_jax.testing import tiny_model
@@ -24,13 +25,23 @@ def random_tensors(network, dialect="wan", dtype=np.float32, seed=0):
     """name -> array of every tensor of a tiny network."""
     known, config = NETWORKS[network], CONFIGS[network]
     names = "wan" if dialect == "anchoredit" else dialect
-    shapes = known.table(config).shapes(names, known.tree(config))
+    shapes = known.shapes(names, config)
     rng = np.random.default_rng(seed)
     prefix = "model." if dialect == "anchoredit" else ""
     return {
         prefix + name: rng.normal(size=shape).astype(dtype)
         for name, shape in shapes.items()
     }
+
+
+def from_published(network, tensors, config):
+    """Our tree of published tensors, as a file of them is read."""
+    return source_of_tensors(tensors, network, config).tree()
+
+
+def to_published(network, params, dialect, config):
+    """Published tensors of our tree, as an export writes them."""
+    return dict(source_of_params(params, network, config).published(dialect))
 
 
 def write_published(folder, network, dialect, dtype=np.float32):

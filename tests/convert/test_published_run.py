@@ -20,7 +20,7 @@ from . import tiny_wan
 def source_of(config, dialect="wan", path=Path("nowhere/model.safetensors")):
     """Published weights of a geometry, as far as shapes go."""
     known = NETWORKS["transformer"]
-    shapes = known.table(config).shapes("wan", known.tree(config))
+    shapes = known.shapes("wan", config)
     found = known.config_of(shapes, "wan", {})
     return Source(path, known, dialect, None, found, {}, None, heads_told=False)
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from anchoredit_jax.convert import import_weights, open_weights, umt5_names
+from anchoredit_jax.convert import import_weights, open_weights
+from anchoredit_jax.convert.name_map import DIALECTS
+from anchoredit_jax.convert.networks import NETWORKS, recognise
 from anchoredit_jax.convert.tensor_files import open_tensors
 from anchoredit_jax.convert.umt5_folder import load_umt5
 from anchoredit_jax.encoders import make_text_encoder
@@ -19,16 +21,17 @@ from anchoredit_jax.models.text import (
 )
 from anchoredit_jax.models.umt5 import make_umt5_config
 from anchoredit_jax.strict import build_dataclass
+from tests.convert.published import from_published, to_published
 
 CONFIG = make_umt5_config("umt5_tiny")
-WAN, TRANSFORMERS = umt5_names.DIALECTS
+WAN, TRANSFORMERS = DIALECTS
 
 
 def random_tensors(dialect, dtype=np.float32):
     rng = np.random.default_rng(0)
     return {
         name: rng.normal(size=shape).astype(dtype)
-        for name, shape in umt5_names.published_shapes(dialect, CONFIG).items()
+        for name, shape in NETWORKS["umt5"].shapes(dialect, CONFIG).items()
     }
 
 
@@ -43,12 +46,12 @@ def write_tokenizer(folder):
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-@pytest.mark.parametrize("dialect", umt5_names.DIALECTS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_there_and_back_is_the_same_bit_for_bit(dialect):
     for dtype in (np.float32, jnp.bfloat16):
         tensors = random_tensors(dialect, dtype)
-        params = umt5_names.from_published(tensors, CONFIG)
-        back = umt5_names.to_published(params, dialect)
+        params = from_published("umt5", tensors, CONFIG)
+        back = to_published("umt5", params, dialect, CONFIG)
         assert back.keys() == tensors.keys()
         for name, tensor in tensors.items():
             assert back[name].dtype == tensor.dtype
@@ -56,10 +59,10 @@ def test_there_and_back_is_the_same_bit_for_bit(dialect):
 
 
 def test_the_two_dialects_name_the_same_tensors():
-    params = umt5_names.from_published(random_tensors(WAN), CONFIG)
-    theirs = umt5_names.to_published(params, TRANSFORMERS)
-    assert umt5_names.NAMES.dialect_of(theirs) == TRANSFORMERS
-    again = umt5_names.from_published(theirs, CONFIG)
+    params = from_published("umt5", random_tensors(WAN), CONFIG)
+    theirs = to_published("umt5", params, TRANSFORMERS, CONFIG)
+    assert recognise(theirs)[1] == TRANSFORMERS
+    again = from_published("umt5", theirs, CONFIG)
     jax.tree.map(np.testing.assert_array_equal, params, again)
     # The two linear maps of the MLP have one shape: only the names keep them apart.
     gate = theirs["encoder.block.1.layer.1.DenseReluDense.wi_0.weight"]
@@ -70,13 +73,14 @@ def test_the_two_dialects_name_the_same_tensors():
 def test_the_tied_embedding_goes_by_either_name(name):
     tensors = random_tensors(TRANSFORMERS)
     table = tensors["shared.weight"]
-    params = umt5_names.from_published(
+    params = from_published(
+        "umt5",
         {**{k: v for k, v in tensors.items() if k != "shared.weight"}, name: table},
         CONFIG,
     )
     np.testing.assert_array_equal(params["token_embedding"], table)
     both = {**tensors, "encoder.embed_tokens.weight": table.copy()}
-    params = umt5_names.from_published(both, CONFIG)
+    params = from_published("umt5", both, CONFIG)
     np.testing.assert_array_equal(params["token_embedding"], table)
 
 
@@ -84,21 +88,21 @@ def test_an_embedding_lost_by_untying_is_refused():
     tensors = random_tensors(TRANSFORMERS)
     zeros = np.zeros_like(tensors["shared.weight"])
     with pytest.raises(UserError, match="differ, but are one tensor"):
-        umt5_names.from_published(
-            {**tensors, "encoder.embed_tokens.weight": zeros}, CONFIG
+        from_published(
+            "umt5", {**tensors, "encoder.embed_tokens.weight": zeros}, CONFIG
         )
     with pytest.raises(UserError, match="'shared.weight' is all zeros"):
-        umt5_names.from_published({**tensors, "shared.weight": zeros}, CONFIG)
+        from_published("umt5", {**tensors, "shared.weight": zeros}, CONFIG)
 
 
-@pytest.mark.parametrize("dialect", umt5_names.DIALECTS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_missing_and_unexpected_names_are_told_in_one_line(dialect):
     tensors = random_tensors(dialect)
     lost = next(name for name in tensors if "1" in name and "norm" not in name)
     del tensors[lost]
     tensors["decoder.extra"] = np.zeros(3, np.float32)
     with pytest.raises(UserError) as raised:
-        umt5_names.from_published(tensors, CONFIG)
+        from_published("umt5", tensors, CONFIG)
     said = str(raised.value)
     assert f"missing: {lost}; unexpected: decoder.extra" in said and "\n" not in said
 
@@ -107,7 +111,7 @@ def test_a_long_list_of_names_is_cut():
     tensors = random_tensors(WAN)
     few = make_umt5_config("umt5_tiny", num_layers=1)
     with pytest.raises(UserError, match="missing: none; unexpected: .* and 6 more$"):
-        umt5_names.from_published(tensors, few)
+        from_published("umt5", tensors, few)
 
 
 def test_another_size_or_model_is_refused():
@@ -115,13 +119,13 @@ def test_another_size_or_model_is_refused():
     narrow = make_umt5_config("umt5_tiny", ffn_dim=40)
     said = re.escape("'blocks.0.ffn.gate.0.weight' is [48, 32], expected [40, 32]")
     with pytest.raises(UserError, match=said):
-        umt5_names.from_published(tensors, narrow)
+        from_published("umt5", tensors, narrow)
     with pytest.raises(
-        UserError, match="not those of a UMT5 encoder.* found head.bias"
+        UserError, match="not the weights of .* a UMT5 encoder; found head.bias"
     ):
-        umt5_names.from_published({"head.bias": np.zeros(3)}, CONFIG)
+        from_published("umt5", {"head.bias": np.zeros(3)}, CONFIG)
     with pytest.raises(UserError, match="dialect must be one of .*'flax'"):
-        umt5_names.to_published({}, "flax")
+        to_published("umt5", from_published("umt5", tensors, CONFIG), "flax", CONFIG)
 
 
 LAYOUTS = {
@@ -152,7 +156,7 @@ def test_a_model_folder_becomes_a_text_encoder(tmp_path, layout):
     out = encoder.encode(["make it blue", ""])
     assert out.shape == (2, 10, 32) and out.dtype == np.float32
     assert out[0, :4].any(-1).all() and not out[0, 4:].any()
-    expected = umt5_names.from_published(tensors, CONFIG)
+    expected = from_published("umt5", tensors, CONFIG)
     jax.tree.map(np.testing.assert_array_equal, encoder.params, expected)
 
 

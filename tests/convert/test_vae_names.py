@@ -9,21 +9,23 @@ import pytest
 from safetensors.numpy import save_file
 
 from anchoredit_jax.convert import import_weights, load_vae, open_weights, vae_names
+from anchoredit_jax.convert.name_map import DIALECTS
+from anchoredit_jax.convert.networks import NETWORKS
 from anchoredit_jax.encoders import make_codec
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import CodecConfig, WanVaeSettings
 from anchoredit_jax.models.wan_vae import init_params, make_vae_config
 from anchoredit_jax.trees import leaves_by_name
+from tests.convert.published import from_published, to_published
 
 CONFIG = make_vae_config("tiny")
-DIALECTS = vae_names.DIALECTS
 
 
 def published(dialect, dtype=np.float32):
     rng = np.random.default_rng(0)
     return {
         name: rng.normal(size=shape).astype(dtype)
-        for name, shape in vae_names.published_shapes(dialect, CONFIG).items()
+        for name, shape in NETWORKS["vae"].shapes(dialect, CONFIG).items()
     }
 
 
@@ -41,18 +43,18 @@ def test_names_are_unique_on_every_side():
 @pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
 def test_a_round_trip_loses_nothing(dialect, dtype):
     tensors = published(dialect, dtype)
-    whole = vae_names.from_published(tensors, CONFIG)
-    exported = vae_names.to_published(whole, dialect, CONFIG)
+    whole = from_published("vae", tensors, CONFIG)
+    exported = to_published("vae", whole, dialect, CONFIG)
     assert exported.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert exported[name].dtype == tensor.dtype
         np.testing.assert_array_equal(exported[name], tensor, err_msg=name)
-    again = vae_names.from_published(exported, CONFIG)
+    again = from_published("vae", exported, CONFIG)
     jax.tree.map(np.testing.assert_array_equal, again, whole)
 
 
 def test_a_still_image_takes_the_codecs_parameters_and_no_more():
-    whole = vae_names.from_published(published("wan"), CONFIG)
+    whole = from_published("vae", published("wan"), CONFIG)
     still = vae_names.still_image(whole, CONFIG)
     made = jax.eval_shape(functools.partial(init_params, CONFIG), jax.random.key(0))
     assert jax.tree.map(np.shape, still) == jax.tree.map(lambda leaf: leaf.shape, made)
@@ -71,33 +73,33 @@ def test_loading_is_strict_about_names(dialect):
     gone = sorted(tensors)[7]
     tensors["decoder.extra"] = tensors.pop(gone)
     with pytest.raises(UserError) as error:
-        vae_names.from_published(tensors, CONFIG)
+        from_published("vae", tensors, CONFIG)
     said = str(error.value)
     assert f"missing: {gone}; unexpected: decoder.extra" in said
     assert f"({dialect} names)" in said and "\n" not in said
 
 
 def test_a_file_of_something_else_is_said_in_a_readable_line():
-    with pytest.raises(UserError, match="not those of a Wan 2.1 VAE.* found blocks.0"):
-        vae_names.from_published({"blocks.0.ffn.0.weight": np.zeros(1)}, CONFIG)
+    with pytest.raises(UserError, match="not the weights of .* found blocks.0"):
+        from_published("vae", {"blocks.0.ffn.0.weight": np.zeros(1)}, CONFIG)
 
 
 def test_another_size_is_refused():
     with pytest.raises(UserError, match=r"is \[8, .*expected \[96, "):
-        vae_names.from_published(published("wan"), make_vae_config("wan"))
+        from_published("vae", published("wan"), make_vae_config("wan"))
 
 
 def test_another_dialect_is_refused():
-    whole = vae_names.from_published(published("wan"), CONFIG)
+    whole = from_published("vae", published("wan"), CONFIG)
     with pytest.raises(UserError, match="dialect must be one of .*'torch'"):
-        vae_names.to_published(whole, "torch", CONFIG)
+        to_published("vae", whole, "torch", CONFIG)
 
 
 def test_a_codec_takes_its_weights_from_a_file(tmp_path):
     save_file(published("diffusers"), tmp_path / "vae.safetensors")
     path = str(tmp_path / "vae.safetensors")
     codec = make_codec(CodecConfig("wan_vae", wan_vae=WanVaeSettings(path, "tiny")))
-    whole = vae_names.from_published(published("diffusers"), CONFIG)
+    whole = from_published("vae", published("diffusers"), CONFIG)
     expected = vae_names.still_image(whole, CONFIG)
     jax.tree.map(np.testing.assert_array_equal, codec.params, expected)
 
@@ -106,7 +108,7 @@ def test_half_precision_files_become_float32(tmp_path):
     save_file(published("wan", jnp.bfloat16), tmp_path / "vae.safetensors")
     params = load_vae(tmp_path / "vae.safetensors", CONFIG)
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(params))
-    whole = vae_names.from_published(published("wan", jnp.bfloat16), CONFIG)
+    whole = from_published("vae", published("wan", jnp.bfloat16), CONFIG)
     expected = vae_names.still_image(whole, CONFIG)
     jax.tree.map(np.testing.assert_array_equal, params, expected)
 

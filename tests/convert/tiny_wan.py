@@ -32,7 +32,7 @@ def register(monkeypatch):
 
 def transformer_tensors(dialect, seed=0):
     known, config = NETWORKS["transformer"], TransformerConfig(**PRESET)
-    shapes = known.table(config).shapes(dialect, known.tree(config))
+    shapes = known.shapes(dialect, config)
     rng = np.random.default_rng(seed)
     return {
         name: rng.normal(0, 0.2, shape).astype(np.float32)

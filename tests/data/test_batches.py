@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import threading
 
+import grain
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ from anchoredit_jax.data.batches import (
     DataConfig,
     collate,
     iterate_batches,
-    make_batches,
+    open_steps,
 )
 from anchoredit_jax.data.config import SpritesConfig
 from anchoredit_jax.data.sprites import SpriteSource, render, sample_session
@@ -30,7 +31,7 @@ def same(a: dict, b: dict) -> bool:
 
 @pytest.fixture(scope="module")
 def dataset():
-    return make_batches(CONFIG, CODEC, TEXT)
+    return grain.MapDataset.source(open_steps(CONFIG, CODEC, TEXT))
 
 
 def test_shapes_types_and_content(dataset):
@@ -59,7 +60,7 @@ def test_where_several_answers_are_right():
     config = dataclasses.replace(
         CONFIG, sprites=SpritesConfig(kinds), null_fraction=0.0
     )
-    batch = make_batches(config, CODEC, TEXT)[0]
+    batch = open_steps(config, CODEC, TEXT)[0]
     assert (batch["answers"][:, 0] == 0).all()
     several = 0
     for row, answers in enumerate(batch["answers"]):
@@ -74,23 +75,23 @@ def test_where_several_answers_are_right():
 
 
 def test_a_batch_is_a_function_of_config_and_step(dataset):
-    again = make_batches(CONFIG, CODEC, TEXT)
+    again = open_steps(CONFIG, CODEC, TEXT)
     late = again[7]  # asked for first, in another order
     assert same(late, dataset[7]) and same(again[0], dataset[0])
     assert not same(dataset[0], dataset[1])
-    other = make_batches(dataclasses.replace(CONFIG, seed=7), CODEC, TEXT)
+    other = open_steps(dataclasses.replace(CONFIG, seed=7), CODEC, TEXT)
     assert not same(other[0], dataset[0])
 
 
 def test_batches_of_another_size_hold_the_same_sessions(dataset):
-    halves = make_batches(dataclasses.replace(CONFIG, batch=2), CODEC, TEXT)
+    halves = open_steps(dataclasses.replace(CONFIG, batch=2), CODEC, TEXT)
     for name in ("latents", "text", "id"):
         joined = np.concatenate([halves[6][name], halves[7][name]])
         assert (joined == dataset[3][name]).all()
 
 
 def test_the_source_starts_again_at_its_length():
-    dataset = make_batches(
+    dataset = open_steps(
         dataclasses.replace(CONFIG, sprites=SpritesConfig(length=6)), CODEC, TEXT
     )
     assert dataset[1]["id"].tolist() == [4, 5, 0, 1]
@@ -134,7 +135,7 @@ def test_shorter_sessions_are_padded():
 
 def test_null_instructions_are_zero_and_change_nothing():
     config = dataclasses.replace(CONFIG, null_fraction=1.0)
-    batch = make_batches(config, CODEC, TEXT)[0]
+    batch = open_steps(config, CODEC, TEXT)[0]
     assert (batch["text"] == 0).all()
     assert (batch["latents"] == batch["latents"][:, :1]).all()
 
@@ -150,7 +151,7 @@ def test_the_config_is_hashable_and_strict():
 def test_dropped_instructions_are_null_and_nothing_else_changes(dataset):
     config = dataclasses.replace(CONFIG, drop_fraction=0.3, batch=40)
     batch, whole = (
-        make_batches(c, CODEC, TEXT)[0]
+        open_steps(c, CODEC, TEXT)[0]
         for c in (config, dataclasses.replace(config, drop_fraction=0.0))
     )
     for name in ("latents", "answers", "frame_valid", "id"):
@@ -158,10 +159,10 @@ def test_dropped_instructions_are_null_and_nothing_else_changes(dataset):
     changed = (batch["text"] != whole["text"]).any((2, 3))
     assert 0.2 < changed.mean() < 0.4
     assert not batch["text"][changed].any()
-    again = make_batches(dataclasses.replace(config, batch=20), CODEC, TEXT)[1]
+    again = open_steps(dataclasses.replace(config, batch=20), CODEC, TEXT)[1]
     np.testing.assert_array_equal(again["text"], batch["text"][20:])
 
 
 def test_a_size_that_the_codec_cannot_cut_is_refused():
     with pytest.raises(UserError, match="stride"):
-        make_batches(dataclasses.replace(CONFIG, size=33), CODEC, TEXT)
+        open_steps(dataclasses.replace(CONFIG, size=33), CODEC, TEXT)

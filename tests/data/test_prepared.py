@@ -12,7 +12,6 @@ import pytest
 from anchoredit_jax.data.batches import (
     DataConfig,
     iterate_batches,
-    make_batches,
     open_steps,
 )
 from anchoredit_jax.data.prepared import PreparedSessions, prepare
@@ -115,10 +114,9 @@ def test_the_batch_of_step_7_is_one_whoever_makes_it(corpus):
     wanted = dataset[7]
 
     def through(start, **options):
-        made = make_batches(
-            data_config(folder, skip_probability=0), CODEC, TEXT, patch=2, quiet=True
-        )
-        stream = iterate_batches(made, start, **options)
+        config = data_config(folder, skip_probability=0)
+        made = open_steps(config, CODEC, TEXT, patch=2)
+        stream = iterate_batches(grain.MapDataset.source(made), start, **options)
         try:
             for step, batch in enumerate(stream, start):
                 if step == 7:

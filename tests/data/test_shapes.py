@@ -1,6 +1,6 @@
 """Shapes told by a configuration are those of the batches it makes."""
 
-from anchoredit_jax.data.batches import make_batches
+from anchoredit_jax.data.batches import open_steps
 from anchoredit_jax.data.shapes import batch_shapes
 from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.testing import tiny_run
@@ -14,7 +14,7 @@ def test_shapes_and_dtypes_of_a_real_batch():
         data=dict(size=16, batch=3, turns=2),
     )
     codec, text = make_codec(run.codec), make_text_encoder(run.text)
-    batch = make_batches(run.data, codec, text)[0]
+    batch = open_steps(run.data, codec, text)[0]
     shapes = batch_shapes(run, 16, 16)
     assert shapes.keys() == batch.keys()
     for name, array in batch.items():

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from anchoredit_jax.data.batches import DataConfig, make_batches
+from anchoredit_jax.data.batches import DataConfig, open_steps
 from anchoredit_jax.data.sprites import SpriteSource, render
 from anchoredit_jax.models.codec import PatchCodec, to_uint8
 from anchoredit_jax.models.text import NgramTextEncoder
@@ -41,7 +41,7 @@ def test_a_record_is_the_source_and_the_last_turns_of_a_longer_session(source):
 
 
 def test_the_first_frame_after_a_gap_is_no_target(source):
-    batch = make_batches(DataConfig(**SETTINGS, batch=8, null_fraction=0), CODEC, TEXT)
+    batch = open_steps(DataConfig(**SETTINGS, batch=8, null_fraction=0), CODEC, TEXT)
     for index, valid in enumerate(batch[0]["frame_valid"]):
         assert valid.tolist() == [1, source.skipped(index) == 0, 1, 1]
     images = to_uint8(CODEC.decode(batch[0]["latents"][5]))

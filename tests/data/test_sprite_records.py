@@ -10,17 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anchoredit_jax.data.batches import DataConfig, make_batches, make_source
+from anchoredit_jax.data.batches import DataConfig, make_source, open_steps
 from anchoredit_jax.data.config import RecordsConfig, SpritesConfig
-from anchoredit_jax.data.sprites import SpriteSource, build_sprites, open_sprites
+from anchoredit_jax.data.sprites import SpriteSource
+from anchoredit_jax.data.sprites.records import build_sprites, open_sprites
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import PatchCodec
 from anchoredit_jax.models.text import NgramTextEncoder
 
+SOURCE = SpriteSource(turns=3, seed=4, length=12)
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return build_sprites(tmp_path_factory.mktemp("records"), 12, turns=3, seed=4)
+    return build_sprites(tmp_path_factory.mktemp("records"), SOURCE)
 
 
 def test_records_are_those_of_the_source(folder):
@@ -44,15 +47,16 @@ def test_batches_from_records_are_those_made_on_demand(folder):
     )
     read = DataConfig("records", turns=3, batch=8, records=RecordsConfig(str(folder)))
     for step in (0, 1, 2):  # past the end: the twelve again
-        ours, theirs = (make_batches(c, *tools)[step] for c in (made, read))
+        ours, theirs = (open_steps(c, *tools)[step] for c in (made, read))
         for name in ours:
             assert (ours[name] == theirs[name]).all(), name
 
 
 def test_another_mixture_is_another_dataset(folder):
     root = folder.parents[2]
-    assert build_sprites(root, 12, turns=3, seed=4) == folder
-    other = build_sprites(root, 2, turns=1, seed=4, size=16, weights={"keep": 1.0})
+    assert build_sprites(root, SOURCE) == folder
+    kept = SpriteSource(1, seed=4, size=16, weights={"keep": 1.0}, length=2)
+    other = build_sprites(root, kept)
     assert other != folder
     record = open_sprites(other)[1]
     assert record["images"].shape == (2, 16, 16, 3)
@@ -75,11 +79,13 @@ def test_wrong_records_are_refused(folder, tmp_path):
         make_source(DataConfig("records", turns=2, records=RecordsConfig(str(folder))))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):
-        build_sprites(tmp_path / "file", 1, turns=1)
+        build_sprites(tmp_path / "file", SOURCE)
     with pytest.raises(UserError, match="sessions must be"):
-        build_sprites(tmp_path, 0, turns=1)
+        SpriteSource(turns=1, length=0)
     with pytest.raises(UserError, match="remove"):
-        build_sprites(tmp_path, 1, turns=1, weights={"remov": 1.0})
+        SpriteSource(turns=1, weights={"remov": 1.0})
+    with pytest.raises(UserError, match="only whole chains"):
+        build_sprites(tmp_path, SpriteSource(turns=1, length=1, skip_turns=2))
 
 
 def run_python(code: str, *arguments: str) -> int:
@@ -91,8 +97,9 @@ def run_python(code: str, *arguments: str) -> int:
 def test_records_need_no_tensorflow(tmp_path):
     code = """
 import sys
-from anchoredit_jax.data.sprites import build_sprites, open_sprites
-folder = build_sprites(sys.argv[1], 2, turns=1, seed=4)
+from anchoredit_jax.data.sprites.records import build_sprites, open_sprites
+from anchoredit_jax.data.sprites.source import SpriteSource
+folder = build_sprites(sys.argv[1], SpriteSource(turns=1, seed=4, length=2))
 assert open_sprites(folder)[1]["images"].shape == (2, 32, 32, 3)
 assert "tensorflow" not in sys.modules
 """

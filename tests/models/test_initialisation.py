@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from anchoredit_jax.data.batches import DataConfig, make_batches
+from anchoredit_jax.data.batches import DataConfig, open_steps
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import rope
 from anchoredit_jax.models.codec import PatchCodec
@@ -22,7 +22,7 @@ TEXT = NgramTextEncoder()
 @pytest.fixture(scope="module")
 def batch():
     config = DataConfig(turns=2, batch=8)
-    return make_batches(config, PatchCodec(), TEXT)[0]
+    return open_steps(config, PatchCodec(), TEXT)[0]
 
 
 def predicted_from_noise(batch, sigma=1.0, **changes):

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anchoredit_jax.convert import transformer_names
 from anchoredit_jax.models import TransformerConfig
+from tests.convert.published import from_published
 
 GOLDEN = Path(
     os.environ.get("ANCHOREDIT_GOLDEN", Path(__file__).parents[3] / "shared" / "golden")
@@ -36,7 +36,7 @@ def golden_params(golden):
     """Parameters of the recorded tiny transformer."""
     arrays, _ = golden("dit_weights.npz")
     tensors = {key.removeprefix("w/"): value for key, value in arrays.items()}
-    return transformer_names.from_published(tensors, golden_config())
+    return from_published("transformer", tensors, golden_config())
 
 
 def golden_config(**changes) -> TransformerConfig:

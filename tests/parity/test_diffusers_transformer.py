@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from anchoredit_jax.convert import transformer_names
+from anchoredit_jax.convert.networks import NETWORKS
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer, TransformerConfig
+from tests.convert.published import from_published, to_published
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
@@ -46,9 +47,9 @@ def tensors_of(network):
 def test_their_names_are_ours_to_the_last(theirs):
     tensors = tensors_of(theirs)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    assert shapes == transformer_names.published_shapes("diffusers", CONFIG)
-    params = transformer_names.from_published(tensors, CONFIG)
-    back = transformer_names.to_published(params, "diffusers", CONFIG)
+    assert shapes == NETWORKS["transformer"].shapes("diffusers", CONFIG)
+    params = from_published("transformer", tensors, CONFIG)
+    back = to_published("transformer", params, "diffusers", CONFIG)
     theirs.load_state_dict({k: torch.from_numpy(v) for k, v in back.items()})
 
 
@@ -59,7 +60,7 @@ def test_velocities_agree_with_a_timestep_a_frame(theirs):
     timesteps = np.float32([[0, 250.5, 600, 999], [1000, 0, 3.25, 500]])
     text = rng.normal(size=(2, tokens, CONFIG.text_dim)).astype(np.float32)
     ours = jax.jit(Transformer(CONFIG).apply)(
-        {"params": transformer_names.from_published(tensors_of(theirs), CONFIG)},
+        {"params": from_published("transformer", tensors_of(theirs), CONFIG)},
         latents,
         timesteps,
         np.repeat(text[:, None], frames - 1, 1),  # all frames see one prompt

@@ -6,6 +6,7 @@ import pytest
 
 from anchoredit_jax.convert import load_vae, vae_names
 from anchoredit_jax.models.wan_vae import WanCodec, make_vae_config
+from tests.convert.published import from_published, to_published
 
 TOLERANCE = 5e-5
 CONFIG = make_vae_config("tiny")
@@ -44,7 +45,7 @@ def channels_last(x):
 def test_encode_and_decode(theirs, tensors):
     import torch
 
-    params = vae_names.still_image(vae_names.from_published(tensors, CONFIG), CONFIG)
+    params = vae_names.still_image(from_published("vae", tensors, CONFIG), CONFIG)
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (2, 32, 48, 3)).astype(np.float32)
     mean, std = np.float32(CONFIG.mean), np.float32(CONFIG.std)
@@ -66,8 +67,8 @@ def test_encode_and_decode(theirs, tensors):
 def test_their_names_are_exported_bit_for_bit_and_load_strictly(theirs, tensors):
     import torch
 
-    weights = vae_names.from_published(tensors, CONFIG)
-    exported = vae_names.to_published(weights, "diffusers", CONFIG)
+    weights = from_published("vae", tensors, CONFIG)
+    exported = to_published("vae", weights, "diffusers", CONFIG)
     assert exported.keys() == tensors.keys()
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(exported[name], tensor, err_msg=name)
@@ -78,11 +79,11 @@ def test_their_names_are_exported_bit_for_bit_and_load_strictly(theirs, tensors)
 
 def test_the_two_published_layouts_are_one_network(tensors):
     """diffusers -> ours -> original Wan -> ours -> diffusers loses nothing."""
-    original = vae_names.to_published(
-        vae_names.from_published(tensors, CONFIG), "wan", CONFIG
+    original = to_published(
+        "vae", from_published("vae", tensors, CONFIG), "wan", CONFIG
     )
-    again = vae_names.to_published(
-        vae_names.from_published(original, CONFIG), "diffusers", CONFIG
+    again = to_published(
+        "vae", from_published("vae", original, CONFIG), "diffusers", CONFIG
     )
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(again[name], tensor, err_msg=name)
@@ -101,9 +102,9 @@ def test_published_files_are_read(tmp_path, tensors):
     import torch
     from safetensors.numpy import save_file
 
-    expected = vae_names.from_published(tensors, CONFIG)
+    expected = from_published("vae", tensors, CONFIG)
     save_file(tensors, tmp_path / "vae.safetensors")
-    original = vae_names.to_published(expected, "wan", CONFIG)
+    original = to_published("vae", expected, "wan", CONFIG)
     torch.save(
         {name: torch.from_numpy(tensor) for name, tensor in original.items()},
         tmp_path / "vae.pth",

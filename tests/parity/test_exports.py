@@ -20,7 +20,7 @@ from anchoredit_jax.models import Transformer, TransformerConfig
 from anchoredit_jax.models.umt5 import make_umt5_config
 from anchoredit_jax.models.umt5_text import embed_prompts
 from anchoredit_jax.models.wan_vae import WanCodec, make_vae_config
-from anchoredit_jax.trees import leaves_by_name
+from tests.convert.published import from_published, to_published
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
@@ -49,7 +49,7 @@ def export(tmp_path, network, dialect="diffusers"):
     rng = np.random.default_rng(0)
     theirs = {
         name: (0.2 * rng.normal(size=shape)).astype(np.float32)
-        for name, shape in known.table(config).shapes("wan", known.tree(config)).items()
+        for name, shape in known.shapes("wan", config).items()
     }
     from safetensors.numpy import save_file
 
@@ -60,7 +60,7 @@ def export(tmp_path, network, dialect="diffusers"):
         (src / "config.json").write_text(json.dumps(published))
     ours = open_weights(import_weights(open_weights(src), tmp_path / "ours"))
     out = export_weights({"": ours}, dialect, tmp_path / "out")
-    params = known.table(config).to_ours(theirs, "wan", known.tree(config))
+    params = from_published(network, theirs, config)
     return params, out
 
 
@@ -146,7 +146,7 @@ def test_a_strict_load_in_plain_torch(tmp_path, network):
     params, out = export(tmp_path, network, "wan")
     known, config = NETWORKS[network], CONFIGS[network]
     state = load_file(out / known.files["wan"])
-    expected = known.table(config).to_theirs(params, "wan")
+    expected = to_published(network, params, "wan", config)
     assert state.keys() == expected.keys()
     for name, tensor in expected.items():
         assert torch.equal(state[name], torch.from_numpy(tensor.copy())), name
@@ -158,7 +158,7 @@ def test_weights_may_be_narrower_than_the_computation():
     rng = np.random.default_rng(0)
     flat = {
         name: (0.2 * rng.normal(size=leaf.shape)).astype(np.float32)
-        for name, leaf in leaves_by_name(known.tree(MODEL)).items()
+        for name, leaf in known.leaves(MODEL).items()
     }
     from anchoredit_jax.trees import unflatten
 

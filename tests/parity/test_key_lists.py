@@ -26,9 +26,9 @@ def test_both_directions(golden, name):
     network, dialect = recognise(recorded)
     assert (network.name, dialect) == (expected, "wan")
     config = network.config_of(recorded, dialect, {})
-    table, tree = network.table(config), network.tree(config)
-    table.check(recorded, dialect, tree)  # in: every one finds its place
-    assert table.shapes(dialect, tree) == recorded  # out: exactly these
+    table, leaves = network.table(config), network.leaves(config)
+    table.check(recorded, dialect, leaves)  # in: every one finds its place
+    assert table.shapes(dialect, leaves) == recorded  # out: exactly these
     if expected == "transformer":
         assert preset_of(config) == f"wan_{name.removeprefix('state_dict_keys_')}"
     else:

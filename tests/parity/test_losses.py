@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from anchoredit_jax import turn
-from anchoredit_jax.convert import transformer_names
 from anchoredit_jax.diffusion import samplers, schedule
 from anchoredit_jax.diffusion.losses import distribution_matching
 from anchoredit_jax.memory import FrameVisibility
@@ -19,6 +18,7 @@ from anchoredit_jax.stages import distribution_matching as dmd
 from anchoredit_jax.stages.context import swap_in
 from anchoredit_jax.stages.rollout import generate_history
 from anchoredit_jax.testing import tiny_run
+from tests.convert.published import from_published, to_published
 
 from .conftest import channels_last, golden_config, padded_prompts
 
@@ -45,7 +45,8 @@ def networks(golden):
     weights = {key.removeprefix("w/"): value for key, value in base.items()}
 
     def moved(teacher, fake):
-        return transformer_names.from_published(
+        return from_published(
+            "transformer",
             {
                 key: value
                 + np.float32(teacher) * deltas[f"teacher/{key}"]
@@ -62,7 +63,7 @@ def networks(golden):
 
 def check_gradients(arrays, meta, name, grads, kind="grad", rtol=1e-3):
     """Every parameter's norm, the global norm, and the recorded whole tensors."""
-    named = transformer_names.to_published(grads, "wan", golden_config())
+    named = to_published("transformer", grads, "wan", golden_config())
     norms = np.array([np.linalg.norm(named[key]) for key in meta["param_names"]])
     expected = arrays[f"{name}/{kind}_norm_per_param"]
     np.testing.assert_allclose(norms, expected, rtol=rtol, atol=1e-4 * expected.max())

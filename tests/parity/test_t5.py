@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from anchoredit_jax.convert import umt5_names
+from anchoredit_jax.convert.networks import NETWORKS
 from anchoredit_jax.models.umt5 import (
     Umt5Config,
     Umt5Encoder,
@@ -14,6 +14,7 @@ from anchoredit_jax.models.umt5 import (
     position_buckets,
 )
 from anchoredit_jax.models.umt5_text import embed_prompts
+from tests.convert.published import from_published, to_published
 
 from .conftest import GOLDEN
 
@@ -39,7 +40,7 @@ def recorded(golden):
         for key in list(arrays)
         if key.startswith("w/")
     }
-    return arrays, config, umt5_names.from_published(tensors, config)
+    return arrays, config, from_published("umt5", tensors, config)
 
 
 def check(name, got, expected):
@@ -90,8 +91,8 @@ def test_prompt_embeds(recorded):
 
 def test_weights_come_back_under_every_recorded_name(recorded, golden):
     arrays, _ = golden("t5.npz")
-    _, _, params = recorded
-    back = umt5_names.to_published(params, "wan")
+    _, config, params = recorded
+    back = to_published("umt5", params, "wan", config)
     assert {f"w/{name}" for name in back} == {k for k in arrays if k.startswith("w/")}
     for name, tensor in back.items():
         np.testing.assert_array_equal(tensor, arrays[f"w/{name}"])
@@ -101,5 +102,5 @@ def test_names_and_shapes_at_full_size(golden):
     del golden  # skips where nothing is recorded
     recorded = json.loads((GOLDEN / "t5_state_dict_keys.json").read_text())
     assert len(recorded) == 242
-    shapes = umt5_names.published_shapes("wan", make_umt5_config("umt5_xxl"))
+    shapes = NETWORKS["umt5"].shapes("wan", make_umt5_config("umt5_xxl"))
     assert {name: list(shape) for name, shape in shapes.items()} == recorded

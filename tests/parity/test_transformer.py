@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from anchoredit_jax.convert import transformer_names
+from anchoredit_jax.convert.networks import NETWORKS
 from anchoredit_jax.diffusion import schedule
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer
@@ -19,6 +19,7 @@ from anchoredit_jax.models.block import (
 from anchoredit_jax.models.presets import make_config
 from anchoredit_jax.models.prompts import prompt_visibility
 from anchoredit_jax.models.transformer import Head, TimeEmbedding
+from tests.convert.published import to_published
 
 from .conftest import GOLDEN, channels_last, golden_config, padded_prompts
 
@@ -160,13 +161,13 @@ def test_names_and_shapes_at_full_size(golden, size, tensors):
     del golden  # skips where nothing is recorded
     recorded = json.loads((GOLDEN / f"state_dict_keys_{size}.json").read_text())
     assert len(recorded) == tensors
-    shapes = transformer_names.published_shapes("wan", make_config(f"wan_{size}"))
+    shapes = NETWORKS["transformer"].shapes("wan", make_config(f"wan_{size}"))
     assert {name: list(shape) for name, shape in shapes.items()} == recorded
 
 
 def test_weights_come_back_under_every_recorded_name(golden, golden_params):
     arrays, _ = golden("dit_weights.npz")
-    back = transformer_names.to_published(golden_params, "wan", golden_config())
+    back = to_published("transformer", golden_params, "wan", golden_config())
     assert {f"w/{name}" for name in back} == set(arrays)
     for name, tensor in back.items():
         np.testing.assert_array_equal(tensor, arrays[f"w/{name}"])

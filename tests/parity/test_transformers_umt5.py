@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from anchoredit_jax.convert import umt5_names
 from anchoredit_jax.models.umt5 import Umt5Config
 from anchoredit_jax.models.umt5_text import embed_prompts
+from tests.convert.published import from_published, to_published
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -44,7 +44,7 @@ def test_hidden_states(theirs):
             input_ids=torch.tensor(ids, dtype=torch.long),
             attention_mask=torch.tensor(mask.astype(np.int64)),
         ).last_hidden_state.numpy()
-    params = umt5_names.from_published(tensors_of(theirs), CONFIG)
+    params = from_published("umt5", tensors_of(theirs), CONFIG)
     got = np.asarray(embed_prompts(CONFIG, params, ids, LENGTHS))
     deviation = float(np.abs(got - hidden)[mask].max())
     print(f"transformers UMT5EncoderModel: largest deviation {deviation:.1e}")
@@ -53,8 +53,8 @@ def test_hidden_states(theirs):
 
 
 def test_a_strict_load_of_our_tensors_gives_the_same_model(theirs):
-    params = umt5_names.from_published(tensors_of(theirs), CONFIG)
-    back = umt5_names.to_published(params, "diffusers")
+    params = from_published("umt5", tensors_of(theirs), CONFIG)
+    back = to_published("umt5", params, "diffusers", CONFIG)
     fresh = transformers.UMT5EncoderModel(theirs.config)
     tied = {**back, "encoder.embed_tokens.weight": back["shared.weight"]}
     fresh.load_state_dict({k: torch.from_numpy(v) for k, v in tied.items()})
@@ -67,7 +67,7 @@ def test_a_saved_folder_is_read(theirs, tmp_path):
 
     theirs.save_pretrained(tmp_path)
     tensors = open_tensors(sorted(tmp_path.glob("model*.safetensors")))
-    params = umt5_names.from_published(tensors, CONFIG)
+    params = from_published("umt5", tensors, CONFIG)
     embedding = theirs.get_input_embeddings().weight.detach().numpy()
     np.testing.assert_array_equal(params["token_embedding"], embedding)
     assert np.abs(embedding).max() > 0

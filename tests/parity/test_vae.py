@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.convert import vae_names
+from anchoredit_jax.convert.networks import NETWORKS
 from anchoredit_jax.models.wan_vae import (
     WAN_MEAN,
     WAN_STD,
@@ -22,6 +23,7 @@ from anchoredit_jax.models.wan_vae import (
     decode,
     make_vae_config,
 )
+from tests.convert.published import from_published, to_published
 
 from .conftest import GOLDEN
 
@@ -70,7 +72,7 @@ def arrays(golden):
 def codec(arrays):
     tensors = {k.removeprefix("w/"): v for k, v in arrays.items() if k.startswith("w/")}
     return WanCodec(
-        vae_names.still_image(vae_names.from_published(tensors, CONFIG), CONFIG), CONFIG
+        vae_names.still_image(from_published("vae", tensors, CONFIG), CONFIG), CONFIG
     )
 
 
@@ -160,8 +162,8 @@ def test_the_published_statistics_are_the_recorded_ones(arrays):
 
 def test_the_recorded_weights_are_exported_bit_for_bit(arrays):
     tensors = {k.removeprefix("w/"): v for k, v in arrays.items() if k.startswith("w/")}
-    exported = vae_names.to_published(
-        vae_names.from_published(tensors, CONFIG), "wan", CONFIG
+    exported = to_published(
+        "vae", from_published("vae", tensors, CONFIG), "wan", CONFIG
     )
     assert exported.keys() == tensors.keys()
     for name, tensor in tensors.items():
@@ -170,6 +172,6 @@ def test_the_recorded_weights_are_exported_bit_for_bit(arrays):
 
 def test_every_published_name_and_shape_is_mapped(golden):
     published = json.loads(Path(GOLDEN, "vae_state_dict_keys.json").read_text())
-    shapes = vae_names.published_shapes("wan", make_vae_config("wan"))
+    shapes = NETWORKS["vae"].shapes("wan", make_vae_config("wan"))
     mapped = {name: list(shape) for name, shape in shapes.items()}
     assert mapped == published

@@ -4,8 +4,8 @@ make it, and stays the same when their number changes in the middle of a run."""
 import numpy as np
 import pytest
 
+from anchoredit_jax import files
 from anchoredit_jax.reproducibility import compare, read
-from anchoredit_jax.reproducibility.certificate import digest_bytes
 from tests.launch.host_processes import start_processes, wait_for
 
 BATCH = 8
@@ -60,7 +60,7 @@ def test_two_hosts_and_then_one_certify_what_one_does(config, tmp_path):
         )
         first = BATCH * (ours.step - 1)  # every sample once, in order
         samples = np.arange(first, first + BATCH, dtype=np.uint32)
-        assert ours.ids == digest_bytes(samples.tobytes())
+        assert ours.ids == files.blake2b(samples.tobytes())
     comparison = compare(alone, whole)
     assert comparison.loss < 1e-5
     assert "environment: processes: 1 | 2, then 1" in comparison.causes

@@ -10,23 +10,45 @@ import contextlib
 import dataclasses
 import hashlib
 import io
-import itertools
 import json
 import logging
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
 
-from anchoredit_jax.data.permutation import key_of
+from anchoredit_jax import files
+from anchoredit_jax.data.keys import key_of
 from anchoredit_jax.data.prepared.reader import COLUMNS, FORMAT
-from anchoredit_jax.data.sessions import Dropped, RawSession, list_parts, read_part
+from anchoredit_jax.data.record_files import write_records
+from anchoredit_jax.data.sessions import (
+    Dropped,
+    Part,
+    RawSession,
+    list_parts,
+    read_part,
+)
 from anchoredit_jax.errors import UserError
 
+CLAIM = "source.json"
+REPORT = "report.json"
 MAX_TURNS = 255  # of the column of turns
+_TEXT = tfds.features.Text()
+FEATURES = {
+    "key": _TEXT,
+    "images": tfds.features.Sequence(_TEXT),  # the files as they were
+    "languages": tfds.features.Sequence(_TEXT),
+    # All turns of the first language, then those of the next.
+    "instructions": tfds.features.Sequence(_TEXT),
+    "turns": np.int64,
+}
+
+Bad = tuple[str, str, str, str]  # origin, key, reason, detail
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +58,7 @@ class Report:
     Attributes:
       kept: sessions in the dataset.
       dropped: reason -> how many.
-      bad: every dropped one: (origin, key, reason, detail).
+      bad: every dropped one.
       turns: turns -> sessions.
       sizes: "height x width" of the source images -> sessions.
       languages: language -> sessions that have it.
@@ -44,7 +66,7 @@ class Report:
 
     kept: int
     dropped: Mapping[str, int]
-    bad: Sequence[tuple[str, str, str, str]]
+    bad: Sequence[Bad]
     turns: Mapping[int, int]
     sizes: Mapping[str, int]
     languages: Mapping[str, int]
@@ -91,76 +113,50 @@ def prepare(
     """
     out, parts = Path(out), list_parts(source)
     asked = {"source": str(source), "languages": list(languages), "parts": len(parts)}
-    _claim(out, asked)
-    names = [f"{number:06d}" for number in range(len(parts))]
-    bad = 0
-    for done, name in enumerate(_run_parts(parts, names, out, languages, processes), 1):
-        bad += len(_part_report(out, name)["bad"])
-        if bad > max_bad:
+    if out.is_dir() and not (out / CLAIM).is_file() and any(out.iterdir()):
+        raise UserError(f"{str(out)!r} is not empty: give a new folder as --out")
+    files.claim(out, CLAIM, asked, "use another --out")
+    folders = [out / "parts" / f"{number:06d}" for number in range(len(parts))]
+    bad: list[list[str]] = []
+    made = _run_parts(parts, folders, languages, processes)
+    for done, folder in enumerate(made, 1):
+        bad += _part_report(folder)["bad"]
+        if len(bad) > max_bad:
             raise UserError(
-                f"{bad} bad records are more than --max-bad {max_bad}; the last one: "
-                f"{': '.join(_part_report(out, name)['bad'][-1])}. Parts that are done "
-                "stay: mend the source, or allow more, and run again"
+                f"{len(bad)} bad records are more than --max-bad {max_bad}; the last "
+                f"one: {': '.join(bad[-1])}. Parts that are done stay: mend the "
+                "source, or allow more, and run again"
             )
         progress(done, len(parts))
-    return _finish(out, names)
+    return _finish(out, folders)
 
 
-def _claim(out: Path, asked: Mapping[str, Any]) -> None:
-    if out.is_file():
-        raise UserError(f"the output folder {str(out)!r} is a file; give a folder")
-    path = out / "source.json"
-    if path.is_file():
-        there = json.loads(path.read_text())
-        if there != asked:
-            raise UserError(
-                f"{str(out)!r} was begun with {there}, now asked for {dict(asked)}: "
-                "use another --out"
-            )
-        return
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{str(out)!r} is not empty: give a new folder as --out")
-    out.mkdir(parents=True, exist_ok=True)
-    _write_json(path, asked)
-
-
-def _run_parts(parts, names, out, languages, processes) -> Iterator[str]:
-    todo = [
-        (part, name)
-        for part, name in zip(parts, names, strict=True)
-        if not (out / "parts" / name / "report.json").is_file()
-    ]
-    waiting = {name for _, name in todo}
-    yield from (name for name in names if name not in waiting)
-    if processes <= 1:
-        for part, name in todo:
-            yield prepare_part(part, out / "parts" / name, languages)
+def _run_parts(
+    parts: Sequence[Part],
+    folders: Sequence[Path],
+    languages: Sequence[str],
+    processes: int,
+) -> Iterator[Path]:
+    """The folders of all parts, each when it is done; first those that were."""
+    done = {folder for folder in folders if (folder / REPORT).is_file()}
+    todo = [pair for pair in zip(parts, folders, strict=True) if pair[1] not in done]
+    yield from sorted(done)
+    if processes <= 1 or not todo:
+        for part, folder in todo:
+            yield prepare_part(part, folder, languages)
         return
     context = multiprocessing.get_context("spawn")  # forks of JAX's threads hang
     with concurrent.futures.ProcessPoolExecutor(processes, context) as pool:
-        running = [
-            pool.submit(prepare_part, part, out / "parts" / name, languages)
-            for part, name in todo
-        ]
-        try:
-            for future in concurrent.futures.as_completed(running):
-                yield future.result()
-        finally:
-            for future in running:
-                future.cancel()
+        yield from pool.map(prepare_part, *zip(*todo, strict=True), repeat(languages))
 
 
-def prepare_part(part: Any, folder: Path, languages: Sequence[str]) -> str:
-    """Write one part and its report, the report last; its name."""
-    import tensorflow_datasets as tfds
-
-    from anchoredit_jax.data.prepared.builder import PartConfig, Sessions
-
+def prepare_part(part: Part, folder: Path, languages: Sequence[str]) -> Path:
+    """Write one part and its report, the report last; returns its folder."""
     tfds.disable_progress_bar()  # parts have one of their own
     shutil.rmtree(folder, ignore_errors=True)  # of an interrupted run
     columns: dict[str, list[int]] = {name: [] for name in COLUMNS}
     keys: list[int] = []
-    bad: list[tuple[str, str, str, str]] = []
+    bad: list[Bad] = []
     seen: collections.Counter[str] = collections.Counter()
     sha = hashlib.sha256()
 
@@ -192,18 +188,21 @@ def prepare_part(part: Any, folder: Path, languages: Sequence[str]) -> str:
     made = records()
     first = next(made, None)
     if first is not None:  # TFDS writes no empty datasets
-        config = PartConfig(name="part", records=lambda: itertools.chain([first], made))
         with _unannounced():
-            builder = Sessions(
-                data_dir=str(folder), config=config, file_format="array_record"
+            write_records(
+                folder,
+                ("sessions", "part"),
+                {"1.0.0": "First release."},
+                FEATURES,
+                chain([first], made),
+                "Editing sessions of images and instructions.",
             )
-            builder.download_and_prepare()
     folder.mkdir(parents=True, exist_ok=True)
     for name, dtype in COLUMNS.items():
         np.save(folder / f"{name}.npy", np.array(columns[name], dtype))
     np.save(folder / "keys.npy", np.array(keys, np.uint64))
-    _write_json(
-        folder / "report.json",
+    files.write_json(
+        folder / REPORT,
         {
             "kept": len(columns["turns"]),
             "bad": bad,
@@ -211,7 +210,7 @@ def prepare_part(part: Any, folder: Path, languages: Sequence[str]) -> str:
             "digest": sha.hexdigest(),
         },
     )
-    return folder.name
+    return folder
 
 
 @contextlib.contextmanager
@@ -234,23 +233,23 @@ def _storable(session: RawSession | Dropped) -> RawSession | Dropped:
     return session
 
 
-def _digest(sha, session: RawSession) -> None:
+def _digest(sha: Any, session: RawSession) -> None:
     for data in (session.key.encode(), *session.images):
         sha.update(len(data).to_bytes(8, "little") + data)
     sha.update(json.dumps(dict(session.instructions), sort_keys=True).encode())
 
 
-def _part_report(out: Path, name: str) -> dict[str, Any]:
-    return json.loads((out / "parts" / name / "report.json").read_text())
+def _part_report(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / REPORT).read_text(encoding="utf-8"))
 
 
-def _finish(out: Path, names: Sequence[str]) -> Report:
+def _finish(out: Path, folders: Sequence[Path]) -> Report:
     """Columns of all parts, the report, and `dataset.json`, which says it is done."""
-    reports = {name: _part_report(out, name) for name in names}
-    kept = [name for name in names if reports[name]["kept"]]
+    reports = {folder: _part_report(folder) for folder in folders}
+    kept = [folder for folder in folders if reports[folder]["kept"]]
     columns = {
         column: np.concatenate(
-            [np.load(out / "parts" / name / f"{column}.npy") for name in kept]
+            [np.load(folder / f"{column}.npy") for folder in kept]
             or [np.zeros(0, dtype)]
         )
         for column, dtype in COLUMNS.items()
@@ -258,8 +257,8 @@ def _finish(out: Path, names: Sequence[str]) -> Report:
     languages: collections.Counter[str] = collections.Counter()
     for part in reports.values():
         languages.update(part["languages"])
-    bad = [tuple(entry) for name in names for entry in reports[name]["bad"]]
-    bad += _leave_out_duplicates(out, kept, columns)
+    bad = [tuple(entry) for part in reports.values() for entry in part["bad"]]
+    bad += _leave_out_duplicates(kept, columns)
     sizes = zip(columns["height"].tolist(), columns["width"].tolist(), strict=True)
     report = Report(
         kept=int(np.count_nonzero(columns["turns"])),
@@ -269,7 +268,7 @@ def _finish(out: Path, names: Sequence[str]) -> Report:
         sizes=dict(collections.Counter(f"{h} x {w}" for h, w in sizes)),
         languages=dict(languages),
     )
-    _write_json(out / "report.json", dataclasses.asdict(report))
+    files.write_json(out / REPORT, dataclasses.asdict(report))
     if not kept:
         raise UserError(
             f"not one session of {str(out)!r} can be used; why: "
@@ -277,24 +276,26 @@ def _finish(out: Path, names: Sequence[str]) -> Report:
         )
     for column, values in columns.items():
         np.save(out / f"{column}.npy", values)
-    digests = "".join(reports[name]["digest"] for name in kept)
-    _write_json(
+    digests = (reports[folder]["digest"].encode() for folder in kept)
+    files.write_json(
         out / "dataset.json",
         {
             "format": FORMAT,
-            "parts": kept,
-            "sessions": [reports[name]["kept"] for name in kept],
+            "parts": [folder.name for folder in kept],
+            "sessions": [reports[folder]["kept"] for folder in kept],
             "languages": sorted(languages),
-            "fingerprint": hashlib.sha256(digests.encode()).hexdigest()[:16],
+            "fingerprint": files.sha256(*digests, digits=16),
         },
     )
     return report
 
 
-def _leave_out_duplicates(out, kept, columns) -> list[tuple[str, str, str, str]]:
+def _leave_out_duplicates(
+    kept: Sequence[Path], columns: Mapping[str, np.ndarray]
+) -> list[Bad]:
     """Sessions whose name an earlier part has too keep their place, with 0 turns: no
     plan takes them."""
-    keys = [np.load(out / "parts" / name / "keys.npy") for name in kept]
+    keys = [np.load(folder / "keys.npy") for folder in kept]
     joined = np.concatenate(keys or [np.zeros(0, np.uint64)])
     again = np.ones(len(joined), bool)
     again[np.unique(joined, return_index=True)[1]] = False
@@ -302,16 +303,10 @@ def _leave_out_duplicates(out, kept, columns) -> list[tuple[str, str, str, str]]
     part_of = np.repeat(np.arange(len(kept)), [len(part) for part in keys])
     return [
         (
-            f"part {kept[part_of[index]]}",
+            f"part {kept[part_of[index]].name}",
             f"number {index}",
             "duplicate",
             "an earlier part has a session of the same name",
         )
         for index in np.flatnonzero(again)
     ]
-
-
-def _write_json(path: Path, value: Any) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-    temporary.replace(path)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from anchoredit_jax.data.record_files import open_records
 from anchoredit_jax.errors import UserError
 
 FORMAT = "anchoredit_jax sessions/1"
@@ -97,12 +98,10 @@ class PreparedSessions:
 
     def _part(self, part: int) -> Any:
         if part not in self._opened:
-            import tensorflow_datasets as tfds
-
             folder = self.folder / "parts" / self._parts[part]
             found = next(iter(sorted(folder.glob("sessions/part/*/dataset_info.json"))))
-            builder = tfds.builder_from_directory(str(found.parent))
-            self._opened[part] = builder.as_data_source(split="train")
+            opened = open_records(found.parent).as_data_source(split="train")
+            self._opened[part] = opened
         return self._opened[part]
 
     def __getstate__(self) -> dict[str, Any]:

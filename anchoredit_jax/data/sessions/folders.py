@@ -31,6 +31,9 @@ from anchoredit_jax.errors import UserError
 
 _LIST = "resolved_files"
 
+Parse = Callable[[bytes], Any]
+Build = Callable[[str, str, dict[int, tuple[str, bytes]], Any], Any]
+
 
 def list_parts(source: str | Path, folders_per_part: int = 1000) -> list[Part]:
     """The parts of a source, always in the same order: shards, then folders, by name.
@@ -99,8 +102,8 @@ def read_part(
 
 def read_folders(
     part: Part,
-    parse: Callable[[bytes], Any],
-    build: Callable[[str, str, dict[int, tuple[str, bytes]], Any], Any],
+    parse: Parse,
+    build: Build,
     max_image_bytes: int = MAX_IMAGE_BYTES,
 ) -> Iterator[Any]:
     """What `build` makes of the sessions of a part of folders; else `Dropped`.
@@ -165,7 +168,9 @@ def _parts_of_list(path: Path) -> list[Part]:
     return parts
 
 
-def _read_folder(part: Part, name: str, parse, build, max_image_bytes: int):
+def _read_folder(
+    part: Part, name: str, parse: Parse, build: Build, max_image_bytes: int
+) -> Iterator[Any]:
     """Yields what is no part of the session, then the session or why it is dropped."""
     origin = part.origin
     try:
@@ -188,7 +193,9 @@ def _read_folder(part: Part, name: str, parse, build, max_image_bytes: int):
     yield build(key, origin, contents, document)
 
 
-def _list_files(path: Path, key: str):
+def _list_files(
+    path: Path, key: str
+) -> tuple[list[tuple[Place, os.DirEntry]], list[tuple[str, RefusedError]]]:
     """A session folder's files: [(place, entry)], and [(name, why not)] of others."""
     try:
         if path.is_symlink():
@@ -234,7 +241,7 @@ def _by_number(files: list[tuple[Place, os.DirEntry]]) -> dict[int | None, os.Di
     return chosen
 
 
-def _parse(name: str, data: bytes, parse: Callable[[bytes], Any]):
+def _parse(name: str, data: bytes, parse: Parse) -> Any:
     try:
         return parse(data)
     except RefusedError as error:

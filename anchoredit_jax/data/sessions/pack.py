@@ -2,17 +2,15 @@
 
 import io
 import json
-import os
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO
 
 from anchoredit_jax.data.sessions.folders import list_parts, read_part
 from anchoredit_jax.data.sessions.raw import Dropped, Part, RawSession, drop
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.files import appearing, write_text
 
 LIST_NAME = "sessions.json"
 
@@ -60,13 +58,13 @@ def pack_sessions(
         while (first := next(sessions, None)) is not None:
             shards.append(out / f"sessions-{len(shards):05d}.tar")
             some = chain([first], islice(sessions, sessions_per_shard - 1))
-            with _appearing(shards[-1]) as file:
-                _write_shard(file, some)
+            with appearing(shards[-1]) as path:
+                write_shard(path, chain.from_iterable(map(_members, some)))
         if not shards:
             raise UserError(f"no sound session in {str(source)!r}: nothing to pack")
         names = [shard.name for shard in shards]
-        with _appearing(out / LIST_NAME) as file:
-            file.write(json.dumps({"resolved_files": names}, indent=1).encode())
+        listed = json.dumps({"resolved_files": names}, indent=1)
+        write_text(out / LIST_NAME, listed)
     except OSError as error:
         raise UserError(f"{str(out)!r} cannot be written: {error}") from error
     return shards
@@ -103,28 +101,14 @@ def _sessions(
                 yield found
 
 
-@contextmanager
-def _appearing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes its name when all of it is on the disk."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_shard(file: BinaryIO, sessions: Iterator[RawSession]) -> None:
+def write_shard(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write a tar file of (name, content); the same files give the same bytes."""
     # The pax format spells names beyond ASCII in an extra header of their own.
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for session in sessions:
-            for name, data in _members(session):
-                member = tarfile.TarInfo(name)  # nobody's, from 1970: nothing varies
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in files:
+            member = tarfile.TarInfo(name)  # nobody's, from 1970: nothing varies
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
             tar.members.clear()  # it would keep all of them
 
 

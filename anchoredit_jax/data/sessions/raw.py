@@ -228,7 +228,13 @@ def build_session(
       instructions: of `parse_document`; None if no document was found.
     """
     try:
-        _check_count(images, instructions)
+        check_found(images, instructions)
+        turns = len(next(iter(instructions.values())))
+        if len(images) != turns + 1:
+            raise RefusedError(
+                "wrong count",
+                f"{turns} instructions need {turns + 1} images, found {len(images)}",
+            )
         ordered = [images[number] for number in range(len(images))]
         sizes = tuple(image_size(data, name) for name, data in ordered)
     except RefusedError as error:
@@ -253,16 +259,6 @@ def check_found(images: Mapping[int, object], document: object) -> None:
     if document is None:
         raise RefusedError(
             "missing json", f"{len(images)} images, but no .json with instructions"
-        )
-
-
-def _check_count(images, instructions) -> None:
-    check_found(images, instructions)
-    turns = len(next(iter(instructions.values())))
-    if len(images) != turns + 1:
-        raise RefusedError(
-            "wrong count",
-            f"{turns} instructions need {turns + 1} images, found {len(images)}",
         )
 
 

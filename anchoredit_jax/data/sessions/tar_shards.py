@@ -6,7 +6,6 @@ is reported as damaged.
 """
 
 import dataclasses
-import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
@@ -25,20 +24,20 @@ from anchoredit_jax.data.sessions.raw import (
     parse_name,
     safe_name,
 )
+from anchoredit_jax.data.sessions.tar_members import (
+    is_plain,
+    read_content,
+    tar_members,
+)
+
+Found = RawSession | Dropped
 
 MAX_OPEN = 512  # sessions that wait for members
-
-_MAX_HEADER = 16 * 2**10  # bytes of one read of a header
-# What `tarfile` raises on damaged data.
-_DAMAGE = (
-    *(tarfile.TarError, OSError, ValueError, LookupError, ArithmeticError),
-    *(RecursionError, MemoryError),
-)
 
 
 def read_shard(
     path: str, origin: str, languages: Sequence[str], max_image_bytes: int
-) -> Iterator[RawSession | Dropped]:
+) -> Iterator[Found]:
     """The sessions of a tar file, each when it is complete.
 
     Args:
@@ -54,40 +53,26 @@ def read_shard(
         yield drop(shard, origin, "unreadable", f"shard {origin!r}: {error.strerror}")
         return
     with file:
-        groups = _Groups(origin, languages)
-        end = yield from _read_members(file, groups, max_image_bytes)
+        groups, end = _Groups(origin, languages), None
+        try:
+            for member in tar_members(file):
+                yield from _read_member(file, member, groups, max_image_bytes)
+        except RefusedError as error:
+            end = error
         yield from groups.settle(None)
         if end is not None:
-            reason, detail = end
+            reason, detail = end.args
             yield drop(shard, origin, reason, f"shard {origin!r}: {detail}")
         yield from groups.leftovers()
 
 
-def _read_members(file: BinaryIO, groups: "_Groups", max_image_bytes: int):
-    """Feed the members to `groups`; returns (reason, detail) if the shard is bad."""
-    size = os.fstat(file.fileno()).st_size
-    guard = _Guard(file)
-    empty = True
-    try:
-        tar = _open(guard)
-        while (member := _next(tar, guard)) is not None:
-            empty = False
-            plain = member.isreg() and not member.issparse()
-            if plain and member.size > size - file.tell():
-                raise RefusedError(
-                    "truncated shard",
-                    f"{member.name!r} has {member.size} bytes by its header, but only "
-                    f"{size - file.tell()} bytes are left",
-                )
-            yield from _read_member(file, member, plain, groups, max_image_bytes)
-        if empty:
-            raise RefusedError("damaged shard", "it holds no files")
-    except RefusedError as error:
-        return error.args
-    return None
-
-
-def _read_member(file, member, plain, groups, max_image_bytes):
+def _read_member(
+    file: BinaryIO,
+    member: tarfile.TarInfo,
+    groups: "_Groups",
+    max_image_bytes: int,
+) -> Iterator[Found]:
+    """Feed a member to `groups`; yields what it completes or spoils."""
     try:
         name = safe_name(member.name)
         place = parse_name(name)
@@ -101,7 +86,7 @@ def _read_member(file, member, plain, groups, max_image_bytes):
         yield drop(name, groups.origin, "unknown file", detail)
         return
     limit = MAX_JSON_BYTES if place.number is None else max_image_bytes
-    if not plain:
+    if not is_plain(member):
         link = member.issym() or member.islnk()
         what = "a link; links are not followed" if link else "no ordinary file"
         reason = "link" if link else "unknown file"
@@ -110,85 +95,7 @@ def _read_member(file, member, plain, groups, max_image_bytes):
         detail = f"{name!r} has {member.size} bytes, at most {limit} are read"
         yield from groups.refuse(place, "too large", detail)
     else:
-        yield from groups.add(place, name, _payload(file, member.size))
-
-
-def _payload(file: BinaryIO, size: int) -> bytes:
-    try:
-        data = file.read(size)
-    except OSError as error:
-        raise RefusedError("damaged shard", error) from error
-    if len(data) < size:
-        raise RefusedError("truncated shard", "it became shorter while it was read")
-    return data
-
-
-class _Guard:
-    """A shard as `tarfile` may see it: forwards only, and in small pieces.
-
-    A header that lies could otherwise send it in circles, or make it read gigabytes.
-
-    Attributes:
-      last: what was read last.
-      short: whether the file ended there.
-    """
-
-    def __init__(self, file: BinaryIO):
-        self._file = file
-        self.last, self.short = b"", False
-        self.tell = file.tell
-
-    def seek(self, offset: int) -> None:
-        if offset < self._file.tell():
-            raise tarfile.ReadError("a header points backwards")
-        self._file.seek(offset)
-
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= _MAX_HEADER:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        self.last = self._file.read(size)
-        self.short = len(self.last) < size
-        return self.last
-
-    def rest_is_empty(self) -> bool:
-        """Whether zeros follow the end mark, as far as a megabyte tells."""
-        return not self._file.read(2**20).strip(b"\0")
-
-
-def _open(guard: _Guard) -> tarfile.TarFile:
-    try:
-        return tarfile.TarFile(
-            fileobj=guard, mode="r", encoding="utf-8", errors="surrogateescape"
-        )
-    except _DAMAGE as error:
-        raise RefusedError("damaged shard", f"it is no tar file ({error})") from error
-
-
-def _next(tar: tarfile.TarFile, guard: _Guard) -> tarfile.TarInfo | None:
-    """The next member; None behind the last one.
-
-    Raises:
-      RefusedError: the shard ends without an end mark, or a header is damaged.
-    """
-    try:
-        member = tar.next()
-        tar.members.clear()  # it would keep all of them
-        sound = member is not None or (
-            guard.last == bytes(tarfile.BLOCKSIZE) and guard.rest_is_empty()
-        )
-    except _DAMAGE as error:
-        if guard.short:
-            raise RefusedError("truncated shard", f"it ends early ({error})") from error
-        raise RefusedError("damaged shard", f"a damaged header: {error}") from error
-    if member is not None and member.size < 0:
-        raise RefusedError("damaged shard", f"{member.name!r} has a size below 0")
-    if not sound and guard.short:
-        raise RefusedError("truncated shard", "it ends without an end mark")
-    if not sound:
-        raise RefusedError(
-            "damaged shard", "a damaged header: what follows it is not read"
-        )
-    return member
+        yield from groups.add(place, name, read_content(file, member.size))
 
 
 @dataclasses.dataclass
@@ -224,7 +131,7 @@ class _Groups:
         self._last: str | None = None
         self._size = 0
 
-    def add(self, place: Place, name: str, data: bytes):
+    def add(self, place: Place, name: str, data: bytes) -> Iterator[Found]:
         """Take a member; yields what it completes or spoils."""
         key = self._key(place)
         yield from self.settle(key)
@@ -255,7 +162,7 @@ class _Groups:
         self._size += len(data)
         yield from self._shed()
 
-    def refuse(self, place: Place, reason: str, detail: str):
+    def refuse(self, place: Place, reason: str, detail: str) -> Iterator[Found]:
         """Drop the session of a member that cannot be taken."""
         key = self._key(place)
         yield from self.settle(key)
@@ -264,7 +171,7 @@ class _Groups:
         else:
             yield self._drop(key, reason, detail)
 
-    def settle(self, key: str | None):
+    def settle(self, key: str | None) -> Iterator[Found]:
         """Close the session of the last member, if it is full and another than `key`.
 
         Yields the session, or why it is dropped.
@@ -273,7 +180,7 @@ class _Groups:
         if last != key and last in self._open and self._open[last].full:
             yield self._build(last)
 
-    def leftovers(self):
+    def leftovers(self) -> Iterator[Found]:
         """At the end of the shard: what every open session lacks."""
         for key in list(self._open):
             yield self._build(key)
@@ -293,7 +200,7 @@ class _Groups:
                     break
         return place.key
 
-    def _build(self, key: str) -> RawSession | Dropped:
+    def _build(self, key: str) -> Found:
         session = self._close(key)
         built = build_session(key, self.origin, session.images, session.instructions)
         self._closed[key] = isinstance(built, RawSession)
@@ -309,14 +216,14 @@ class _Groups:
         self._closed[key] = False
         return session
 
-    def _again(self, key: str, name: str):
+    def _again(self, key: str, name: str) -> Iterator[Found]:
         """Report a second session of a key, once."""
         if self._closed[key]:
             self._closed[key] = False
             detail = f"{name!r}: a session of this id came before"
             yield drop(key, self.origin, "duplicate", detail)
 
-    def _shed(self):
+    def _shed(self) -> Iterator[Found]:
         """Keep memory bounded: drop what has waited longest."""
         while len(self._open) > MAX_OPEN or self._size > MAX_SESSION_BYTES:
             yield self._drop(

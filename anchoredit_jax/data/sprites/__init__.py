@@ -41,10 +41,7 @@ from anchoredit_jax.data.sprites.sessions import (
 )
 from anchoredit_jax.data.sprites.source import (
     ENDLESS,
-    SpriteRecords,
     SpriteSource,
-    build_sprites,
-    open_sprites,
 )
 from anchoredit_jax.data.sprites.view import SpriteView, square_view
 
@@ -63,19 +60,16 @@ __all__ = [
     "Accessory",
     "Edit",
     "Scene",
-    "SpriteRecords",
     "SpriteScores",
     "SpriteSession",
     "SpriteSource",
     "SpriteView",
     "ambiguous_sessions",
-    "build_sprites",
     "check_held_out",
     "cover_session",
     "held_out_sessions",
     "make_edit",
     "null_edit",
-    "open_sprites",
     "possible_kinds",
     "render",
     "render_truth",

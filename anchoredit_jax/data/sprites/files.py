@@ -8,9 +8,6 @@ from (seed, index) alone.
 import dataclasses
 import io
 import json
-import os
-import shutil
-import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,10 +15,12 @@ import numpy as np
 from PIL import Image
 
 from anchoredit_jax.data.buckets import Size
-from anchoredit_jax.data.permutation import key_of
+from anchoredit_jax.data.keys import key_of
+from anchoredit_jax.data.sessions.pack import write_shard
 from anchoredit_jax.data.sprites.render import both_sides, render
 from anchoredit_jax.data.sprites.sessions import SpriteSession, sample_session
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.files import appearing
 
 SHARD = 500  # sessions
 JPEG_QUALITY = 96
@@ -93,25 +92,23 @@ def write_sprite_files(out: str | Path, config: FilesConfig) -> Path:
         raise UserError(f"{str(out)!r} is a file; give a folder")
     if out.is_dir():
         return out
-    part = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(part, ignore_errors=True)  # of an interrupted run
-    part.mkdir(parents=True)
+    with appearing(out) as part:
+        _write_files(part, config)
+    return out
+
+
+def _write_files(out: Path, config: FilesConfig) -> None:
+    out.mkdir()
     in_shards = config.sessions // 2
     for first in range(0, in_shards, SHARD):
         indices = range(first, min(first + SHARD, in_shards))
-        with tarfile.open(part / f"sprites-{first:06d}.tar", "w") as tar:
-            for index in indices:
-                for name, data in session_files(config, index):
-                    member = tarfile.TarInfo(name)
-                    member.size = len(data)
-                    tar.addfile(member, io.BytesIO(data))
+        members = (file for index in indices for file in session_files(config, index))
+        write_shard(out / f"sprites-{first:06d}.tar", members)
     for index in range(in_shards, config.sessions):
         for name, data in session_files(config, index):
-            path = part / name.split(".")[0] / name
+            path = out / name.split(".")[0] / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
-    os.replace(part, out)
-    return out
 
 
 def session_files(config: FilesConfig, index: int) -> Iterator[tuple[str, bytes]]:

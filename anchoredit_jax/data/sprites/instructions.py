@@ -1,7 +1,8 @@
 """Edits of a scene: what may be asked, in which words, and every right answer."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -195,6 +196,8 @@ def check_weights(weights: Mapping[str, float]) -> None:
         raise UserError("at least one kind of edit needs a weight above 0")
 
 
+Option = TypeVar("Option")
+
 _Words = dict[str, str]
 _Made = tuple[_Words, list[Scene]]
 
@@ -284,5 +287,5 @@ def _say(phrase: str, words: _Words) -> str:
     return phrase.format(**words)
 
 
-def _pick(rng: np.random.Generator, options):
+def _pick(rng: np.random.Generator, options: Sequence[Option]) -> Option:
     return options[int(rng.random() * len(options))]

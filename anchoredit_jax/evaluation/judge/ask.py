@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import dataclasses
-import hashlib
 import io
 import json
 import os
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.judge.parse import (
     MalformedAnswer,
@@ -131,10 +131,8 @@ class Question:
         labels = [(label, image.shape) for label, image in self.images]
         words = [config.model, config.temperature, config.seed, config.image_side]
         head = json.dumps([*words, self.task, _FORM, labels])
-        digest = hashlib.sha256(head.encode())
-        for _, image in self.images:
-            digest.update(np.ascontiguousarray(image))
-        return digest.hexdigest()
+        images = (np.ascontiguousarray(image).data for _, image in self.images)
+        return files.sha256(head.encode(), *images)
 
     def content(self, image_side: int) -> list[dict]:
         """The parts of the chat message, images as PNG data URLs."""

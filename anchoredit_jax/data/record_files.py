@@ -1,0 +1,58 @@
+"""Datasets of records on the disk, through TFDS: ArrayRecord files, no TensorFlow."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+Features = Mapping[str, Any]
+Record = Mapping[str, Any]
+
+
+class _Builder(tfds.dataset_builders.AdhocBuilder, skip_registration=True):
+    """TFDS' own asks TensorFlow whether the records are a dataset of its."""
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        return dict(self._split_datasets)
+
+
+def write_records(
+    folder: str | Path,
+    names: tuple[str, str],
+    notes: Mapping[str, str],
+    features: Features,
+    records: Iterable[Record],
+    description: str,
+) -> Path:
+    """Write records in their order as a dataset that is there whole or not at all.
+
+    A dataset of these names that is there is kept, and `records` is not asked.
+
+    Args:
+      names: Of the dataset and of its configuration, which tells it from others.
+      notes: What every version brought, the present version first.
+      features: What TFDS should know of a record.
+
+    Returns:
+      The folder below `folder` that holds it, for `open_records`.
+    """
+    builder = _Builder(
+        name=names[0],
+        config=names[1],
+        version=next(iter(notes)),
+        release_notes=notes,
+        features=tfds.features.FeaturesDict(features),
+        split_datasets={"train": enumerate(records)},
+        data_dir=str(folder),
+        description=description,
+        file_format="array_record",
+        disable_shuffling=True,  # record i is the i-th
+    )
+    builder.download_and_prepare()
+    return Path(builder.data_dir)
+
+
+def open_records(folder: str | Path) -> tfds.core.DatasetBuilder:
+    """The dataset in a folder that `write_records` returned, to be read at random."""
+    return tfds.builder_from_directory(str(folder))

@@ -1,0 +1,117 @@
+"""Files that appear whole or not at all, folders that know whose they are, and digests.
+
+What is written lies beside its place under another name until all of it is on the disk:
+a reader, or the next start after a stop at any moment, never meets a part of it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from anchoredit_jax.errors import UserError
+
+Data = bytes | bytearray | memoryview
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Yields where to write a file or a folder, which then takes its place at `path`.
+
+    The place is beside `path`, in a folder that is made where it is missing. A file
+    that is there is replaced; a folder has to be new. After an error nothing is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    _remove(temporary)  # of an interrupted run
+    try:
+        yield temporary
+        if temporary.is_file():
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        _remove(temporary)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all, see `appearing`."""
+    with appearing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8 that appears whole or not at all, see `appearing`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
+    """Write JSON in UTF-8 that appears whole or not at all, see `appearing`."""
+    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def claim(folder: Path, name: str, settings: Mapping[str, Any], advice: str) -> None:
+    """Say in the file `name` of a folder what its content is made with.
+
+    Args:
+      folder: It is made where it is missing.
+      settings: All that the content depends on, as JSON values.
+      advice: What a person should do about a folder of other settings.
+
+    Raises:
+      UserError: The folder is a file, or holds what was made with other settings.
+    """
+    if folder.is_file():
+        raise UserError(f"the folder {str(folder)!r} is a file; give a folder")
+    path, settings = folder / name, json.loads(json.dumps(settings))
+    if path.is_file():
+        there = json.loads(path.read_text(encoding="utf-8"))
+        check_claim(folder, there, dict.fromkeys(there) | settings, advice)
+    else:
+        write_json(path, settings)
+
+
+def check_claim(
+    folder: Path, there: Mapping[str, Any], wanted: Mapping[str, Any], advice: str
+) -> None:
+    """Refuse a folder whose claim is another than what is wanted of it.
+
+    Raises:
+      UserError: It tells the names that differ, and both values of each.
+    """
+    other = [name for name in wanted if there.get(name) != wanted[name]]
+    if other:
+        told = "; ".join(
+            f"{name}: {there.get(name)}, now {wanted[name]}" for name in other
+        )
+        raise UserError(
+            f"{str(folder)!r} was begun with another {' and '.join(other)} ({told}): "
+            f"{advice}"
+        )
+
+
+def sha256(*parts: Data, digits: int = 64) -> str:
+    """The first hexadecimal digits of the SHA-256 of the parts, one after the other."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(part)
+    return sha.hexdigest()[:digits]
+
+
+def blake2b(*parts: Data) -> str:
+    """16 hexadecimal digits; not a defence against forgery, only against chance."""
+    blake = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        blake.update(part)
+    return blake.hexdigest()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
