@@ -2,7 +2,7 @@
 
 import jax
 
-from anchoredit_jax.data.shapes import batch_shapes
+from anchoredit_jax.planning.shapes import batch_shapes
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import tiny_run
 from benchmarks.timing import Timing, interleave

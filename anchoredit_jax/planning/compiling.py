@@ -14,8 +14,8 @@ from jaxlib import _hlo
 
 from anchoredit_jax import memory as memories
 from anchoredit_jax.convert.transformer_names import tree_shapes
-from anchoredit_jax.data.shapes import batch_shapes
 from anchoredit_jax.parallel import batch_sharding, state_shardings
+from anchoredit_jax.planning.shapes import batch_shapes
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.session.programs import make_programs
 from anchoredit_jax.stages.table import STAGES

@@ -2,6 +2,9 @@
 
 import math
 
+import jax
+import jax.numpy as jnp
+
 from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.data.session_buckets import bucket_table
 from anchoredit_jax.errors import UserError
@@ -53,3 +56,30 @@ def tokens_of(run: RunConfig, size: Size) -> int:
     """Tokens of a frame."""
     unit = run.codec.stride * run.model.patch
     return math.prod(side // unit for side in size)
+
+
+def batch_shapes(
+    run: RunConfig, height: int, width: int
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """The arrays of `run`'s largest batches, see `batches.collate`.
+
+    Args:
+      height, width: of the images, pixels.
+    """
+    frames, stride = run.data.turns + 1, run.codec.stride
+    sides = (height // stride, width // stride)
+    rows, prompts = run.data.batch, (run.text.length, run.text.dim)
+    shapes = {
+        "latents": (frames, *sides, run.model.channels),
+        "text": (frames - 1, *prompts),
+        "null_text": prompts,
+        "id": (),
+        "frame_valid": (frames,),
+        "answers": (frames, *sides),
+    }
+    return {
+        name: jax.ShapeDtypeStruct(
+            (rows, *shape), jnp.int32 if name == "id" else jnp.float32
+        )
+        for name, shape in shapes.items()
+    }

@@ -1,8 +1,8 @@
 """Shapes told by a configuration are those of the batches it makes."""
 
 from anchoredit_jax.data.batches import open_steps
-from anchoredit_jax.data.shapes import batch_shapes
 from anchoredit_jax.encoders import make_codec, make_text_encoder
+from anchoredit_jax.planning.shapes import batch_shapes
 from anchoredit_jax.testing import tiny_run
 
 
