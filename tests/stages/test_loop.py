@@ -16,7 +16,7 @@ from anchoredit_jax.stages.stopping import Stopped
 from anchoredit_jax.stages.throughput import MEASURES
 from tests.stages.fake_stages import make_run
 
-pytestmark = pytest.mark.usefixtures("fake_stages")
+pytestmark = pytest.mark.usefixtures("fake_stages", "compiled_anew")
 
 
 def train(workdir, stage="fake_first", arg="", **options):
