@@ -42,6 +42,18 @@ from anchoredit_jax.stages import STAGES  # noqa: E402  (under the rules above)
 gc.freeze()
 gc.set_threshold(100_000, 20, 20)
 
+# Files of minutes go first: the core that gets one last works while the others idle.
+LONGEST = {
+    *("test_rehearsal", "test_plan", "test_hosts", "test_battery", "test_kill"),
+    *("test_resume", "test_stages", "test_sharded_steps", "test_accumulation"),
+    *("test_stored", "test_round_trip", "test_takeovers"),
+}
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
 @pytest.fixture(autouse=True)
 def same_stages():
     """Configuration files of tests add stages of their own to this process's table."""
