@@ -56,7 +56,7 @@ setup(
         "judge": ["openai>=1.55.3,<3"],  # any endpoint that speaks its protocol
         "test": [
             "pytest>=8,<10",
-            "pytest-xdist>=3.6,<4",
+            "pytest-xdist>=3.8,<4",
             "ruff>=0.12,<1",
             "import-linter>=2.17,<3",
             "tokenizers>=0.21,<1",

@@ -15,5 +15,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 python -m ruff check .
 lint-imports --no-logo --no-cache # the order of rooms, in pyproject.toml
-# A file's tests share compiled programs, so a file stays with one process.
-exec python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not long and not pod" "$@"
+# What was compiled for earlier versions of the code is of no use any more.
+PROGRAMS=".pytest_cache/programs"
+[ ! -d "$PROGRAMS" ] || find "$PROGRAMS" -type f -mtime +7 -delete
+# A file's tests share traced programs, so a file stays with one process; the order of
+# files is that of tests/conftest.py.
+exec python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+  -m "not slow and not long and not pod" "$@"

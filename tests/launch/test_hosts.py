@@ -163,7 +163,11 @@ def test_the_other_process_ends_when_one_dies(fake, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)]
+    ("number", "code"),
+    [
+        (signal.SIGTERM, 75),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_to_one_process_stops_all_at_the_same_step(
     fake, tmp_path, number, code
@@ -262,7 +266,11 @@ def test_a_start_that_fails_is_one_line_after_a_while(fake, tmp_path, flags, sai
     ("mesh", "said"),
     [
         ("mesh.data=4", "the mesh has 4 devices, 2 processes have 8"),
-        ("mesh.data=1", "the mesh has 1 devices, 2 processes have 8"),
+        pytest.param(
+            "mesh.data=1",
+            "the mesh has 1 devices, 2 processes have 8",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_mesh_that_leaves_devices_out_is_refused(fake, tmp_path, mesh, said):

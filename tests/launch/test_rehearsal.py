@@ -94,7 +94,7 @@ def test_a_folder_of_other_settings_is_refused(tmp_path, capsys, monkeypatch):
     assert "is a file" in fails(capsys, rehearsal.main, "--out", tmp_path / "file")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_all_of_it_runs_and_the_loss_falls(tmp_path):
     """Files, preparation, features, four stages, editing, evaluation, by shape."""
     out = tmp_path / "R"

@@ -12,6 +12,7 @@ from anchoredit_jax.training.curriculum import run_curriculum
 from anchoredit_jax.training.loop import run_stage
 from anchoredit_jax.training.metrics_log import read_metrics
 from tests.stages.fake_stages import make_run
+from tests.stages.real_stages import real_spec
 
 pytestmark = pytest.mark.usefixtures("fake_stages")
 
@@ -66,11 +67,7 @@ def test_an_unknown_last_stage_is_refused(tmp_path):
 
 
 def real_run(stage, arg=""):
-    return load_config(
-        f"configs/sprites.py:stage={stage},steps=2,data.batch=2,data.turns=2,"
-        "model.dim=24,model.ffn_dim=24,model.num_heads=2,model.num_layers=1,"
-        f"model.scan_unroll=1,model.freq_dim=8{arg}"
-    )
+    return load_config(real_spec(stage, 2) + arg)
 
 
 @pytest.mark.slow

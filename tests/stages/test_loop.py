@@ -17,7 +17,7 @@ from anchoredit_jax.training.stopping import Stopped
 from anchoredit_jax.training.throughput import MEASURES
 from tests.stages.fake_stages import make_run, replace_step
 
-pytestmark = pytest.mark.usefixtures("fake_stages")
+pytestmark = pytest.mark.usefixtures("fake_stages", "compiled_anew")
 
 
 def train(workdir, stage="fake_first", arg="", **options):

@@ -21,27 +21,22 @@ from anchoredit_jax.training.state import fresh_state, restore_state
 from anchoredit_jax.training.throughput import MEASURES
 from anchoredit_jax.trees import leaves_by_name
 from tests.stages.fake_stages import with_step
+from tests.stages.real_stages import SCHEDULE as STEPS
+from tests.stages.real_stages import real_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = tuple(STAGES)
-STEPS = 6
 # Narrow teachers and moments, so that their dtypes come back too.
 OPTIONS = {
     "single_turn": "",
     "causal_forcing": ",options.rollout.kind=one_pass,optimizer.mu_dtype=bfloat16",
     "consistency": ",options.teacher_dtype=bfloat16",
-    "distribution_matching": ",options.teacher_dtype=bfloat16,options.critic_ratio=2,"
-    "sampler.steps=1",
+    "distribution_matching": ",options.teacher_dtype=bfloat16,options.critic_ratio=2",
 }
 
 
 def spec_of(stage, steps=STEPS):
-    return (
-        f"configs/sprites.py:stage={stage},steps={STEPS},loop.steps={steps},"
-        "loop.log_every=1,data.batch=2,data.turns=2,model.dim=24,model.ffn_dim=24,"
-        "model.num_heads=2,model.num_layers=1,model.scan_unroll=1,model.freq_dim=8"
-        + OPTIONS[stage]
-    )
+    return f"{real_spec(stage, steps)},loop.log_every=1{OPTIONS[stage]}"
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,14 @@ def test_one_program_trains_and_counts(stage):
         jax.tree.map(np.testing.assert_array_equal, state.teacher, parent()["params"])
 
 
-@pytest.mark.parametrize("stage", ["single_turn", "causal_forcing", "consistency"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "single_turn",
+        pytest.param("causal_forcing", marks=pytest.mark.slow),
+        pytest.param("consistency", marks=pytest.mark.slow),
+    ],
+)
 def test_accumulation_equals_one_big_batch(stage):
     _, first, _ = six_steps(stage)
     _, second, _ = run_steps(stage, 1, accumulate=2)

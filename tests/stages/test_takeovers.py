@@ -16,6 +16,7 @@ from anchoredit_jax.testing import tiny_params, tiny_run
 from anchoredit_jax.training import loop
 from anchoredit_jax.training.loop import run_stage
 from anchoredit_jax.training.parents import find_parent
+from tests.stages.real_stages import real_spec
 
 ORDER = {
     "single_turn": ("single_turn", IMPORTED),
@@ -61,13 +62,7 @@ def test_what_goes_on_and_what_starts_as_the_average():
 
 
 def spec(stage):
-    return load_config(
-        f"configs/sprites.py:stage={stage},steps=2,data.batch=2,data.turns=2,"
-        "data.size=16,"
-        "model.dim=24,model.ffn_dim=24,model.num_heads=2,model.num_layers=1,"
-        "model.scan_unroll=1,model.freq_dim=8"
-        + (",sampler.steps=1" if stage == "distribution_matching" else "")
-    )
+    return load_config(real_spec(stage, 2))
 
 
 @pytest.fixture(scope="module")
