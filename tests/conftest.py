@@ -46,7 +46,7 @@ gc.set_threshold(100_000, 20, 20)
 LONGEST = {
     *("test_rehearsal", "test_plan", "test_hosts", "test_battery", "test_kill"),
     *("test_resume", "test_stages", "test_sharded_steps", "test_accumulation"),
-    *("test_stored", "test_round_trip", "test_takeovers"),
+    *("test_dtypes_of_states", "test_round_trip", "test_takeovers"),
 }
 
 

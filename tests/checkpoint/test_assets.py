@@ -9,7 +9,7 @@ from anchoredit_jax.checkpoint.lineage import Lineage
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.stages.step import TrainState
 from anchoredit_jax.trees import digest
-from tests.stages.fake_stages import make_run
+from tests.training.fake_stages import make_run
 
 RUN = make_run("single_turn")
 

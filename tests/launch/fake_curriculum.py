@@ -4,7 +4,7 @@ import sys
 
 from anchoredit_jax.stages.table import STAGES
 from launch import curriculum
-from tests.stages.fake_stages import add_fake_stages
+from tests.training.fake_stages import add_fake_stages
 
 STAGES.clear()
 add_fake_stages(STAGES)

@@ -15,7 +15,7 @@ from anchoredit_jax.parallel.host_flags import add_host_arguments, host_flags
 from anchoredit_jax.parallel.hosts import Agreement, Hosts, barrier, check_same
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.training.parents import find_parent
-from tests.stages.fake_stages import add_fake_stages, make_run
+from tests.training.fake_stages import add_fake_stages, make_run
 
 
 def check_agreement():

@@ -13,7 +13,7 @@ from anchoredit_jax.training.metrics_log import read_metrics
 from anchoredit_jax.trees import leaves_by_name
 from launch import train
 from tests.launch.host_processes import free_port, start_processes, wait_for
-from tests.stages.conftest import fake_stages  # noqa: F401
+from tests.training.conftest import fake_stages  # noqa: F401
 
 STAGES = ("single_turn", "causal_forcing", "consistency", "distribution_matching")
 MESH = "mesh.fsdp=4,mesh.tensor=2"
@@ -39,7 +39,7 @@ FAKE = """
 from ml_collections import ConfigDict
 from anchoredit_jax.config import override, parse_arg
 from anchoredit_jax.stages.table import STAGES
-from tests.stages.fake_stages import add_fake_stages, make_run
+from tests.training.fake_stages import add_fake_stages, make_run
 
 add_fake_stages(STAGES, 0.05)
 

@@ -2,12 +2,12 @@ import pytest
 
 from anchoredit_jax.checkpoint import load_weights
 from launch import curriculum, train
-from tests.stages.conftest import fake_stages  # noqa: F401
+from tests.training.conftest import fake_stages  # noqa: F401
 
 FAKE = """
 from ml_collections import ConfigDict
 from anchoredit_jax.config import override, parse_arg
-from tests.stages.fake_stages import make_run
+from tests.training.fake_stages import make_run
 
 def get_config(arg=None):
     given, dotted = parse_arg(arg, dict(stage="fake_first"))

@@ -3,7 +3,7 @@
 from anchoredit_jax.reproducibility import Certificate, Row, compare, read
 from anchoredit_jax.reproducibility.certificate import Segment, to_bits
 from anchoredit_jax.reproducibility.rerun import run_certified
-from tests.stages.fake_stages import make_run
+from tests.training.fake_stages import make_run
 
 
 def certificate(**changes) -> Certificate:

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.stages.conftest import fake_stages  # noqa: F401
+from tests.training.conftest import fake_stages  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.reproducibility import battery, read, table
 from anchoredit_jax.reproducibility.battery import Trial, judge, trials
 from tests.reproducibility.certified import certify
-from tests.stages.fake_stages import make_run
+from tests.training.fake_stages import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 # A configuration that imports the package alone, and what runs a leg of it.

@@ -16,7 +16,7 @@ from anchoredit_jax.reproducibility.certificate import (
     to_bits,
 )
 from tests.reproducibility.certified import certificate
-from tests.stages.fake_stages import make_run
+from tests.training.fake_stages import make_run
 
 
 def test_a_certificate_is_read_as_it_was_written(tmp_path):

@@ -16,7 +16,7 @@ from anchoredit_jax.training import loop
 from anchoredit_jax.training.loop import make_dataset, run_stage
 from anchoredit_jax.training.stopping import Stopped
 from tests.reproducibility.certified import certify, first_difference
-from tests.stages.fake_stages import make_run, replace_step
+from tests.training.fake_stages import make_run, replace_step
 
 pytestmark = pytest.mark.usefixtures("fake_stages")
 

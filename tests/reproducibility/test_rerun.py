@@ -13,7 +13,7 @@ from anchoredit_jax.reproducibility.distance import distance
 from anchoredit_jax.reproducibility.rerun import Steps, check
 from anchoredit_jax.trees import leaves_by_name, unflatten
 from tests.reproducibility.certified import certify
-from tests.stages.fake_stages import WIDTH, make_run, replace_step
+from tests.training.fake_stages import WIDTH, make_run, replace_step
 
 pytestmark = pytest.mark.usefixtures("fake_stages")
 

@@ -17,7 +17,7 @@ from anchoredit_jax.training import loop
 from launch import prepare_data
 from tests.data.corpus import make_corpus
 from tests.reproducibility.certified import certify
-from tests.stages.fake_stages import with_step
+from tests.training.fake_stages import with_step
 
 SMALL = "configs/reproduce.py:steps=2,data.turns=5,data.batch={},model.num_layers=1"
 

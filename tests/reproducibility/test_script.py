@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FAKE = """
 from ml_collections import ConfigDict
 from anchoredit_jax.config import override, parse_arg
-from tests.stages.fake_stages import make_run
+from tests.training.fake_stages import make_run
 
 
 def get_config(arg=None):

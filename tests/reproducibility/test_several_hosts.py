@@ -13,7 +13,7 @@ FAKE = f"""
 from ml_collections import ConfigDict
 from anchoredit_jax.config import override, parse_arg
 from anchoredit_jax.stages.table import STAGES
-from tests.stages.fake_stages import add_fake_stages, make_run
+from tests.training.fake_stages import add_fake_stages, make_run
 
 add_fake_stages(STAGES)
 

@@ -16,7 +16,7 @@ from anchoredit_jax.reproducibility import compare, describe, read
 from anchoredit_jax.reproducibility.distance import checkpoint_distances
 from anchoredit_jax.reproducibility.rerun import run_certified
 from anchoredit_jax.stages.table import STAGES
-from tests.stages.fake_stages import with_step
+from tests.training.fake_stages import with_step
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS, CUT = 12, 5

@@ -15,7 +15,7 @@ from anchoredit_jax.training.metrics_log import read_metrics
 from anchoredit_jax.training.state import restore_state
 from anchoredit_jax.training.stopping import Stopped
 from anchoredit_jax.training.throughput import MEASURES
-from tests.stages.fake_stages import make_run, replace_step
+from tests.training.fake_stages import make_run, replace_step
 
 pytestmark = pytest.mark.usefixtures("fake_stages", "compiled_anew")
 

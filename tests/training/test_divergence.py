@@ -15,7 +15,7 @@ from anchoredit_jax.training import divergence, loop
 from anchoredit_jax.training.divergence import DivergedError, Watch, not_finite
 from anchoredit_jax.training.loop import run_stage
 from anchoredit_jax.training.metrics_log import read_metrics
-from tests.stages.fake_stages import make_run, replace_step
+from tests.training.fake_stages import make_run, replace_step
 
 
 def spoil(monkeypatch, step, value):

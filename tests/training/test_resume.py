@@ -20,9 +20,9 @@ from anchoredit_jax.training.parents import find_parent
 from anchoredit_jax.training.state import fresh_state, restore_state
 from anchoredit_jax.training.throughput import MEASURES
 from anchoredit_jax.trees import leaves_by_name
-from tests.stages.fake_stages import with_step
-from tests.stages.real_stages import SCHEDULE as STEPS
-from tests.stages.real_stages import real_spec
+from tests.training.fake_stages import with_step
+from tests.training.real_stages import SCHEDULE as STEPS
+from tests.training.real_stages import real_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = tuple(STAGES)

@@ -1,7 +1,7 @@
 import pytest
 
 from anchoredit_jax.stages.table import STAGES
-from tests.stages.fake_stages import add_fake_stages
+from tests.training.fake_stages import add_fake_stages
 
 
 @pytest.fixture

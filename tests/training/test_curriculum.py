@@ -11,8 +11,8 @@ from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.training.curriculum import run_curriculum
 from anchoredit_jax.training.loop import run_stage
 from anchoredit_jax.training.metrics_log import read_metrics
-from tests.stages.fake_stages import make_run
-from tests.stages.real_stages import real_spec
+from tests.training.fake_stages import make_run
+from tests.training.real_stages import real_spec
 
 pytestmark = pytest.mark.usefixtures("fake_stages")
 

@@ -14,7 +14,7 @@ from anchoredit_jax.training.curriculum import run_curriculum
 from anchoredit_jax.training.loop import run_stage
 from anchoredit_jax.training.parents import find_parent
 from anchoredit_jax.trees import digest
-from tests.stages.fake_stages import make_run
+from tests.training.fake_stages import make_run
 
 
 def write_import(folder, run, stage=IMPORTED):

@@ -4,7 +4,7 @@
 batch, on the step and on the seed, so that any slip in resuming shows. Run as a script,
 this file trains one of them in a process of its own, which a test may then kill:
 
-    python -m tests.stages.fake_stages WORKDIR STAGE SECONDS_PER_STEP key=value ...
+    python -m tests.training.fake_stages WORKDIR STAGE SECONDS_PER_STEP key=value ...
 """
 
 import dataclasses

@@ -11,7 +11,7 @@ from anchoredit_jax.training import profiling
 from anchoredit_jax.training.loop import run_stage
 from anchoredit_jax.training.profiling import ProfileWindow
 from anchoredit_jax.training.stopping import Stopped
-from tests.stages.fake_stages import make_run, replace_step
+from tests.training.fake_stages import make_run, replace_step
 
 pytestmark = pytest.mark.usefixtures("fake_stages")
 

@@ -13,7 +13,7 @@ import pytest
 from anchoredit_jax.checkpoint import digest, manager
 from anchoredit_jax.training.metrics_log import read_metrics
 from anchoredit_jax.training.state import restore_state
-from tests.stages.fake_stages import make_run
+from tests.training.fake_stages import make_run
 
 pytestmark = pytest.mark.usefixtures("fake_stages")
 
@@ -22,7 +22,7 @@ ARGUMENTS = ["loop.steps=40", "loop.log_every=3", "loop.checkpoint_every=3"]
 
 
 def start(workdir, seconds_per_step):
-    command = [sys.executable, "-m", "tests.stages.fake_stages"]
+    command = [sys.executable, "-m", "tests.training.fake_stages"]
     return subprocess.Popen(
         [*command, str(workdir), "fake_first", str(seconds_per_step), *ARGUMENTS],
         cwd=ROOT,

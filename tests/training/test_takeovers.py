@@ -16,7 +16,7 @@ from anchoredit_jax.testing import tiny_params, tiny_run
 from anchoredit_jax.training import loop
 from anchoredit_jax.training.loop import run_stage
 from anchoredit_jax.training.parents import find_parent
-from tests.stages.real_stages import real_spec
+from tests.training.real_stages import real_spec
 
 ORDER = {
     "single_turn": ("single_turn", IMPORTED),
