@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from anchoredit_jax.data.buckets import BucketConfig
 from anchoredit_jax.data.chains import Chains
 from anchoredit_jax.data.feature_cache import (
     FeatureCache,
@@ -23,7 +24,7 @@ from anchoredit_jax.data.groups import Groups, Members, group_sessions
 from anchoredit_jax.data.images import crop_box
 from anchoredit_jax.data.plan import BatchPlan
 from anchoredit_jax.data.prepared import PreparedSessions, prepare
-from anchoredit_jax.data.session_buckets import BucketConfig, bucket_table
+from anchoredit_jax.data.session_buckets import bucket_table
 from anchoredit_jax.models.codec import PatchCodec
 from anchoredit_jax.models.text import NgramTextEncoder
 from benchmarks.timing import Timing, interleave

@@ -6,14 +6,45 @@ resized to it. All of a batch comes from one bucket, so every bucket is one comp
 program.
 """
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.strict import result
 
 Size = tuple[int, int]
 
 RULES = ("log_ratio", "ratio")
+
+
+@dataclasses.dataclass(frozen=True)
+class BucketConfig:
+    """The sizes that images are cut to.
+
+    Attributes:
+      step: pixels that both sides are multiples of; None is about a sixteenth of
+        `data.size`, in whole tokens.
+      max_ratio: of the longer side to the shorter one; what is longer loses its ends.
+      rule: "log_ratio", or "ratio", that of the reference.
+      mix_turns: runs of all lengths share a batch, padded to the longest and masked;
+        else a batch has one number of turns.
+    """
+
+    step: int | None = result(None)
+    max_ratio: float = result(4.0)
+    rule: str = result("log_ratio")
+    mix_turns: bool = result(False)
+
+    def __post_init__(self):
+        where = "data.sessions.buckets"
+        if self.rule not in RULES:
+            raise UserError(f"{where}.rule must be one of {RULES}, got {self.rule!r}")
+        if self.step is not None and self.step < 1:
+            raise UserError(f"{where}.step must be 1 or more, got {self.step}")
+        if not 1 <= self.max_ratio < math.inf:
+            raise UserError(f"{where}.max_ratio must be 1 or more, {self.max_ratio}")
 
 
 def make_buckets(size: Size, step: int, max_ratio: float = 4.0) -> tuple[Size, ...]:

@@ -7,7 +7,7 @@ a field that the chosen kind does not read is refused.
 import dataclasses
 from collections.abc import Mapping
 
-from anchoredit_jax.data.session_buckets import BucketConfig
+from anchoredit_jax.data.buckets import BucketConfig
 from anchoredit_jax.data.sprites import DEFAULT_WEIGHTS, ENDLESS, SpriteSource
 from anchoredit_jax.data.sprites.instructions import check_weights
 from anchoredit_jax.data.sprites.render import MIN_SIZE

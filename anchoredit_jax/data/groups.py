@@ -8,8 +8,8 @@ import dataclasses
 
 import numpy as np
 
-from anchoredit_jax.data.buckets import Size, nearest_bucket
-from anchoredit_jax.data.session_buckets import BucketConfig, bucket_table
+from anchoredit_jax.data.buckets import BucketConfig, Size, nearest_bucket
+from anchoredit_jax.data.session_buckets import bucket_table
 from anchoredit_jax.errors import UserError
 
 _CHUNK = 2**20  # sessions whose sizes are told apart at a time

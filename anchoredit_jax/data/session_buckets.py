@@ -1,43 +1,13 @@
 """Which sizes sessions are trained at, and what a person should know of them."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
-from anchoredit_jax.data.buckets import RULES, Size, make_buckets
+from anchoredit_jax.data.buckets import BucketConfig, Size, make_buckets
 from anchoredit_jax.data.plan import BatchPlan, coverage
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import result
 
 SIDES = 16  # steps along the side of the square, about: 49 sizes up to 4 : 1
-
-
-@dataclasses.dataclass(frozen=True)
-class BucketConfig:
-    """The sizes that images are cut to.
-
-    Attributes:
-      step: pixels that both sides are multiples of; None is about a sixteenth of
-        `data.size`, in whole tokens.
-      max_ratio: of the longer side to the shorter one; what is longer loses its ends.
-      rule: "log_ratio", or "ratio", that of the reference.
-      mix_turns: runs of all lengths share a batch, padded to the longest and masked;
-        else a batch has one number of turns.
-    """
-
-    step: int | None = result(None)
-    max_ratio: float = result(4.0)
-    rule: str = result("log_ratio")
-    mix_turns: bool = result(False)
-
-    def __post_init__(self):
-        where = "data.sessions.buckets"
-        if self.rule not in RULES:
-            raise UserError(f"{where}.rule must be one of {RULES}, got {self.rule!r}")
-        if self.step is not None and self.step < 1:
-            raise UserError(f"{where}.step must be 1 or more, got {self.step}")
-        if not 1 <= self.max_ratio < math.inf:
-            raise UserError(f"{where}.max_ratio must be 1 or more, {self.max_ratio}")
 
 
 def bucket_table(

@@ -9,9 +9,9 @@ import dataclasses
 import math
 import re
 
-from anchoredit_jax.data.buckets import Size, nearest_bucket
+from anchoredit_jax.data.buckets import BucketConfig, Size, nearest_bucket
 from anchoredit_jax.data.images import Crop
-from anchoredit_jax.data.session_buckets import BucketConfig, bucket_table
+from anchoredit_jax.data.session_buckets import bucket_table
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.run_config import RunConfig
 

@@ -9,6 +9,7 @@ import collections
 import numpy as np
 import pytest
 
+from anchoredit_jax.data.buckets import BucketConfig
 from anchoredit_jax.data.config import DataConfig, SessionsConfig
 from anchoredit_jax.data.feature_cache import (
     FeatureCache,
@@ -21,7 +22,6 @@ from anchoredit_jax.data.session_batches import (
     group_prepared,
     open_session_steps,
 )
-from anchoredit_jax.data.session_buckets import BucketConfig
 from anchoredit_jax.models.codec import PatchCodec
 from anchoredit_jax.models.text import NgramTextEncoder
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.data import feature_cache, features
+from anchoredit_jax.data.buckets import BucketConfig
 from anchoredit_jax.data.config import DataConfig, SessionsConfig
 from anchoredit_jax.data.feature_cache import (
     FeatureCache,
@@ -17,7 +18,6 @@ from anchoredit_jax.data.feature_cache import (
 )
 from anchoredit_jax.data.prepared import PreparedSessions, prepare
 from anchoredit_jax.data.session_batches import group_prepared, open_session_steps
-from anchoredit_jax.data.session_buckets import BucketConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import PatchCodec
 from anchoredit_jax.models.text import NgramTextEncoder

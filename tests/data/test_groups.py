@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from anchoredit_jax.data import groups as module
+from anchoredit_jax.data.buckets import BucketConfig
 from anchoredit_jax.data.groups import Members, group_sessions
-from anchoredit_jax.data.session_buckets import BucketConfig
 from anchoredit_jax.errors import UserError
 
 TURNS = np.uint8([1, 2, 3, 9, 0, 2, 2, 2, 2, 255])

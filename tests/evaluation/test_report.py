@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anchoredit_jax.data.session_buckets import BucketConfig
+from anchoredit_jax.data.buckets import BucketConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation import (

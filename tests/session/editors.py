@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from anchoredit_jax.checkpoint.lineage import Lineage
+from anchoredit_jax.data.buckets import BucketConfig
 from anchoredit_jax.data.config import DataConfig, SessionsConfig
-from anchoredit_jax.data.session_buckets import BucketConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.models.codec import CodecConfig, PatchCodec
