@@ -56,7 +56,7 @@ def init_state(run, parent=None):
     )
 
 
-def make_train_step(run):
+def make_train_step(run, mesh=None):
     def loss_fn(params, state, batch):
         key = jax.random.fold_in(jax.random.key(run.seed), state.step)
         latents = batch["latents"]
@@ -77,14 +77,14 @@ def make_train_step(run):
         )
         return state, {"loss": loss, "even": even}
 
-    return CompiledStep(step)
+    return CompiledStep(step, mesh)
 
 
 def make_stage(name, parents=(), delay=0.0):
     """A stage; `delay` seconds pass after each step's dispatch."""
 
-    def slow_train_step(run):
-        step = make_train_step(run)
+    def slow_train_step(run, mesh):
+        step = make_train_step(run, mesh)
 
         def slow(state, batch):
             time.sleep(delay)
@@ -104,18 +104,18 @@ def make_stage(name, parents=(), delay=0.0):
 
 @dataclasses.dataclass(frozen=True)
 class SteppingStage(Stage):
-    """A stage with a step of its own, `step(run)`, on one device."""
+    """A stage with a step of its own, `step(run, mesh)`."""
 
     step: Callable = make_train_step
 
     def make_train_step(self, run, codec=None, mesh=None):
-        return self.step(run)
+        return self.step(run, mesh)
 
 
 def with_step(stage, make):
     """A stage that steps by `make(run)`."""
     fields = {one.name: getattr(stage, one.name) for one in dataclasses.fields(Stage)}
-    return SteppingStage(**fields, step=make)
+    return SteppingStage(**fields, step=lambda run, mesh: make(run))
 
 
 def replace_step(stages, name, make):
