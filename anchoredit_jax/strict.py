@@ -90,32 +90,33 @@ def _section_of(annotation: Any) -> type | None:
     return None
 
 
-def choose_kind(config: Any, where: str, kinds: Mapping[str, str]) -> None:
+def choose_kind(config: Any, where: str) -> None:
     """For the `__post_init__` of a dataclass whose field `kind` is one of several.
 
-    Every kind may have a section, an optional field that is None unless the kind is
-    chosen; that of the chosen kind takes its defaults where it is left out. Fields made
-    with `kinds=` are read by these kinds only.
+    Every kind has a section, an optional field of its name that is None unless the kind
+    is chosen; that of the chosen kind takes its defaults where it is left out. Fields
+    made with `kinds=` are read by these kinds only.
 
     Args:
       where: dotted name of the config's section, for messages.
-      kinds: kind -> the name of its section, "" for a kind without one.
 
     Raises:
       UserError: an unknown kind, or a field that the chosen kind does not read.
     """
-    if config.kind not in kinds:
-        what = f"{where}.kind '{config.kind}'"
-        raise UserError(unknown_name(what, config.kind, kinds))
     hints = typing.get_type_hints(type(config))
-    for kind, name in kinds.items():
-        if not name:
-            continue
-        if kind != config.kind and getattr(config, name) is not None:
-            raise _unread(f"{where}.{name}", where, config.kind, (kind,))
-        if kind == config.kind and getattr(config, name) is None:
-            section = build_dataclass(_section_of(hints[name]), {}, f"{where}.{name}")
-            object.__setattr__(config, name, section)
+    sections = {
+        name: section for name in hints if (section := _section_of(hints[name]))
+    }
+    if config.kind not in sections:
+        what = f"{where}.kind '{config.kind}'"
+        raise UserError(unknown_name(what, config.kind, sections))
+    for kind, section in sections.items():
+        if kind != config.kind and getattr(config, kind) is not None:
+            raise _unread(f"{where}.{kind}", where, config.kind, (kind,))
+        if kind == config.kind and getattr(config, kind) is None:
+            object.__setattr__(
+                config, kind, build_dataclass(section, {}, f"{where}.{kind}")
+            )
     for field in dataclasses.fields(config):
         readers = field.metadata.get("kinds")
         if readers and config.kind not in readers:

@@ -1,5 +1,6 @@
 """The examples of CONTRIBUTING.md do what is said of them."""
 
+import dataclasses
 import importlib.util
 import sys
 import types
@@ -11,6 +12,7 @@ import pytest
 
 from anchoredit_jax.data.batches import open_steps
 from anchoredit_jax.data.config import DataConfig
+from anchoredit_jax.data.kinds import KINDS, Kind, fingerprint
 from anchoredit_jax.evaluation.table import table_of
 from anchoredit_jax.models.codec import PatchCodec
 from anchoredit_jax.models.text import NgramTextEncoder
@@ -47,13 +49,22 @@ def test_the_stage_trains(load, monkeypatch):
     assert np.isfinite(metrics["loss"]) and metrics["grad_norm"] > 0
 
 
-def test_the_source_makes_batches(load, tmp_path):
+def test_the_source_makes_batches(load, tmp_path, monkeypatch):
     images = np.zeros((3, 3, 16, 16, 3), np.uint8)
     texts = np.array([["make it blue", "undo that"]] * 3)
     np.savez(tmp_path / "sessions.npz", images=images, instructions=texts)
-    source = load(1).ArraySource(str(tmp_path / "sessions.npz"))
-    config = DataConfig(size=16, turns=2, batch=2)
-    batch = open_steps(config, PatchCodec(), NgramTextEncoder(), source)[0]
+    module = load(1)
+
+    @dataclasses.dataclass(frozen=True)
+    class WithArrays(DataConfig):
+        arrays: module.ArraysConfig | None = None
+
+    kind = Kind(module.open_arrays, module.fingerprint_of_arrays)
+    monkeypatch.setitem(KINDS, "arrays", kind)
+    stored = module.ArraysConfig(str(tmp_path / "sessions.npz"))
+    config = WithArrays("arrays", size=16, turns=2, batch=2, arrays=stored)
+    batch = open_steps(config, PatchCodec(), NgramTextEncoder())[0]
+    assert len(fingerprint(config)) == 16
     assert batch["latents"].shape == (2, 3, 8, 8, 16)
     assert batch["text"].any()
 

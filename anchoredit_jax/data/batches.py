@@ -6,13 +6,14 @@ n % batch of step n // batch.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import grain
 import numpy as np
 from absl import flags
 
 from anchoredit_jax.data.config import DataConfig
+from anchoredit_jax.data.kinds import KINDS, SessionSource
 from anchoredit_jax.data.runs import padded_row, stack_rows
 from anchoredit_jax.data.session_batches import (
     ALL_ROWS,
@@ -21,23 +22,11 @@ from anchoredit_jax.data.session_batches import (
     SessionSteps,
     open_session_steps,
 )
-from anchoredit_jax.data.sprites.records import open_sprites
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec, from_uint8
 from anchoredit_jax.models.text import TextEncoder
 
 __all__ = ["DataConfig", "collate", "iterate_batches", "open_steps"]
-
-
-class SessionSource(Protocol):
-    """Random access to {"images": uint8 [T, H, W, 3], "instructions", "id"} and, where
-    they are known, "answers" and "follows"; see `sprites/source.py`."""
-
-    def __len__(self) -> int: ...
-
-    def records(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Several records at once."""
-        ...
 
 
 def open_steps(
@@ -70,36 +59,15 @@ def open_steps(
                 "and text encoder; make a feature cache of prepared sessions with "
                 "launch/prepare_data.py --cache, or use 0 workers"
             )
-    if source is None and sessions is not None:
-        return open_session_steps(config, codec, text, patch=patch, host=host)
+    source = KINDS[config.kind].source(config) if source is None else source
     if source is None:
-        source = make_source(config)
+        return open_session_steps(config, codec, text, patch=patch, host=host)
     if config.size % codec.stride:
         raise UserError(
             f"data.size {config.size} is no multiple of the codec's stride "
             f"{codec.stride}"
         )
     return SourceSteps(source, config, host, codec, text)
-
-
-def make_source(config: DataConfig) -> SessionSource:
-    """The sprite sessions that a config names.
-
-    Raises:
-      UserError: stored records are missing, or of another size or number of turns.
-    """
-    if config.records is None:
-        return config.sprite_source()
-    path = config.records.path
-    source = open_sprites(path)
-    expected = (config.turns + 1, config.size, config.size, 3)
-    found = source.records([0])[0]["images"].shape
-    if found != expected:
-        raise UserError(
-            f"data.records.path {path!r} holds sessions of shape {found}; "
-            f"data.turns {config.turns} and data.size {config.size} ask for {expected}"
-        )
-    return source
 
 
 def iterate_batches(

@@ -1,7 +1,8 @@
 """What a run trains on: the section `data` of a configuration.
 
-`DataConfig.kind` chooses one of three kinds of data; each has a section of its own, and
-a field that the chosen kind does not read is refused.
+`DataConfig.kind` chooses a kind of data; each has a section of its own, the field of
+its name, and a field that the chosen kind does not read is refused. What a kind is
+opened as stands in `kinds.py`.
 """
 
 import dataclasses
@@ -15,7 +16,6 @@ from anchoredit_jax.data.sprites.sessions import check_layout
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.strict import FrozenMapping, choose_kind, result, way
 
-KINDS = {name: name for name in ("sprites", "records", "sessions")}
 SESSION_LAYOUTS = ("chain", "pairs")
 MOST_NULLS = 0.9  # of prepared sessions, whose edits are all shown besides
 _MADE = ("sprites", "sessions")  # kinds whose samples are put together here
@@ -142,9 +142,9 @@ class DataConfig:
         )
 
     def __post_init__(self):
-        choose_kind(self, "data", KINDS)
+        choose_kind(self, "data")
         for field, least in (
-            ("size", 1 if self.kind == "sessions" else MIN_SIZE),
+            ("size", MIN_SIZE if self.kind in ("sprites", "records") else 1),
             ("turns", 1),
             ("batch", 1),
             ("workers", 0),

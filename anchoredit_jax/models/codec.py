@@ -71,7 +71,7 @@ class CodecConfig:
     wan_vae: WanVaeSettings | None = None
 
     def __post_init__(self):
-        choose_kind(self, "codec", {"patch": "patch", "wan_vae": "wan_vae"})
+        choose_kind(self, "codec")
 
     @property
     def stride(self) -> int:

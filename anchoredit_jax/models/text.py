@@ -85,7 +85,7 @@ class TextConfig:
     umt5: Umt5Settings | None = None
 
     def __post_init__(self):
-        choose_kind(self, "text", {"ngram": "ngram", "umt5": "umt5"})
+        choose_kind(self, "text")
         if self.length < 1 or self.dim < 1:
             raise UserError(
                 f"text.length and text.dim must be at least 1, "

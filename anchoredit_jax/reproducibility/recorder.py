@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from anchoredit_jax import files, randomness
 from anchoredit_jax.checkpoint.lineage import Lineage
 from anchoredit_jax.config import deciding_values
-from anchoredit_jax.data.fingerprint import fingerprint
+from anchoredit_jax.data.kinds import fingerprint
 from anchoredit_jax.data.placement import parts_of_processes
 from anchoredit_jax.data.session_batches import Host
 from anchoredit_jax.errors import UserError

@@ -7,7 +7,7 @@ checkpoint, so that a run goes on after they have moved, and not with others.
 from collections.abc import Mapping
 
 from anchoredit_jax.data.feature_cache import describe_part
-from anchoredit_jax.data.fingerprint import fingerprint
+from anchoredit_jax.data.kinds import fingerprint
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec
 from anchoredit_jax.models.text import TextEncoder

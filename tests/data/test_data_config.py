@@ -3,7 +3,8 @@
 import pytest
 
 from anchoredit_jax.config_history import modernise
-from anchoredit_jax.data.config import KINDS, DataConfig
+from anchoredit_jax.data.config import DataConfig
+from anchoredit_jax.data.kinds import KINDS
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.strict import build_dataclass, deciding
 

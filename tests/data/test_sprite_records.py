@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anchoredit_jax.data.batches import DataConfig, make_source, open_steps
+from anchoredit_jax.data.batches import DataConfig, open_steps
 from anchoredit_jax.data.config import RecordsConfig, SpritesConfig
+from anchoredit_jax.data.kinds import open_stored_sprites
 from anchoredit_jax.data.sprites import SpriteSource
 from anchoredit_jax.data.sprites.records import build_sprites, open_sprites
 from anchoredit_jax.errors import UserError
@@ -76,7 +77,8 @@ def test_wrong_records_are_refused(folder, tmp_path):
     with pytest.raises(UserError, match="no sprite records"):
         open_sprites(tmp_path)
     with pytest.raises(UserError, match="data.turns 2"):
-        make_source(DataConfig("records", turns=2, records=RecordsConfig(str(folder))))
+        stored = RecordsConfig(str(folder))
+        open_stored_sprites(DataConfig("records", turns=2, records=stored))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):
         build_sprites(tmp_path / "file", SOURCE)
