@@ -7,57 +7,51 @@ sums of products are contractions. No result changes: `tests/models/test_norms.p
 compares with autodiff.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from anchoredit_jax.models.derivatives import differentiable
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+
 def normalise(x: jax.Array, eps: float, centred: bool) -> jax.Array:
     """x / rms(x) over the last axis, of x - mean(x) where `centred`; float32."""
-    return _normalise_forward(x, eps, centred)[0]
+
+    def forward(x):
+        if centred:
+            x = x - jnp.mean(x, -1, keepdims=True)
+        inverse = lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + eps)
+        normed, inverse = _kept((x * inverse, inverse))
+        return normed, (normed, inverse)
+
+    def change(kept, moved):  # a symmetric matrix: it is its own transpose
+        normed, inverse = kept
+        along = sum_of_products(moved, normed, inverse.shape) / normed.shape[-1]
+        inner = moved - normed * along
+        if centred:
+            inner = inner - _kept(jnp.mean(moved, -1, keepdims=True))
+        return inner * inverse
+
+    return differentiable(forward, change, lambda *x: (change(*x),), x)
 
 
-def _normalise_forward(x, eps, centred):
-    if centred:
-        x = x - jnp.mean(x, -1, keepdims=True)
-    inverse = lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + eps)
-    normed, inverse = _kept((x * inverse, inverse))
-    return normed, (normed, inverse)
-
-
-def _normalise_backward(eps, centred, kept, grad):
-    normed, inverse = kept
-    along = sum_of_products(grad, normed, inverse.shape) / normed.shape[-1]
-    inner = grad - normed * along
-    if centred:
-        inner = inner - _kept(jnp.mean(grad, -1, keepdims=True))
-    return (inner * inverse,)
-
-
-normalise.defvjp(_normalise_forward, _normalise_backward)
-
-
-@jax.custom_vjp
 def scaled(x: jax.Array, scale: jax.Array) -> jax.Array:
     """x * scale, float32, where `scale` has the rank of x and 1 where it repeats."""
-    return x * scale
 
+    def forward(x, scale):
+        return x * scale, (x, scale)
 
-def _scaled_forward(x, scale):
-    return x * scale, (x, scale)
+    def tangent(kept, to_x, to_scale):
+        x, scale = kept
+        return to_x * scale + x * to_scale
 
+    def backward(kept, gradient):
+        x, scale = kept
+        gradient = _kept(gradient)
+        return gradient * scale, sum_of_products(gradient, x, scale.shape)
 
-def _scaled_backward(kept, grad):
-    x, scale = kept
-    grad = _kept(grad)
-    return grad * scale, sum_of_products(grad, x, scale.shape)
-
-
-scaled.defvjp(_scaled_forward, _scaled_backward)
+    return differentiable(forward, tangent, backward, x, scale)
 
 
 def _kept(arrays):

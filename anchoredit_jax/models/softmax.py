@@ -2,8 +2,7 @@
 
 The weights, a number per query and key, are by far the largest arrays here. They are
 never whole: queries are taken in blocks, and the backward pass makes a block's weights
-again from the logarithm of their sum instead of keeping them. The derivative is
-first-order and reverse-mode only.
+again from the logarithm of their sum instead of keeping them. So does forward mode.
 
 Letters: B batch, N heads, H head dim, L and M tokens of a frame of queries and of keys
 (they differ where a device has some queries of a frame), Q query tokens and K key
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from anchoredit_jax.models.derivatives import differentiable
 from anchoredit_jax.models.norms import sum_of_products
 
 BLOCK = 2**21  # weights: 8 MiB in float32, what the caches of a CPU hold
@@ -33,7 +33,6 @@ class Group(NamedTuple):
     keys: tuple[int, ...]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def softmax_attention(
     query: jax.Array,
     key: jax.Array,
@@ -53,22 +52,18 @@ def softmax_attention(
     Returns:
       [B, T, L, N, H] in the dtype of `value`.
     """
-    return _forward(query, key, value, masks, groups)[0]
+    rules = (functools.partial(f, groups) for f in (_forward, _tangent, _backward))
+    return differentiable(*rules, query, key, value, masks)
 
 
-def _forward(query, key, value, masks, groups):
+def _forward(groups, query, key, value, masks):
     query, key, value = map(_heads_first, (query, key, value))
-    parts = []
-    for group, mask in zip(groups, masks, strict=True):
-        rows = _merged(query[:, :, group.start : group.stop])
-        keys, values = (_merged(frames_of(x, group.keys, 2)) for x in (key, value))
-        block = functools.partial(_forward_block, keys, values)
-        count = _count(rows, keys)
-        mask = _of_tokens(mask, rows, group)
-        parts.append(_scan_rows(block, (), (rows, mask), count)[1])
+    parts = [
+        _scan_rows(_forward_block, (), keys, rows)[1]
+        for _, keys, rows in _parts(groups, masks, query, (key, value))
+    ]
     out, log_sum = (jnp.concatenate(x, 2) for x in zip(*parts, strict=True))
-    kept = (query, key, value, masks, log_sum, out)
-    return _frames_first(out, query.shape[2]), kept
+    return _frames_first(out, query.shape[2]), (query, key, value, masks, log_sum, out)
 
 
 def _forward_block(key, value, _, rows):
@@ -80,6 +75,29 @@ def _forward_block(key, value, _, rows):
     return (), (out.astype(value.dtype), largest + jnp.log(total))
 
 
+def _tangent(groups, kept, to_query, to_key, to_value, _):
+    query, key, value, masks, log_sum, out = kept
+    of_keys = key, value, *map(_heads_first, (to_key, to_value))
+    of_rows = log_sum, out, _merged(_heads_first(to_query))
+    parts = [
+        _scan_rows(_tangent_block, (), keys, rows)[1]
+        for _, keys, rows in _parts(groups, masks, query, of_keys, of_rows)
+    ]
+    return _frames_first(jnp.concatenate(parts, 2), query.shape[2])
+
+
+def _tangent_block(key, value, to_key, to_value, _, rows):
+    mask, query, log_sum, out, to_query = rows
+    weights = jnp.exp(_logits(mask, query, key) - log_sum)
+    to_logits = _product(to_query, _turned(key), jnp.float32)
+    to_logits += _product(query, _turned(to_key), jnp.float32)
+    to_weights = weights * to_logits * _scale(query)
+    to_out = _product(to_weights.astype(value.dtype), value, jnp.float32)
+    to_out += _product(weights.astype(value.dtype), to_value, jnp.float32)
+    to_out -= jnp.sum(to_weights, -1, keepdims=True) * out.astype(jnp.float32)
+    return (), to_out.astype(value.dtype)
+
+
 def _backward(groups, kept, gradient):
     query, key, value, masks, log_sum, out = kept
     gradient = _merged(_heads_first(gradient))
@@ -87,25 +105,12 @@ def _backward(groups, kept, gradient):
         gradient.astype(jnp.float32), out.astype(jnp.float32), log_sum.shape
     )
     batch, heads, frames, tokens, width = key.shape
-    rows_of_frame = query.shape[3]
     sums = [jnp.zeros((batch, heads, width, frames, tokens), jnp.float32)] * 2
     to_query = []
-    for group, mask in zip(groups, masks, strict=True):
-        of_rows = slice(group.start * rows_of_frame, group.stop * rows_of_frame)
-        rows = _merged(query[:, :, group.start : group.stop])
-        keys, values = (_merged(frames_of(x, group.keys, 2)) for x in (key, value))
-        block = functools.partial(_backward_block, keys, values)
-        zeros = jnp.zeros(_turned(keys).shape, jnp.float32)
-        parts, to_rows = _scan_rows(
-            block,
-            (zeros, zeros),
-            (
-                rows,
-                _of_tokens(mask, rows, group),
-                *(x[:, :, of_rows] for x in (log_sum, inner, gradient)),
-            ),
-            _count(rows, keys),
-        )
+    of_rows = log_sum, inner, gradient
+    for group, keys, rows in _parts(groups, masks, query, (key, value), of_rows):
+        zeros = jnp.zeros(_turned(keys[0]).shape, jnp.float32)
+        parts, to_rows = _scan_rows(_backward_block, (zeros, zeros), keys, rows)
         to_query.append(to_rows)
         sums = [_add(x, group.keys, y) for x, y in zip(sums, parts, strict=True)]
     to_key, to_value = (einops.rearrange(x, "b n h t l -> b t l n h") for x in sums)
@@ -113,14 +118,14 @@ def _backward(groups, kept, gradient):
         _frames_first(jnp.concatenate(to_query, 2), query.shape[2]),
         to_key.astype(key.dtype),
         to_value.astype(value.dtype),
-        tuple(None for _ in masks),
+        masks,
     )
 
 
 def _backward_block(key, value, sums, rows):
     to_key, to_value = sums
-    query, mask, log_sum, inner, gradient = rows
-    weights = jnp.exp(_logits(query, mask, key) - log_sum)
+    mask, query, log_sum, inner, gradient = rows
+    weights = jnp.exp(_logits(mask, query, key) - log_sum)
     # The small factor of a product is turned, never the weights.
     to_value += _product(_turned(gradient), weights.astype(value.dtype), jnp.float32)
     to_weights = _product(gradient, _turned(value), jnp.float32)
@@ -130,7 +135,19 @@ def _backward_block(key, value, sums, rows):
     return (to_key, to_value), _product(to_logits, key)
 
 
-def _logits(query, mask, key):
+def _parts(groups, masks, query, of_keys, of_rows=()):
+    """Of each group: itself, its part of arrays [B, N, F, M, H] of keys, merged, and
+    its rows: mask, query [B, N, T, L, H] and arrays [B, N, T * L, X]."""
+    tokens = query.shape[3]
+    for group, mask in zip(groups, masks, strict=True):
+        keys = [_merged(frames_of(x, group.keys, 2)) for x in of_keys]
+        mask = None if mask is None else jnp.repeat(mask, tokens, 1)
+        own = _merged(query[:, :, group.start : group.stop])
+        rows = slice(group.start * tokens, group.stop * tokens)
+        yield group, keys, (mask, own, *(x[:, :, rows] for x in of_rows))
+
+
+def _logits(mask, query, key):
     """float32 [B, N, rows, K], hidden keys far below all others."""
     logits = _product(query, _turned(key), jnp.float32) * _scale(query)
     if mask is None:
@@ -138,13 +155,6 @@ def _logits(query, mask, key):
     shown = mask[:, None, :, :, None]
     of_frames = logits.reshape(*logits.shape[:3], mask.shape[2], -1)
     return jnp.where(shown, of_frames, jnp.float32(-1e30)).reshape(logits.shape)
-
-
-def _of_tokens(mask, rows, group):
-    """A group's mask by query tokens: bool [B or 1, Q, frames]."""
-    if mask is None:
-        return None
-    return jnp.repeat(mask, rows.shape[2] // (group.stop - group.start), 1)
 
 
 def _count(query, key):
@@ -156,8 +166,9 @@ def _count(query, key):
     return next((n for n in allowed if weights <= n * BLOCK), allowed[-1])
 
 
-def _scan_rows(body, carry, rows, count):
-    """`lax.scan` over blocks of the rows of arrays [.., Q, X]."""
+def _scan_rows(block, carry, keys, rows):
+    """`lax.scan` of a block of the attention to `keys` over the rows of a group."""
+    count = _count(rows[1], keys[0])
 
     def split(x):
         x = x.reshape(*x.shape[:-2], count, -1, x.shape[-1])
@@ -167,7 +178,8 @@ def _scan_rows(body, carry, rows, count):
         x = jnp.moveaxis(x, 0, -3)
         return x.reshape(*x.shape[:-3], -1, x.shape[-1])
 
-    carry, out = lax.scan(body, carry, jax.tree.map(split, rows))
+    block = functools.partial(block, *keys)
+    carry, out = lax.scan(block, carry, jax.tree.map(split, rows))
     return carry, jax.tree.map(join, out)
 
 
@@ -213,6 +225,3 @@ def _merged(x):
 
 def _frames_first(x, frames):
     return einops.rearrange(x, "b n (t l) h -> b t l n h", t=frames)
-
-
-softmax_attention.defvjp(_forward, _backward)

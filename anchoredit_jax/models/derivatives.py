@@ -1,0 +1,124 @@
+"""Functions of arrays whose derivatives are written by hand, in both modes.
+
+`jax.custom_vjp` has no forward mode. `jax.custom_jvp` gets its reverse mode from the
+tangents, transposed operation by operation, which keeps and computes more than a
+backward pass that is written as one. A function called through `differentiable` has
+tangents for forward mode and a backward pass for reverse mode. Both may be
+differentiated again, as losses that contain a derivative of the network need.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+
+def differentiable(
+    forward: Callable[..., tuple[jax.Array, Any]],
+    tangent: Callable[..., jax.Array],
+    backward: Callable[[Any, jax.Array], tuple],
+    *args: Any,
+) -> jax.Array:
+    """The array that `forward(*args)` gives first, with the derivatives given.
+
+    Args:
+      forward: (*args) -> (out, kept), where `kept` is what the derivatives read.
+      tangent: (kept, *tangents) -> the tangent of `out`, linear in the tangents of
+        `args`. Arrays that are not real, such as masks, have None for a tangent.
+      backward: (kept, cotangent of `out`) -> the cotangents of `args`, the transpose
+        of `tangent`. What it gives for arrays that are not real is not read.
+      args: pytrees of arrays.
+    """
+    leaves, tree = jax.tree.flatten(args)
+    real = [jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact) for leaf in leaves]
+
+    @jax.custom_jvp
+    def function(*args):
+        return forward(*args)[0]
+
+    @function.defjvp
+    def _(primals, tangents):
+        out, kept = forward(*primals)
+        kept, kept_tree = jax.tree.flatten(kept)
+
+        def linear(*arrays):
+            moved = iter(arrays[len(kept) :])
+            tangents = tree.unflatten([next(moved) if r else None for r in real])
+            return tangent(kept_tree.unflatten(arrays[: len(kept)]), *tangents)
+
+        def transposed(*arrays):
+            given = backward(kept_tree.unflatten(arrays[:-1]), arrays[-1])
+            return _of_real(tree.flatten_up_to(given))
+
+        return out, _linear.bind(
+            *kept,
+            *_of_real(tree.flatten_up_to(tangents)),
+            kept=len(kept),
+            out=jax.typeof(out),
+            linear=linear,
+            transposed=transposed,
+        )
+
+    def _of_real(arrays):
+        return [array for array, is_real in zip(arrays, real, strict=True) if is_real]
+
+    return function(*args)
+
+
+# linear(*kept, *tangents), known as linear in the tangents by its transpose,
+# transposed(*kept, cotangent).
+_linear = Primitive("linear_with_transpose")
+
+
+@_linear.def_impl
+def _evaluate(*arrays, linear, **_):
+    return linear(*arrays)
+
+
+@_linear.def_abstract_eval
+def _shape(*_, out, **__):
+    return out
+
+
+def _jvp(primals, tangents, *, kept, linear, **rest):
+    still = all(type(tangent) is ad.Zero for tangent in tangents[:kept])
+    tangents = [ad.instantiate_zeros(tangent) for tangent in tangents]
+    if not still:
+        return jax.jvp(linear, primals, tangents)
+    rest |= dict(kept=kept, linear=linear)
+    moved = (*primals[:kept], *tangents[kept:])
+    return _linear.bind(*primals, **rest), _linear.bind(*moved, **rest)
+
+
+def _transpose(cotangent, *arrays, kept, transposed, **_):
+    asked = [ad.is_undefined_primal(array) for array in arrays[kept:]]
+    given = transposed(*arrays[:kept], ad.instantiate_zeros(cotangent))
+    wanted = [x if is_asked else None for x, is_asked in zip(given, asked, strict=True)]
+    return [None] * kept + wanted
+
+
+def _batch(arrays, axes, *, kept, out, linear, transposed):
+    size = next(
+        x.shape[axis] for x, axis in zip(arrays, axes, strict=True) if axis is not None
+    )
+    tangents = [
+        batching.bdim_at_front(x, axis, size)
+        for x, axis in zip(arrays[kept:], axes[kept:], strict=True)
+    ]
+    batched = _linear.bind(
+        *arrays[:kept],
+        *tangents,
+        kept=kept,
+        out=jax.core.ShapedArray((size, *out.shape), out.dtype),
+        linear=jax.vmap(linear, (*axes[:kept], *[0] * len(tangents))),
+        transposed=jax.vmap(transposed, (*axes[:kept], 0)),
+    )
+    return batched, 0
+
+
+ad.primitive_jvps[_linear] = _jvp
+ad.primitive_transposes[_linear] = _transpose
+batching.primitive_batchers[_linear] = _batch
+mlir.register_lowering(_linear, mlir.lower_fun(_evaluate, multiple_results=False))
