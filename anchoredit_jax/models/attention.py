@@ -19,6 +19,8 @@ Letters: B batch, T query frames, P remembered frames, L tokens a frame, N heads
 H head dim, S text tokens.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,7 @@ from flax import struct
 
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models.cudnn import cudnn_attention
+from anchoredit_jax.models.derivatives import with_tangents_of
 from anchoredit_jax.models.mesh_attention import attend_on_mesh
 from anchoredit_jax.models.softmax import Group, softmax_attention
 from anchoredit_jax.models.splash import splash_frame_attention, splash_prompt_attention
@@ -72,32 +75,32 @@ def frame_attention(
         value = jnp.concatenate([past.values.astype(value.dtype), value], 1)
         remembered = past.valid.shape[1]
         rules = np.pad(rules, ((0, 0), (0, 0), (remembered, 0)), constant_values=True)
-    if backend == "splash":
-        choice = None if shown is None else visibility.choice
-        valid = None
-        if past is not None:
-            own = jnp.ones((len(past.valid), frames), bool)
-            valid = jnp.concatenate([past.valid, own], 1)
-        seen = rules[0] if choice is None else rules
-
-        def attend(query, key, value, valid, choice):
-            return splash_frame_attention(query, key, value, seen, valid, choice)
-
-        return attend_on_mesh(attend, query, key, value, valid, choice)
-    seen = rules.any(0)
+    seen, choice, valid = rules.any(0), None, None
+    if shown is not None:
+        choice = visibility.choice
     if past is not None:
+        own = jnp.ones((len(past.valid), frames), bool)
+        valid = jnp.concatenate([past.valid, own], 1)
         shown = _beside_the_past(past.valid, shown, frames)
     if backend == "dense":
         everything = Group(0, frames, tuple(range(seen.shape[1])))
         return dense_attention(query, key, value, _mask(seen, shown, everything))
     groups = _groups(np.ones_like(seen) if backend == "xla" else seen)
     masks = tuple(_mask(seen, shown, group) for group in groups)
-    kernel = cudnn_attention if backend == "cudnn" else softmax_attention
 
-    def attend(query, key, value, *masks):
-        return kernel(query, key, value, masks, groups)
+    def plain(query, key, value, valid, choice, *masks):
+        return softmax_attention(query, key, value, masks, groups)
 
-    return attend_on_mesh(attend, query, key, value, *masks)
+    def cudnn(query, key, value, valid, choice, *masks):
+        return cudnn_attention(query, key, value, masks, groups)
+
+    def splash(query, key, value, valid, choice, *masks):
+        table = rules[0] if choice is None else rules
+        return splash_frame_attention(query, key, value, table, valid, choice)
+
+    kernel = {"cudnn": cudnn, "splash": splash}.get(backend)
+    attend = functools.partial(with_tangents_of, plain, kernel) if kernel else plain
+    return attend_on_mesh(attend, query, key, value, valid, choice, *masks)
 
 
 def _groups(seen: np.ndarray) -> tuple[Group, ...]:
@@ -159,12 +162,18 @@ def prompt_attention(
       mask: static bool [T, S], or None where all tokens are seen.
       backend: as in `frame_attention`; all but "splash" are the same here.
     """
-    if backend == "splash":
+    plain = functools.partial(_prompt_attention, mask)
+    if backend != "splash":
+        return plain(query, key, value)
 
-        def attend(query, key, value):
-            return splash_prompt_attention(query, key, value, mask)
+    def splash(query, key, value):
+        return splash_prompt_attention(query, key, value, mask)
 
-        return attend_on_mesh(attend, query, key, value, same_tokens=False)
+    attend = functools.partial(with_tangents_of, plain, splash)
+    return attend_on_mesh(attend, query, key, value, same_tokens=False)
+
+
+def _prompt_attention(mask, query, key, value):
     logits = jnp.einsum(
         "btlnh,btsnh->btnls", query, key, preferred_element_type=jnp.float32
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -20,6 +21,7 @@ def differentiable(
     tangent: Callable[..., jax.Array],
     backward: Callable[[Any, jax.Array], tuple],
     *args: Any,
+    alone: Callable[..., jax.Array] | None = None,
 ) -> jax.Array:
     """The array that `forward(*args)` gives first, with the derivatives given.
 
@@ -30,13 +32,14 @@ def differentiable(
       backward: (kept, cotangent of `out`) -> the cotangents of `args`, the transpose
         of `tangent`. What it gives for arrays that are not real is not read.
       args: pytrees of arrays.
+      alone: (*args) -> out, where no derivative is taken; by default that of `forward`.
     """
     leaves, tree = jax.tree.flatten(args)
     real = [jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact) for leaf in leaves]
 
     @jax.custom_jvp
     def function(*args):
-        return forward(*args)[0]
+        return forward(*args)[0] if alone is None else alone(*args)
 
     @function.defjvp
     def _(primals, tangents):
@@ -65,6 +68,30 @@ def differentiable(
         return [array for array, is_real in zip(arrays, real, strict=True) if is_real]
 
     return function(*args)
+
+
+def with_tangents_of(
+    plain: Callable[..., jax.Array], kernel: Callable[..., jax.Array], *args: Any
+) -> jax.Array:
+    """`kernel(*args)` with its own backward pass, in forward mode the tangents of
+    `plain(*args)`, which is the same function: for kernels without a forward mode."""
+
+    def forward(*args):
+        out, pull = jax.vjp(kernel, *args)
+        return out, (args, pull)
+
+    def tangent(kept, *tangents):
+        primals, tree = jax.tree.flatten(kept[0])
+        tangents = [
+            np.zeros(primal.shape, jax.dtypes.float0) if moved is None else moved
+            for primal, moved in zip(primals, tree.flatten_up_to(tangents), strict=True)
+        ]
+        return jax.jvp(plain, kept[0], tree.unflatten(tangents))[1]
+
+    def backward(kept, gradient):
+        return kept[1](gradient)
+
+    return differentiable(forward, tangent, backward, *args, alone=kernel)
 
 
 # linear(*kept, *tangents), known as linear in the tangents by its transpose,
