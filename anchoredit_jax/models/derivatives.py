@@ -111,9 +111,9 @@ def _shape(*_, out, **__):
 
 def _jvp(primals, tangents, *, kept, linear, **rest):
     still = all(type(tangent) is ad.Zero for tangent in tangents[:kept])
-    tangents = [ad.instantiate_zeros(tangent) for tangent in tangents]
+    tangents = tuple(ad.instantiate_zeros(tangent) for tangent in tangents)
     if not still:
-        return jax.jvp(linear, primals, tangents)
+        return jax.jvp(linear, tuple(primals), tangents)
     rest |= dict(kept=kept, linear=linear)
     moved = (*primals[:kept], *tangents[kept:])
     return _linear.bind(*primals, **rest), _linear.bind(*moved, **rest)
