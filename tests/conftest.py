@@ -18,10 +18,18 @@ for _flag in _FLAGS:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}".strip()
 
 import jax  # noqa: E402  (the flags above are read when jax is imported)
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# Shapes and types in the signatures of these rooms are checked at every call; installed
+# before anything of the package is imported.
+_TYPED = ("models", "diffusion", "memory", "turn", "arrays", "randomness")
+jaxtyping.install_import_hook(
+    [f"anchoredit_jax.{room}" for room in _TYPED], "beartype.beartype"
+)
 
 from anchoredit_jax.stages import STAGES  # noqa: E402  (under the rules above)
 

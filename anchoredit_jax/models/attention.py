@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from anchoredit_jax.arrays import Array, Bool, Float
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models.cudnn import cudnn_attention
 from anchoredit_jax.models.derivatives import with_tangents_of
@@ -39,33 +40,31 @@ class Past:
     """Remembered frames beside the sequence: keys already rotated.
 
     Attributes:
-      keys, values: [B, P, L, N, H].
-      valid: bool [B, P].
+      keys, values: of P frames.
+      valid: which of them a sample has.
     """
 
-    keys: jax.Array
-    values: jax.Array
-    valid: jax.Array
+    keys: "Float[Array, 'B P L N H']"
+    values: "Float[Array, 'B P L N H']"
+    valid: "Bool[Array, 'B P']"
 
 
 def frame_attention(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
+    query: Float[Array, "B T L N H"],
+    key: Float[Array, "B T L N H"],
+    value: Float[Array, "B T L N H"],
     visibility: FrameVisibility,
     past: Past | None = None,
     backend: str = "prefix",
-) -> jax.Array:
+) -> Float[Array, "B T L N H"]:
     """Self-attention of T frames that see each other and the past as told.
 
     Args:
-      query, key, value: [B, T, L, N, H], rotated.
+      query, key, value: of the T frames, query and key rotated.
       visibility: which of the T frames see which; the past's valid frames are seen by
         all of them.
       past: remembered frames, or None.
-
-    Returns:
-      [B, T, L, N, H].
+      backend: one of those above.
     """
     frames = query.shape[1]
     rules = visibility.tables(frames)
@@ -103,7 +102,7 @@ def frame_attention(
     return attend_on_mesh(attend, query, key, value, valid, choice, *masks)
 
 
-def _groups(seen: np.ndarray) -> tuple[Group, ...]:
+def _groups(seen: Bool[np.ndarray, "T F"]) -> tuple[Group, ...]:
     """Neighbouring frames that see the same, each with exactly what it sees."""
     changes = np.flatnonzero((seen[1:] != seen[:-1]).any(1)) + 1
     edges = [0, *changes.tolist(), len(seen)]
@@ -113,8 +112,10 @@ def _groups(seen: np.ndarray) -> tuple[Group, ...]:
     )
 
 
-def _mask(seen, shown, group):
-    """bool [B or 1, the group's frames, its keys], or None where all are seen."""
+def _mask(
+    seen: Bool[np.ndarray, "T F"], shown: Bool[Array, "B T F"] | None, group: Group
+) -> Bool[Array, "_ rows keys"] | None:
+    """What the group's frames see of its keys; None where that is all of them."""
     rows = slice(group.start, group.stop)
     keys = np.array(group.keys)
     static = seen[rows][:, keys]
@@ -123,8 +124,10 @@ def _mask(seen, shown, group):
     return shown[:, rows][:, :, keys] & static[None]
 
 
-def _beside_the_past(valid, shown, frames):
-    """bool [B, T, P + T]: the past's valid frames, and what the rule shows."""
+def _beside_the_past(
+    valid: Bool[Array, "B P"], shown: Bool[Array, "_ T T"] | None, frames: int
+) -> Bool[Array, "B T F"]:
+    """The past's valid frames, then what the rule shows (F = P + T)."""
     batch, remembered = valid.shape
     old = jnp.broadcast_to(valid[:, None], (batch, frames, remembered))
     if shown is None:
@@ -133,7 +136,12 @@ def _beside_the_past(valid, shown, frames):
     return jnp.concatenate([old, shown], 2)
 
 
-def dense_attention(query, key, value, mask):
+def dense_attention(
+    query: Float[Array, "B T L N H"],
+    key: Float[Array, "B F M N H"],
+    value: Float[Array, "B F M N H"],
+    mask: Bool[Array, "_ T F"] | None,
+) -> Float[Array, "B T L N H"]:
     """The oracle: the same numbers, every step in the inputs' own dtype."""
     batch, _, tokens, _, head_dim = query.shape
     scale = jnp.asarray(np.sqrt(head_dim), query.dtype)
@@ -148,18 +156,18 @@ def dense_attention(query, key, value, mask):
 
 
 def prompt_attention(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    mask: np.ndarray | None = None,
+    query: Float[Array, "B T L N H"],
+    key: Float[Array, "B T S N H"],
+    value: Float[Array, "B T S N H"],
+    mask: Bool[np.ndarray, "T S"] | None = None,
     backend: str = "prefix",
-) -> jax.Array:
+) -> Float[Array, "B T L N H"]:
     """Attention of each frame to the text tokens it was given.
 
     Args:
-      query: [B, T, L, N, H].
-      key, value: [B, T, S, N, H].
-      mask: static bool [T, S], or None where all tokens are seen.
+      query: of the T frames.
+      key, value: of each frame's own text tokens.
+      mask: which of them it sees, static, or None where it sees all.
       backend: as in `frame_attention`; all but "splash" are the same here.
     """
     plain = functools.partial(_prompt_attention, mask)
@@ -173,7 +181,12 @@ def prompt_attention(
     return attend_on_mesh(attend, query, key, value, same_tokens=False)
 
 
-def _prompt_attention(mask, query, key, value):
+def _prompt_attention(
+    mask: Bool[np.ndarray, "T S"] | None,
+    query: Float[Array, "B T L N H"],
+    key: Float[Array, "B T S N H"],
+    value: Float[Array, "B T S N H"],
+) -> Float[Array, "B T L N H"]:
     logits = jnp.einsum(
         "btlnh,btsnh->btnls", query, key, preferred_element_type=jnp.float32
     )

@@ -7,7 +7,7 @@ of latents lives inside it and nowhere else. `make_codec` picks one by name: the
 
 import dataclasses
 import functools
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import einops
 import jax
@@ -80,6 +80,7 @@ class CodecConfig:
         return WAN_STRIDE if self.patch is None else self.patch.stride
 
 
+@runtime_checkable
 class Codec(Protocol):
     """What sessions, data and evaluation ask of a codec."""
 

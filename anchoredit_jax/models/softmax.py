@@ -10,7 +10,8 @@ tokens of some frames.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import einops
 import jax
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from anchoredit_jax.arrays import Array, Bool, Float, Float32
 from anchoredit_jax.models.derivatives import differentiable
 from anchoredit_jax.models.norms import sum_of_products
 
@@ -33,30 +35,41 @@ class Group(NamedTuple):
     keys: tuple[int, ...]
 
 
+Groups = tuple[Group, ...]
+Masks = tuple[Bool[Array, "_ _ _"] | None, ...]
+Rows = tuple[Array | None, ...]  # mask, query and more, by rows
+
+
 def softmax_attention(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    masks: tuple[jax.Array | None, ...],
-    groups: tuple[Group, ...],
-) -> jax.Array:
+    query: Float[Array, "B T L N H"],
+    key: Float[Array, "B F M N H"],
+    value: Float[Array, "B F M N H"],
+    masks: Masks,
+    groups: Groups,
+) -> Float[Array, "B T L N H"]:
     """Attention with a float32 softmax, one group of query frames after the other.
 
     Args:
-      query: [B, T, L, N, H].
-      key, value: [B, F, M, N, H].
-      masks: of each group, bool [B or 1, its frames, its keys], or None where all of
-        its keys are seen.
+      query: of T frames.
+      key, value: of F frames.
+      masks: of each group, [B or 1, its frames, its keys], or None where all of its
+        keys are seen.
       groups: all T frames, in order.
 
     Returns:
-      [B, T, L, N, H] in the dtype of `value`.
+      what the frames attend to, in the dtype of `value`.
     """
     rules = (functools.partial(f, groups) for f in (_forward, _tangent, _backward))
     return differentiable(*rules, query, key, value, masks)
 
 
-def _forward(groups, query, key, value, masks):
+def _forward(
+    groups: Groups,
+    query: Float[Array, "B T L N H"],
+    key: Float[Array, "B F M N H"],
+    value: Float[Array, "B F M N H"],
+    masks: Masks,
+) -> tuple[Float[Array, "B T L N H"], tuple]:
     query, key, value = map(_heads_first, (query, key, value))
     parts = [
         _scan_rows(_forward_block, (), keys, rows)[1]
@@ -66,7 +79,9 @@ def _forward(groups, query, key, value, masks):
     return _frames_first(out, query.shape[2]), (query, key, value, masks, log_sum, out)
 
 
-def _forward_block(key, value, _, rows):
+def _forward_block(
+    key: Float[Array, "B N K H"], value: Float[Array, "B N K H"], _: tuple, rows: Rows
+) -> tuple[tuple, tuple[Float[Array, "B N Q H"], Float32[Array, "B N Q 1"]]]:
     logits = _logits(*rows, key)
     largest = jnp.max(logits, -1, keepdims=True)
     weights = jnp.exp(logits - largest)
@@ -75,7 +90,14 @@ def _forward_block(key, value, _, rows):
     return (), (out.astype(value.dtype), largest + jnp.log(total))
 
 
-def _tangent(groups, kept, to_query, to_key, to_value, _):
+def _tangent(
+    groups: Groups,
+    kept: tuple,
+    to_query: Float[Array, "B T L N H"],
+    to_key: Float[Array, "B F M N H"],
+    to_value: Float[Array, "B F M N H"],
+    _: tuple,
+) -> Float[Array, "B T L N H"]:
     query, key, value, masks, log_sum, out = kept
     of_keys = key, value, *map(_heads_first, (to_key, to_value))
     of_rows = log_sum, out, _merged(_heads_first(to_query))
@@ -86,7 +108,14 @@ def _tangent(groups, kept, to_query, to_key, to_value, _):
     return _frames_first(jnp.concatenate(parts, 2), query.shape[2])
 
 
-def _tangent_block(key, value, to_key, to_value, _, rows):
+def _tangent_block(
+    key: Float[Array, "B N K H"],
+    value: Float[Array, "B N K H"],
+    to_key: Float[Array, "B N K H"],
+    to_value: Float[Array, "B N K H"],
+    _: tuple,
+    rows: Rows,
+) -> tuple[tuple, Float[Array, "B N Q H"]]:
     mask, query, log_sum, out, to_query = rows
     weights = jnp.exp(_logits(mask, query, key) - log_sum)
     to_logits = _product(to_query, _turned(key), jnp.float32)
@@ -98,7 +127,9 @@ def _tangent_block(key, value, to_key, to_value, _, rows):
     return (), to_out.astype(value.dtype)
 
 
-def _backward(groups, kept, gradient):
+def _backward(
+    groups: Groups, kept: tuple, gradient: Float[Array, "B T L N H"]
+) -> tuple:
     query, key, value, masks, log_sum, out = kept
     gradient = _merged(_heads_first(gradient))
     inner = sum_of_products(
@@ -122,7 +153,12 @@ def _backward(groups, kept, gradient):
     )
 
 
-def _backward_block(key, value, sums, rows):
+def _backward_block(
+    key: Float[Array, "B N K H"],
+    value: Float[Array, "B N K H"],
+    sums: tuple[Float32[Array, "B N H K"], Float32[Array, "B N H K"]],
+    rows: Rows,
+) -> tuple[tuple, Float[Array, "B N Q H"]]:
     to_key, to_value = sums
     mask, query, log_sum, inner, gradient = rows
     weights = jnp.exp(_logits(mask, query, key) - log_sum)
@@ -135,7 +171,13 @@ def _backward_block(key, value, sums, rows):
     return (to_key, to_value), _product(to_logits, key)
 
 
-def _parts(groups, masks, query, of_keys, of_rows=()):
+def _parts(
+    groups: Groups,
+    masks: Masks,
+    query: Float[Array, "B N T L H"],
+    of_keys: tuple[Array, ...],
+    of_rows: tuple[Array, ...] = (),
+) -> Iterator[tuple[Group, list[Array], Rows]]:
     """Of each group: itself, its part of arrays [B, N, F, M, H] of keys, merged, and
     its rows: mask, query [B, N, T, L, H] and arrays [B, N, T * L, X]."""
     tokens = query.shape[3]
@@ -147,8 +189,12 @@ def _parts(groups, masks, query, of_keys, of_rows=()):
         yield group, keys, (mask, own, *(x[:, :, rows] for x in of_rows))
 
 
-def _logits(mask, query, key):
-    """float32 [B, N, rows, K], hidden keys far below all others."""
+def _logits(
+    mask: Bool[Array, "_ Q F"] | None,
+    query: Float[Array, "B N Q H"],
+    key: Float[Array, "B N K H"],
+) -> Float32[Array, "B N Q K"]:
+    """The logits, those of hidden keys far below all others."""
     logits = _product(query, _turned(key), jnp.float32) * _scale(query)
     if mask is None:
         return logits
@@ -157,7 +203,7 @@ def _logits(mask, query, key):
     return jnp.where(shown, of_frames, jnp.float32(-1e30)).reshape(logits.shape)
 
 
-def _count(query, key):
+def _count(query: Float[Array, "B N Q H"], key: Float[Array, "B N K H"]) -> int:
     """Blocks: the fewest, of equal size, that respect `BLOCK` and `LEAST_ROWS`."""
     batch, heads, queries, _ = query.shape
     weights = batch * heads * queries * key.shape[2]
@@ -166,7 +212,9 @@ def _count(query, key):
     return next((n for n in allowed if weights <= n * BLOCK), allowed[-1])
 
 
-def _scan_rows(block, carry, keys, rows):
+def _scan_rows(
+    block: Callable, carry: tuple, keys: list[Array], rows: Rows
+) -> tuple[tuple, Any]:
     """`lax.scan` of a block of the attention to `keys` over the rows of a group."""
     count = _count(rows[1], keys[0])
 
@@ -183,45 +231,55 @@ def _scan_rows(block, carry, keys, rows):
     return carry, jax.tree.map(join, out)
 
 
-def _index(frames):
+def _index(frames: tuple[int, ...]) -> slice | np.ndarray:
     first, last = frames[0], frames[-1]
     contiguous = frames == tuple(range(first, last + 1))
     return slice(first, last + 1) if contiguous else np.array(frames)
 
 
-def frames_of(x: jax.Array, frames: tuple[int, ...], axis: int) -> jax.Array:
+def frames_of(
+    x: Float[Array, "..."], frames: tuple[int, ...], axis: int
+) -> Float[Array, "..."]:
     """Some frames along an axis; a slice where they follow one another."""
     return x[(slice(None),) * axis + (_index(frames),)]
 
 
-def _add(x, frames, part):
-    """Add [B, N, H, K] to some frames of [B, N, H, F, L]."""
+def _add(
+    x: Float32[Array, "B N H F M"],
+    frames: tuple[int, ...],
+    part: Float32[Array, "B N H K"],
+) -> Float32[Array, "B N H F M"]:
+    """x with the part, of some frames, added to these."""
     part = part.reshape(*part.shape[:-1], len(frames), -1)
     if len(frames) == x.shape[3]:
         return x + part
     return x.at[:, :, :, _index(frames)].add(part)
 
 
-def _scale(query):
+def _scale(query: Float[Array, "*B H"]) -> np.float32 | Float32[Array, ""]:
     return jnp.float32(query.shape[-1] ** -0.5)
 
 
-def _product(left, right, dtype=None):
+def _product(
+    left: Float[Array, "*B Q X"], right: Float[Array, "*B X K"], dtype: Any = None
+) -> Float[Array, "*B Q K"]:
     return jnp.matmul(left, right, preferred_element_type=dtype)
 
 
-def _turned(x):
+def _turned(x: Float[Array, "*B Q K"]) -> Float[Array, "*B K Q"]:
     return jnp.swapaxes(x, -1, -2)
 
 
-def _heads_first(x):
-    """[B, T, L, N, H] -> [B, N, T, L, H]: matrix products of whole rows."""
+def _heads_first(x: Float[Array, "B T L N H"]) -> Float[Array, "B N T L H"]:
+    """Heads before tokens, so that matrix products are of whole rows."""
     return einops.rearrange(x, "b t l n h -> b n t l h")
 
 
-def _merged(x):
+def _merged(x: Float[Array, "B N T L H"]) -> Float[Array, "B N T*L H"]:
     return einops.rearrange(x, "b n t l h -> b n (t l) h")
 
 
-def _frames_first(x, frames):
+def _frames_first(
+    x: Float[Array, "B N Q H"], frames: int
+) -> Float[Array, "B {frames} L N H"]:
     return einops.rearrange(x, "b n (t l) h -> b t l n h", t=frames)

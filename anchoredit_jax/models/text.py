@@ -10,7 +10,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -97,6 +97,7 @@ class TextConfig:
             )
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """What sessions, data and evaluation ask of a text encoder."""
 

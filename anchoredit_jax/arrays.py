@@ -1,0 +1,19 @@
+"""Types of arrays in signatures, such as `Float[Array, "B T D"]`.
+
+The letters are those of `models/__init__.py`. Tests check shapes and dtypes at run time
+(`tests/conftest.py`); for users annotations cost nothing. Arrays of numpy are taken too
+wherever jax's are, which a type checker need not consider.
+"""
+
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, Int32, Key, Real
+
+if TYPE_CHECKING:
+    Array = jax.Array
+else:
+    Array = jax.Array | np.ndarray
+
+__all__ = ["Array", "Bool", "Float", "Float32", "Int", "Int32", "Key", "Real"]
