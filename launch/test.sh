@@ -14,5 +14,7 @@ fi
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 python -m ruff check .
+python -m ruff format --check .
+python -m pyright
 # A file's tests share compiled programs, so a file stays with one process.
 exec python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not long and not pod" "$@"

@@ -20,6 +20,7 @@ H head dim, S text tokens.
 """
 
 import functools
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,7 @@ from anchoredit_jax.models.softmax import Group, softmax_attention
 from anchoredit_jax.models.splash import splash_frame_attention, splash_prompt_attention
 
 
+@no_type_check  # its leaves may be anything, as those of any pytree
 @struct.dataclass
 class Past:
     """Remembered frames beside the sequence: keys already rotated.
@@ -44,9 +46,9 @@ class Past:
       valid: which of them a sample has.
     """
 
-    keys: "Float[Array, 'B P L N H']"
-    values: "Float[Array, 'B P L N H']"
-    valid: "Bool[Array, 'B P']"
+    keys: Float[Array, "B P L N H"]
+    values: Float[Array, "B P L N H"]
+    valid: Bool[Array, "B P"]
 
 
 def frame_attention(
@@ -74,7 +76,7 @@ def frame_attention(
         value = jnp.concatenate([past.values.astype(value.dtype), value], 1)
         remembered = past.valid.shape[1]
         rules = np.pad(rules, ((0, 0), (0, 0), (remembered, 0)), constant_values=True)
-    seen, choice, valid = rules.any(0), None, None
+    seen, choice, valid = np.any(rules, 0), None, None
     if shown is not None:
         choice = visibility.choice
     if past is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -138,7 +139,7 @@ def _batch(arrays, axes, *, kept, out, linear, transposed):
         *arrays[:kept],
         *tangents,
         kept=kept,
-        out=jax.core.ShapedArray((size, *out.shape), out.dtype),
+        out=ShapedArray((size, *out.shape), out.dtype),
         linear=jax.vmap(linear, (*axes[:kept], *[0] * len(tangents))),
         transposed=jax.vmap(transposed, (*axes[:kept], 0)),
     )

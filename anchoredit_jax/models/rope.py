@@ -26,7 +26,7 @@ def frequencies(dim: int) -> Float[np.ndarray, " half"]:
 
 
 def angles(
-    positions: Real[Array, "*shape"], freqs: Float[np.ndarray, " F"]
+    positions: Real[Array | np.ndarray, "*shape"], freqs: Float[np.ndarray, " F"]
 ) -> Float32[Array, "*shape F"]:
     """positions * freqs modulo full turns, float32, accurate to about 1e-5 radians.
 

@@ -37,7 +37,7 @@ class Group(NamedTuple):
 
 Groups = tuple[Group, ...]
 Masks = tuple[Bool[Array, "_ _ _"] | None, ...]
-Rows = tuple[Array | None, ...]  # mask, query and more, by rows
+Rows = tuple[Any, ...]  # mask, query and more, by rows
 
 
 def softmax_attention(
@@ -59,8 +59,15 @@ def softmax_attention(
     Returns:
       what the frames attend to, in the dtype of `value`.
     """
-    rules = (functools.partial(f, groups) for f in (_forward, _tangent, _backward))
-    return differentiable(*rules, query, key, value, masks)
+    return differentiable(
+        functools.partial(_forward, groups),
+        functools.partial(_tangent, groups),
+        functools.partial(_backward, groups),
+        query,
+        key,
+        value,
+        masks,
+    )
 
 
 def _forward(
@@ -82,7 +89,8 @@ def _forward(
 def _forward_block(
     key: Float[Array, "B N K H"], value: Float[Array, "B N K H"], _: tuple, rows: Rows
 ) -> tuple[tuple, tuple[Float[Array, "B N Q H"], Float32[Array, "B N Q 1"]]]:
-    logits = _logits(*rows, key)
+    mask, query = rows
+    logits = _logits(mask, query, key)
     largest = jnp.max(logits, -1, keepdims=True)
     weights = jnp.exp(logits - largest)
     total = jnp.sum(weights, -1, keepdims=True)

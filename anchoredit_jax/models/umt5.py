@@ -124,7 +124,7 @@ class Umt5Encoder(nn.Module):
             Umt5Block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, nn.broadcast),
+            in_axes=(nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType]
             length=config.num_layers,
         )(config, collect, name="blocks")(x, mask, jnp.asarray(buckets))
         x = RMSNorm(config.eps, name="norm")(x)

@@ -58,7 +58,8 @@ def device_at_hand() -> Device:
     """What a program traced now is compiled for: a device of the mesh in force, which
     may be elsewhere, or else the default device."""
     meant = jax.sharding.get_abstract_mesh().abstract_device
-    return meant or jax.config.jax_default_device or jax.devices()[0]
+    default = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    return meant or default or jax.devices()[0]
 
 
 def chip_of(device: Device) -> str | None:

@@ -115,7 +115,8 @@ class Attention(nn.Module):
         batch, height, width, dim = x.shape
         qkv = conv(3 * dim, 1, self.dtype, "qkv")(ChannelNorm(name="norm")(x))
         qkv = qkv.reshape(batch, height * width, 3 * dim)
-        out = attend(*jnp.split(qkv, 3, -1)).reshape(x.shape)
+        query, key, value = jnp.split(qkv, 3, -1)
+        out = attend(query, key, value).reshape(x.shape)
         return x + conv(dim, 1, self.dtype, "proj")(out)
 
 
