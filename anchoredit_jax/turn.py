@@ -114,7 +114,7 @@ def turn_noise(
     shape: tuple[int, int, int],
     sampler: samplers.SamplerConfig,
 ) -> Noise:
-    """All draws of a turn."""
+    """Draw all noise of a turn."""
     return jnp.moveaxis(randomness.normals(keys, (sampler.draws, *shape)), 1, 0)
 
 
@@ -128,21 +128,8 @@ def denoise(
     sampler: samplers.SamplerConfig,
 ) -> Latents:
     """Draw a frame beside the memory from the noise given."""
-    return denoise_path(model, params, memory, text, null_text, noise, sampler)[0]
-
-
-def denoise_path(
-    model: TransformerConfig,
-    params: dict,
-    memory: CausalMemory,
-    text: Text,
-    null_text: NullText,
-    noise: Noise,
-    sampler: samplers.SamplerConfig,
-) -> tuple[Latents, Float[Array, "steps B h w C"]]:
-    """`denoise`, and what each step gave, see `samplers.sample_path`."""
-    velocity = _guided_velocity(model, params, memory, text, null_text, sampler)
-    return samplers.sample_path(velocity, noise, sampler)
+    velocity = guided_velocity(model, params, memory, text, null_text, sampler)
+    return samplers.sample(velocity, noise, sampler)[0]
 
 
 def denoise_steps(
@@ -158,7 +145,7 @@ def denoise_steps(
     sampler: samplers.SamplerConfig,
 ) -> Latents:
     """Some of the steps of `denoise`, see `samplers.sample_steps`."""
-    velocity = _guided_velocity(model, params, memory, text, null_text, sampler)
+    velocity = guided_velocity(model, params, memory, text, null_text, sampler)
     with jax.named_scope(STEPS_SCOPE):
         return samplers.sample_steps(velocity, x, noise, first, last, sampler)
 
@@ -179,7 +166,7 @@ def commit_frame(
     )
 
 
-def _guided_velocity(
+def guided_velocity(
     model: TransformerConfig,
     params: dict,
     memory: CausalMemory,
@@ -193,14 +180,14 @@ def _guided_velocity(
         model, params, memories.view(memory), _with_null(text, null_text, guided)
     )
 
-    def guided_velocity(x: Latents, timestep: Real[Array, ""]) -> Latents:
+    def of_sessions(x: Latents, timestep: Real[Array, ""]) -> Latents:
         if not guided:
             return velocity(x, jnp.full(x.shape[:1], timestep))
         both = velocity(jnp.concatenate([x, x]), jnp.full(2 * len(x), timestep))
         conditional, unconditional = jnp.split(both, 2)
         return samplers.guide(conditional, unconditional, sampler.guidance)
 
-    return guided_velocity
+    return of_sessions
 
 
 def beside_memory(

@@ -115,7 +115,7 @@ def degrade(
     config: DegradeConfig,
     round_trip: Callable[[Array, Array], Array] | None = None,
 ) -> Latents:
-    """Every frame degraded, also the first and the last.
+    """Degrade every frame, also the first and the last.
 
     Args:
       latents: those of the ground truth.

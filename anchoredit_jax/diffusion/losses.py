@@ -22,7 +22,7 @@ def changed_tokens(
     patch: int,
     threshold: float,
 ) -> Tokens:
-    """Which tokens the edits change: 1, else 0, which frame 0 is altogether.
+    """Mark the tokens that the edits change: 1, else 0, which frame 0 is altogether.
 
     A token is changed where ground-truth frame i and the frame it was edited from
     differ by more than `threshold` (root mean square over the token's latents).
@@ -41,7 +41,7 @@ def changed_tokens(
 def agreeing_tokens(
     latents: Latents, history: Latents, patch: int, threshold: float
 ) -> Tokens:
-    """Where the frame before is what it should be.
+    """Mark where the frame before is what it should be.
 
     Args:
       latents: the ground truth.

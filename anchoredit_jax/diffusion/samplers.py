@@ -42,7 +42,7 @@ class SamplerConfig:
     snap_shift: float | None = result(None)
     negative: str = result("")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in ("few_step", "euler"):
             raise UserError(
                 f"sampler kind must be few_step or euler, got {self.kind!r}"
@@ -88,21 +88,17 @@ def check_negative(config: SamplerConfig) -> SamplerConfig:
 
 def sample(
     velocity: Velocity, noise: Float[Array, " draws *shape"], config: SamplerConfig
-) -> Float[Array, "*shape"]:
+) -> tuple[Float[Array, "*shape"], Float[Array, " steps *shape"]]:
     """Draw x_0.
 
     Args:
       velocity: of x, at a timestep.
       noise: noise[0] starts, few-step re-noises for step i with noise[i].
       config: the sampler, which takes that many draws.
+
+    Returns:
+      (x_0, what each step gave: x_0 (few-step) or x (Euler)).
     """
-    return sample_path(velocity, noise, config)[0]
-
-
-def sample_path(
-    velocity: Velocity, noise: Float[Array, " draws *shape"], config: SamplerConfig
-) -> tuple[Float[Array, "*shape"], Float[Array, " steps *shape"]]:
-    """`sample`, and what each step gave: x_0 (few-step) or x (Euler)."""
     step, inputs = _step_of(velocity, noise, config)
     return lax.scan(step, noise[0], inputs)
 

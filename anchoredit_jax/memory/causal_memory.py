@@ -43,7 +43,7 @@ class MemoryConfig:
     window: int | None = result(3)
     positions: str = result("window_relative")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.positions not in POSITIONS:
             raise UserError(
                 f"memory positions must be one of {POSITIONS}, got {self.positions!r}"

@@ -23,7 +23,7 @@ def cudnn_attention(
     masks: tuple[Bool[Array, "_ _ _"] | None, ...],
     groups: tuple[Group, ...],
 ) -> Float[Array, "B T L N H"]:
-    """As `softmax_attention`, with its arguments, in bfloat16 or float16.
+    """Compute what `softmax_attention` does of the same arguments, in half precision.
 
     Raises:
       UserError: another dtype, which the kernels do not have.

@@ -39,20 +39,20 @@ def differentiable(
     real = [jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact) for leaf in leaves]
 
     @jax.custom_jvp
-    def function(*args):
+    def function(*args: Any) -> jax.Array:
         return forward(*args)[0] if alone is None else alone(*args)
 
     @function.defjvp
-    def _(primals, tangents):
+    def _(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
         out, kept = forward(*primals)
         kept, kept_tree = jax.tree.flatten(kept)
 
-        def linear(*arrays):
+        def linear(*arrays: Any) -> jax.Array:
             moved = iter(arrays[len(kept) :])
             tangents = tree.unflatten([next(moved) if r else None for r in real])
             return tangent(kept_tree.unflatten(arrays[: len(kept)]), *tangents)
 
-        def transposed(*arrays):
+        def transposed(*arrays: Any) -> list[jax.Array]:
             given = backward(kept_tree.unflatten(arrays[:-1]), arrays[-1])
             return _of_real(tree.flatten_up_to(given))
 
@@ -65,7 +65,7 @@ def differentiable(
             transposed=transposed,
         )
 
-    def _of_real(arrays):
+    def _of_real(arrays: list) -> list:
         return [array for array, is_real in zip(arrays, real, strict=True) if is_real]
 
     return function(*args)
@@ -77,19 +77,19 @@ def with_tangents_of(
     """`kernel(*args)` with its own backward pass, in forward mode the tangents of
     `plain(*args)`, which is the same function: for kernels without a forward mode."""
 
-    def forward(*args):
+    def forward(*args: Any) -> tuple[jax.Array, Any]:
         out, pull = jax.vjp(kernel, *args)
         return out, (args, pull)
 
-    def tangent(kept, *tangents):
+    def tangent(kept: Any, *tangents: Any) -> jax.Array:
         primals, tree = jax.tree.flatten(kept[0])
-        tangents = [
+        whole = [
             np.zeros(primal.shape, jax.dtypes.float0) if moved is None else moved
             for primal, moved in zip(primals, tree.flatten_up_to(tangents), strict=True)
         ]
-        return jax.jvp(plain, kept[0], tree.unflatten(tangents))[1]
+        return jax.jvp(plain, kept[0], tree.unflatten(whole))[1]
 
-    def backward(kept, gradient):
+    def backward(kept: Any, gradient: jax.Array) -> tuple:
         return kept[1](gradient)
 
     return differentiable(forward, tangent, backward, *args, alone=kernel)
@@ -101,33 +101,45 @@ _linear = Primitive("linear_with_transpose")
 
 
 @_linear.def_impl
-def _evaluate(*arrays, linear, **_):
+def _evaluate(*arrays: Any, linear: Callable, **_: Any) -> jax.Array:
     return linear(*arrays)
 
 
 @_linear.def_abstract_eval
-def _shape(*_, out, **__):
+def _shape(*_: Any, out: ShapedArray, **__: Any) -> ShapedArray:
     return out
 
 
-def _jvp(primals, tangents, *, kept, linear, **rest):
+def _jvp(
+    primals: list, tangents: list, *, kept: int, linear: Callable, **rest: Any
+) -> tuple[Any, Any]:
     still = all(type(tangent) is ad.Zero for tangent in tangents[:kept])
-    tangents = tuple(ad.instantiate_zeros(tangent) for tangent in tangents)
+    moved = tuple(ad.instantiate_zeros(tangent) for tangent in tangents)
     if not still:
-        return jax.jvp(linear, tuple(primals), tangents)
+        return jax.jvp(linear, tuple(primals), moved)
     rest |= dict(kept=kept, linear=linear)
-    moved = (*primals[:kept], *tangents[kept:])
+    moved = (*primals[:kept], *moved[kept:])
     return _linear.bind(*primals, **rest), _linear.bind(*moved, **rest)
 
 
-def _transpose(cotangent, *arrays, kept, transposed, **_):
+def _transpose(
+    cotangent: Any, *arrays: Any, kept: int, transposed: Callable, **_: Any
+) -> list:
     asked = [ad.is_undefined_primal(array) for array in arrays[kept:]]
     given = transposed(*arrays[:kept], ad.instantiate_zeros(cotangent))
     wanted = [x if is_asked else None for x, is_asked in zip(given, asked, strict=True)]
     return [None] * kept + wanted
 
 
-def _batch(arrays, axes, *, kept, out, linear, transposed):
+def _batch(
+    arrays: tuple,
+    axes: tuple,
+    *,
+    kept: int,
+    out: ShapedArray,
+    linear: Callable,
+    transposed: Callable,
+) -> tuple[Any, int]:
     size = next(
         x.shape[axis] for x, axis in zip(arrays, axes, strict=True) if axis is not None
     )

@@ -22,7 +22,7 @@ BLOCK_INPUT = "block_input"
 
 
 def named_input(x: Float[Array, "B T L D"]) -> Float[Array, "B T L D"]:
-    """Of a block: what "offload" takes to the host."""
+    """Name the input of a block, which "offload" takes to the host."""
     return checkpoint_name(x, BLOCK_INPUT)
 
 

@@ -186,8 +186,8 @@ def _parts(
     of_keys: tuple[Array, ...],
     of_rows: tuple[Array, ...] = (),
 ) -> Iterator[tuple[Group, list[Array], Rows]]:
-    """Of each group: itself, its part of arrays [B, N, F, M, H] of keys, merged, and
-    its rows: mask, query [B, N, T, L, H] and arrays [B, N, T * L, X]."""
+    """Yield every group with its part of the arrays [B, N, F, M, H] of keys, merged,
+    and its rows: of mask, query [B, N, T, L, H] and arrays [B, N, T * L, X]."""
     tokens = query.shape[3]
     for group, mask in zip(groups, masks, strict=True):
         keys = [_merged(frames_of(x, group.keys, 2)) for x in of_keys]

@@ -188,7 +188,7 @@ class FrameMask(masks.Mask):
       padded: of a key frame, with padding.
     """
 
-    def __init__(self, seen: np.ndarray, rows: int, tokens: int, padded: int):
+    def __init__(self, seen: np.ndarray, rows: int, tokens: int, padded: int) -> None:
         self.seen = np.array(seen, bool)  # a copy: it is hashed
         self.rows, self.tokens, self.padded = rows, tokens, padded
 
@@ -358,7 +358,7 @@ def _longer(table: np.ndarray, length: int, axis: int, fill: Any) -> np.ndarray:
 
 
 def _tables(kernel: Kernel) -> tuple[dict[str, Any], ...]:
-    """What differs by rule, of the three kernels forward and backward."""
+    """Give what differs by rule of the three kernels, forward and backward."""
     infos = (kernel.fwd_mask_info, kernel.dq_mask_info, kernel.dkv_mask_info)
     names = ("data_next", "mask_next", "block_mask")
     return tuple({name: getattr(info, name) for name in names} for info in infos)

@@ -115,9 +115,7 @@ class Transformer(nn.Module):
             past_rotation,
             past_valid,
             visibility,
-            prompt_visibility(
-                config, frames, (text.shape[1], text.shape[2]), source, visibility
-            ),
+            prompt_visibility(config, frames, prompts, source, visibility),
         )
         if config.remat == "none":
             out = Head(config, name="head")(x, embedding)

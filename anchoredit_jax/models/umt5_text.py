@@ -57,7 +57,7 @@ class Umt5TextEncoder:
         params: Any,
         tokenizer: PromptTokenizer,
         batch: int = 1,
-    ):
+    ) -> None:
         """
         Args:
           batch: prompts encoded at once.

@@ -26,7 +26,7 @@ class HostFlags:
     connect_timeout: int = 300
     heartbeat: int = 100
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         named = {
             "--coordinator": self.coordinator,
             "--processes": self.processes,

@@ -39,7 +39,7 @@ class MeshConfig:
     tensor: int = way(1)
     slices: int = way(1)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for axis in (*AXES, "slices"):
             size = getattr(self, axis)
             if size is not None and size < 1:

@@ -98,5 +98,5 @@ def state_shardings(abstract: Any, mesh: Mesh) -> Any:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Of every array of a batch: its rows over `data` and `fsdp`."""
+    """Spread the rows of every array of a batch over `data` and `fsdp`."""
     return NamedSharding(mesh, PartitionSpec(RULES["batch"]))

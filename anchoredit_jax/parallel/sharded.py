@@ -27,7 +27,7 @@ class ShardedStep:
     same program. Metrics are whole on every device, and so are frozen parameters.
     """
 
-    def __init__(self, step: Callable, mesh: Mesh):
+    def __init__(self, step: Callable, mesh: Mesh) -> None:
         self._step, self._mesh, self._frozen = step, mesh, ()
         self._whole = NamedSharding(mesh, PartitionSpec())
         if hasattr(step, "frozen"):  # see `stages.step.FrozenStep`

@@ -53,29 +53,6 @@ def history_view(run, params, latents, text, history: History) -> MemoryView:
     return MemoryView(keys, values, valid, positions, frame(positions, history.target))
 
 
-def few_step(sampler, velocity, noise, last_step):
-    """The first `last_step` few-step steps: the noised input of step `last_step`.
-
-    Args:
-      sampler: a few-step `SamplerConfig`.
-      velocity: (x [B, ...], timesteps [B]) -> v.
-      noise: [steps, B, ...], noise[0] starts, noise[i] re-noises for step i.
-      last_step: traced int32: which step comes next.
-    """
-    timesteps, sigmas = (jnp.asarray(x) for x in sampler.schedule)
-
-    def step(index, x):
-        sigma = jnp.full(x.shape[:1], sigmas[index])
-        at = jnp.full(x.shape[:1], timesteps[index])
-        x0 = schedule.velocity_to_x0(x, velocity(x, at), sigma)
-        return schedule.add_noise(
-            x0, noise[index + 1], jnp.full(x.shape[:1], sigmas[index + 1])
-        )
-
-    with jax.named_scope(STEPS_SCOPE):
-        return jax.lax.fori_loop(0, last_step, step, noise[0])
-
-
 def sequence_x0(run, params, noised, timesteps, batch, target, guidance=1.0):
     """x_0 of frame `target` (int32 scalar) from a whole-sequence causal forward.
 

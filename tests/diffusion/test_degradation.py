@@ -59,7 +59,6 @@ def test_round_trip_spares_the_source():
     assert not config_off.active
     draws = degradation.draw(keys(2), SHAPE, config)
 
-
     def blackened(x, chosen):
         return jnp.where(chosen[..., None, None, None], 0.0, x)
 

@@ -111,7 +111,9 @@ class WanCodec:
       tile: side of a tile in pixels, 0 for no tiles.
     """
 
-    def __init__(self, params: dict[str, Any], config: WanVaeConfig, tile: int = TILE):
+    def __init__(
+        self, params: dict[str, Any], config: WanVaeConfig, tile: int = TILE
+    ) -> None:
         if tile < 0 or tile % config.stride:
             raise UserError(
                 f"codec.tile must be a multiple of {config.stride} pixels, or 0 for no "
