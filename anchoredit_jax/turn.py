@@ -35,7 +35,9 @@ NullText = Float[Array, "S Dt"] | Float[Array, "B S Dt"]
 STEPS_SCOPE = "denoise_steps"  # names the loop in compiled programs, for plans
 
 
-def session_key(seed: int, session: int, turn: Int[Array, ""] | int) -> Key[Array, ""]:
+def session_key(
+    seed: int, session: Int[Array, ""] | int, turn: Int[Array, ""] | int
+) -> Key[Array, ""]:
     """The key of a turn's draws: a function of (seed, session, turn) and no more."""
     root = randomness.stage_key(seed, "session")
     return jax.random.fold_in(jax.random.fold_in(root, session), turn)

@@ -161,7 +161,7 @@ def prompt_attention(
     query: Float[Array, "B T L N H"],
     key: Float[Array, "B T S N H"],
     value: Float[Array, "B T S N H"],
-    mask: Bool[np.ndarray, "T S"] | None = None,
+    mask: Bool[Array, "T S"] | None = None,
     backend: str = "prefix",
 ) -> Float[Array, "B T L N H"]:
     """Attention of each frame to the text tokens it was given.
@@ -169,7 +169,7 @@ def prompt_attention(
     Args:
       query: of the T frames.
       key, value: of each frame's own text tokens.
-      mask: which of them it sees, static, or None where it sees all.
+      mask: which of them it sees, or None where it sees all.
       backend: as in `frame_attention`; all but "splash" are the same here.
     """
     plain = functools.partial(_prompt_attention, mask)
@@ -184,7 +184,7 @@ def prompt_attention(
 
 
 def _prompt_attention(
-    mask: Bool[np.ndarray, "T S"] | None,
+    mask: Bool[Array, "T S"] | None,
     query: Float[Array, "B T L N H"],
     key: Float[Array, "B T S N H"],
     value: Float[Array, "B T S N H"],

@@ -4,7 +4,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from anchoredit_jax.arrays import Array, Bool, Float, Float32, Int
@@ -98,8 +97,8 @@ class CrossAttention(nn.Module):
         self,
         x: Float[Array, "B T L D"],
         text: Float[Array, "B prompts S D"],
-        prompt_of_frame: Int[np.ndarray, "T R"],
-        mask: Bool[np.ndarray, "T seen"] | None,
+        prompt_of_frame: Int[Array, "T R"],
+        mask: Bool[Array, "T seen"] | None,
     ) -> Float[Array, "B T L D"]:
         """The update; a frame sees R prompts, one or all so far (then masked)."""
         config = self.config
@@ -122,7 +121,7 @@ class CrossAttention(nn.Module):
 
 
 def _per_frame(
-    prompts: Float[Array, "B prompts S D"], prompt_of_frame: Int[np.ndarray, "T R"]
+    prompts: Float[Array, "B prompts S D"], prompt_of_frame: Int[Array, "T R"]
 ) -> Float[Array, "B T seen D"]:
     """The tokens that each frame sees."""
     batch, _, _, dim = prompts.shape
@@ -147,7 +146,7 @@ class Block(nn.Module):
         past_rotation: PastRotation | None,
         past_valid: Bool[Array, "B P"] | None,
         visibility: FrameVisibility,
-        prompts: tuple[Int[np.ndarray, "T R"], Bool[np.ndarray, "T seen"] | None],
+        prompts: tuple[Int[Array, "T R"], Bool[Array, "T seen"] | None],
     ) -> tuple[Float[Array, "B T L D"], KeysValues | None]:
         """One block; `past` is this layer's part of the memory, the rest is shared.
 

@@ -148,7 +148,7 @@ def splash_prompt_attention(
     query: Float[Array, "B T L N H"],
     key: Float[Array, "B T S N H"],
     value: Float[Array, "B T S N H"],
-    mask: Bool[np.ndarray, "T S"] | None = None,
+    mask: Bool[Array, "T S"] | None = None,
     **options: Any,
 ) -> Float[Array, "B T L N H"]:
     """Attention of each frame to its own text tokens.
@@ -156,7 +156,7 @@ def splash_prompt_attention(
     Args:
       query: of T frames.
       key, value: of each frame's own text tokens.
-      mask: which of them it sees, static, or None where it sees all.
+      mask: which of them it sees, or None where it sees all.
       options: `chip` and `interpret` of `splash_frame_attention`.
 
     Returns:
