@@ -30,9 +30,7 @@ RULES = [
     FrameVisibility("bidirectional"),
     FrameVisibility("causal"),
     FrameVisibility("causal", window=3, sink=1),
-    FrameVisibility(
-        "causal", choices=((None, 0), (2, 1)), choice=jnp.array([1, 0])
-    ),
+    FrameVisibility("causal", choices=((None, 0), (2, 1)), choice=jnp.array([1, 0])),
 ]
 
 
