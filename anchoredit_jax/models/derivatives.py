@@ -111,7 +111,7 @@ def _shape(*_: Any, out: ShapedArray, **__: Any) -> ShapedArray:
 
 
 def _jvp(
-    primals: list, tangents: list, *, kept: int, linear: Callable, **rest: Any
+    primals: Any, tangents: Any, *, kept: int, linear: Callable, **rest: Any
 ) -> tuple[Any, Any]:
     still = all(type(tangent) is ad.Zero for tangent in tangents[:kept])
     moved = tuple(ad.instantiate_zeros(tangent) for tangent in tangents)
@@ -132,8 +132,8 @@ def _transpose(
 
 
 def _batch(
-    arrays: tuple,
-    axes: tuple,
+    arrays: Any,
+    axes: Any,
     *,
     kept: int,
     out: ShapedArray,
