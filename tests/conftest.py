@@ -26,9 +26,11 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 # Shapes and types in the signatures of these rooms are checked at every call; installed
 # before anything of the package is imported.
+import tests.checked  # noqa: E402, F401  (found by the hook)
+
 _TYPED = ("models", "diffusion", "memory", "turn", "arrays", "randomness")
 jaxtyping.install_import_hook(
-    [f"anchoredit_jax.{room}" for room in _TYPED], "beartype.beartype"
+    [f"anchoredit_jax.{room}" for room in _TYPED], "tests.checked.checked"
 )
 
 from anchoredit_jax.stages import STAGES  # noqa: E402  (under the rules above)
