@@ -22,7 +22,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["anchoredit_jax", "anchoredit_jax.*"]),
-    package_data={"anchoredit_jax": ["assets/*"]},
+    package_data={"anchoredit_jax": ["assets/*", "py.typed"]},
     install_requires=[
         "jax>=0.10,<0.12",
         "flax>=0.12,<0.14",
@@ -33,6 +33,7 @@ setup(
         "importlib_resources>=6",  # tensorflow-datasets imports it, does not name it
         "absl-py>=2",  # Grain's worker processes read its flags
         "einops>=0.8,<0.9",
+        "jaxtyping>=0.3,<0.4",
         "ml_collections>=1.1,<2",
         "numpy>=2.1,<3",
         "scipy>=1.13,<2",
@@ -57,6 +58,8 @@ setup(
         "test": [
             "pytest>=8,<10",
             "pytest-xdist>=3.8,<4",
+            "beartype>=0.22,<1",  # checks the annotations of arrays in tests
+            "basedpyright>=1.31,<2",  # pyright with all that it needs
             "ruff>=0.12,<1",
             "import-linter>=2.17,<3",
             "tokenizers>=0.21,<1",

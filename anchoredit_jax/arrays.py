@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Int32, Key, Real
+from jaxtyping import Bool, Float, Float32, Int, Int32, Key, Real, Shaped
 
 if TYPE_CHECKING:
     Array = jax.Array
 else:
-    Array = jax.Array | np.ndarray
+    Array = jax.Array | np.ndarray | np.generic
 
-__all__ = ["Array", "Bool", "Float", "Float32", "Int", "Int32", "Key", "Real"]
+__all__ = ["Array", "Bool", "Float", "Float32", "Int", "Int32", "Key", "Real", "Shaped"]

@@ -11,9 +11,12 @@ CPU compiler spends 15 seconds on each of them, against less than one.
 import enum
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from anchoredit_jax.arrays import Array, Float, Int, Key
 
 
 class Purpose(enum.IntEnum):
@@ -37,46 +40,55 @@ class Purpose(enum.IntEnum):
     SESSION = 15
 
 
-def stage_key(seed: int, stage: str) -> jax.Array:
+def stage_key(seed: int, stage: str) -> Key[Array, ""]:
     """The root key of a stage: its name is hashed, so stages never share draws."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(stage.encode()))
 
 
-def step_key(root: jax.Array, step: jax.Array, purpose: Purpose) -> jax.Array:
+def step_key(
+    root: Key[Array, ""], step: Int[Array, ""] | int, purpose: Purpose
+) -> Key[Array, ""]:
     """A key that a whole step shares (a draw common to the batch, such as a turn)."""
     return jax.random.fold_in(jax.random.fold_in(root, step), int(purpose))
 
 
 def sample_keys(
-    root: jax.Array, step: jax.Array, samples: jax.Array, purpose: Purpose
-) -> jax.Array:
-    """Keys [B], one per sample index of `samples` [B]."""
+    root: Key[Array, ""],
+    step: Int[Array, ""] | int,
+    samples: Int[Array, " B"],
+    purpose: Purpose,
+) -> Key[Array, " B"]:
+    """One key for each sample, by its index."""
     key = step_key(root, step, purpose)
     return jax.vmap(lambda sample: jax.random.fold_in(key, sample))(samples)
 
 
-def plain_counters():
+def plain_counters() -> Any:
     """A context in which a draw counts with 32 bits; all of ours are made in it."""
     return jax.threefry_partitionable(False)
 
 
-def per_example(draw: Callable, keys: jax.Array) -> jax.Array:
-    """Stack `draw(key)` over keys [B]: values do not depend on how B is sharded."""
+def per_example(draw: Callable[[Array], Array], keys: Key[Array, " B"]) -> Array:
+    """Stack `draw(key)` over the keys: values do not depend on how B is sharded."""
     with plain_counters():
         return jax.vmap(draw)(keys)
 
 
-def integer(key: jax.Array, low: int, high: jax.Array | int) -> jax.Array:
+def integer(
+    key: Key[Array, ""], low: int, high: Int[Array, ""] | int
+) -> Int[Array, ""]:
     """One int32 in [low, high) that a whole step shares."""
     with plain_counters():
         return jax.random.randint(key, (), low, high)
 
 
-def normals(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Standard normals float32 [B, *shape]."""
+def normals(keys: Key[Array, " B"], shape: tuple[int, ...]) -> Float[Array, "B ..."]:
+    """Standard normals [B, *shape], in float32."""
     return per_example(lambda key: jax.random.normal(key, shape, jnp.float32), keys)
 
 
-def uniforms(keys: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
-    """Uniforms in [0, 1), float32 [B, *shape]."""
+def uniforms(
+    keys: Key[Array, " B"], shape: tuple[int, ...] = ()
+) -> Float[Array, "B ..."]:
+    """Uniforms in [0, 1) [B, *shape], in float32."""
     return per_example(lambda key: jax.random.uniform(key, shape, jnp.float32), keys)

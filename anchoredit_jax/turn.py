@@ -5,7 +5,10 @@ self-rollout in training alike. One compiled program serves every turn: the memo
 static shape and the turn number is no argument of anything (design 3.4).
 """
 
+import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +16,28 @@ from flax import linen as nn
 
 from anchoredit_jax import memory as memories
 from anchoredit_jax import randomness
+from anchoredit_jax.arrays import Array, Float, Int, Key, Real
 from anchoredit_jax.diffusion import samplers
-from anchoredit_jax.memory import CausalMemory, MemoryConfig, MemoryView
+from anchoredit_jax.memory import (
+    CausalMemory,
+    FrameVisibility,
+    MemoryConfig,
+    MemoryView,
+)
 from anchoredit_jax.models.config import TransformerConfig
-from anchoredit_jax.models.transformer import Transformer
+from anchoredit_jax.models.transformer import KeysValues, Transformer
+
+Latents = Float[Array, "B h w C"]
+Noise = Float[Array, "draws B h w C"]
+Text = Float[Array, "B S Dt"]
+NullText = Float[Array, "S Dt"] | Float[Array, "B S Dt"]
 
 STEPS_SCOPE = "denoise_steps"  # names the loop in compiled programs, for plans
 
 
-def session_key(seed: int, session: int, turn: jax.Array) -> jax.Array:
+def session_key(
+    seed: int, session: Int[Array, ""] | int, turn: Int[Array, ""] | int
+) -> Key[Array, ""]:
     """The key of a turn's draws: a function of (seed, session, turn) and no more."""
     root = randomness.stage_key(seed, "session")
     return jax.random.fold_in(jax.random.fold_in(root, session), turn)
@@ -30,9 +46,9 @@ def session_key(seed: int, session: int, turn: jax.Array) -> jax.Array:
 def start_memory(
     model: TransformerConfig,
     params: dict,
-    source: jax.Array,
-    text: jax.Array,
-    null_text: jax.Array,
+    source: Latents,
+    text: Text,
+    null_text: NullText,
     config: MemoryConfig,
     sampler: samplers.SamplerConfig,
     max_frames: int | None = None,
@@ -40,10 +56,13 @@ def start_memory(
     """The memory of a new session: the source committed at timestep 0.
 
     Args:
-      source: [B, h, w, C].
-      text: the first prompt [B, S, Dt] (what the source sees of it is the model's
+      model, params: the network.
+      source: the latents of every session's source.
+      text: the first prompt (what the source sees of it is the model's
         `source_prompt`).
-      null_text: the null instruction [S, Dt], or one a session [B, S, Dt].
+      null_text: the null instruction, one or each session's own.
+      config: what is remembered.
+      sampler: how frames will be drawn; tells whether sessions are guided.
       max_frames: size of a full history (config.window None).
 
     Returns:
@@ -68,21 +87,22 @@ def generate_turn(
     model: TransformerConfig,
     params: dict,
     memory: CausalMemory,
-    text: jax.Array,
-    null_text: jax.Array,
-    keys: jax.Array,
+    text: Text,
+    null_text: NullText,
+    keys: Key[Array, " B"],
     shape: tuple[int, int, int],
     sampler: samplers.SamplerConfig,
-) -> tuple[jax.Array, CausalMemory]:
+) -> tuple[Latents, CausalMemory]:
     """Draw the next frame of B sessions and remember it.
 
     Args:
-      text: this turn's prompts [B, S, Dt].
-      keys: [B], see `session_key`.
+      model, params: the network.
+      memory: of the frames before.
+      text: this turn's prompts.
+      null_text: as in `start_memory`.
+      keys: see `session_key`.
       shape: (h, w, C) of a latent frame.
-
-    Returns:
-      (latents [B, h, w, C], memory).
+      sampler: how the frame is drawn.
     """
     noise = turn_noise(keys, shape, sampler)
     latents = denoise(model, params, memory, text, null_text, noise, sampler)
@@ -92,61 +112,93 @@ def generate_turn(
 
 
 def turn_noise(
-    keys: jax.Array, shape: tuple[int, int, int], sampler: samplers.SamplerConfig
-) -> jax.Array:
-    """All draws of a turn of B sessions, [sampler.draws, B, h, w, C]."""
+    keys: Key[Array, " B"],
+    shape: tuple[int, int, int],
+    sampler: samplers.SamplerConfig,
+) -> Noise:
+    """Draw all noise of a turn."""
     return jnp.moveaxis(randomness.normals(keys, (sampler.draws, *shape)), 1, 0)
 
 
-def denoise(model, params, memory, text, null_text, noise, sampler) -> jax.Array:
-    """Draw a frame beside the memory from given noise [steps, B, h, w, C]."""
-    return denoise_path(model, params, memory, text, null_text, noise, sampler)[0]
-
-
-def denoise_path(model, params, memory, text, null_text, noise, sampler):
-    """`denoise`, and what each step gave, see `samplers.sample_path`."""
-    velocity = _guided_velocity(model, params, memory, text, null_text, sampler)
-    return samplers.sample_path(velocity, noise, sampler)
+def denoise(
+    model: TransformerConfig,
+    params: dict,
+    memory: CausalMemory,
+    text: Text,
+    null_text: NullText,
+    noise: Noise,
+    sampler: samplers.SamplerConfig,
+) -> Latents:
+    """Draw a frame beside the memory from the noise given."""
+    velocity = guided_velocity(model, params, memory, text, null_text, sampler)
+    return samplers.sample(velocity, noise, sampler)[0]
 
 
 def denoise_steps(
-    model, params, memory, text, null_text, x, noise, first, last, sampler
-) -> jax.Array:
+    model: TransformerConfig,
+    params: dict,
+    memory: CausalMemory,
+    text: Text,
+    null_text: NullText,
+    x: Latents,
+    noise: Noise,
+    first: Int[Array, ""] | int,
+    last: Int[Array, ""] | int,
+    sampler: samplers.SamplerConfig,
+) -> Latents:
     """Some of the steps of `denoise`, see `samplers.sample_steps`."""
-    velocity = _guided_velocity(model, params, memory, text, null_text, sampler)
+    velocity = guided_velocity(model, params, memory, text, null_text, sampler)
     with jax.named_scope(STEPS_SCOPE):
         return samplers.sample_steps(velocity, x, noise, first, last, sampler)
 
 
-def commit_frame(model, params, memory, latents, text, null_text, sampler):
-    """Remember a clean frame [B, h, w, C] made under `text`: a pass at timestep 0."""
+def commit_frame(
+    model: TransformerConfig,
+    params: dict,
+    memory: CausalMemory,
+    latents: Latents,
+    text: Text,
+    null_text: NullText,
+    sampler: samplers.SamplerConfig,
+) -> CausalMemory:
+    """Remember a clean frame made under `text`: a pass at timestep 0."""
     guided = sampler.guidance != 1.0
     return _commit(
         model, params, memory, latents, text, null_text, guided, source=False
     )
 
 
-def _guided_velocity(model, params, memory, text, null_text, sampler):
-    """(x [B, h, w, C], timestep) -> velocity, for the sampler."""
+def guided_velocity(
+    model: TransformerConfig,
+    params: dict,
+    memory: CausalMemory,
+    text: Text,
+    null_text: NullText,
+    sampler: samplers.SamplerConfig,
+) -> samplers.Velocity:
+    """The velocity for the sampler: of x, at a timestep that all sessions share."""
     guided = sampler.guidance != 1.0
     velocity = beside_memory(
         model, params, memories.view(memory), _with_null(text, null_text, guided)
     )
 
-    def guided_velocity(x, timestep):
+    def of_sessions(x: Latents, timestep: Real[Array, ""]) -> Latents:
         if not guided:
             return velocity(x, jnp.full(x.shape[:1], timestep))
         both = velocity(jnp.concatenate([x, x]), jnp.full(2 * len(x), timestep))
-        return samplers.guide(*jnp.split(both, 2), sampler.guidance)
+        conditional, unconditional = jnp.split(both, 2)
+        return samplers.guide(conditional, unconditional, sampler.guidance)
 
-    return guided_velocity
+    return of_sessions
 
 
-def beside_memory(model, params, past: MemoryView, text):
-    """Velocity of one frame beside a memory: (x [B, h, w, C], timesteps [B]) -> v."""
-    apply = functools.partial(Transformer(model).apply, {"params": params})
+def beside_memory(
+    model: TransformerConfig, params: dict, past: MemoryView, text: Text
+) -> samplers.Velocity:
+    """The velocity of one frame beside a memory: of x, at each session's timestep."""
+    apply = _network(model, params)
 
-    def velocity(x, timesteps):
+    def velocity(x: Latents, timesteps: Real[Array, " B"]) -> Latents:
         return apply(
             x[:, None], timesteps[:, None], text[:, None], past=past, source=False
         )[:, 0]
@@ -154,21 +206,28 @@ def beside_memory(model, params, past: MemoryView, text):
     return velocity
 
 
-def remember_sequence(model, params, latents, text, visibility, positions):
+def remember_sequence(
+    model: TransformerConfig,
+    params: dict,
+    latents: Float[Array, "B T h w C"],
+    text: Float[Array, "B prompts S Dt"],
+    visibility: FrameVisibility,
+    positions: Real[Array, "_ T"],
+) -> KeysValues:
     """Keys and values that turn-by-turn commits of clean frames would store.
 
     One causal pass over all frames at timestep 0 instead of one pass a frame.
 
     Args:
-      latents: [B, T, h, w, C].
-      text: [B, T - 1, S, Dt].
-      positions: temporal positions [B or 1, T] in frames.
+      model, params: the network.
+      latents: T clean frames.
+      text: their T - 1 prompts.
+      visibility, positions: as the transformer takes them.
 
     Returns:
-      (keys, values), each [layers, B, T, L, N, H].
+      (keys, values).
     """
-    _, kept = Transformer(model).apply(
-        {"params": params},
+    _, kept = _network(model, params)(
         latents,
         jnp.zeros(latents.shape[:2], jnp.float32),
         text,
@@ -179,13 +238,21 @@ def remember_sequence(model, params, latents, text, visibility, positions):
     return kept
 
 
-def _commit(model, params, memory, latents, text, null_text, guided, source):
+def _commit(
+    model: TransformerConfig,
+    params: dict,
+    memory: CausalMemory,
+    latents: Latents,
+    text: Text,
+    null_text: NullText,
+    guided: bool,
+    source: bool,
+) -> CausalMemory:
     text = _with_null(text, null_text, guided)
     latents = jnp.concatenate([latents, latents]) if guided else latents
     past = None if source else memories.view(memory)
     timesteps = jnp.zeros((len(latents), 1), jnp.float32)
-    _, (keys, values) = Transformer(model).apply(
-        {"params": params},
+    _, (keys, values) = _network(model, params)(
         latents[:, None],
         timesteps,
         text[:, None],
@@ -194,16 +261,25 @@ def _commit(model, params, memory, latents, text, null_text, guided, source):
         collect=True,
     )
     memory = memories.commit(memory, keys, values)
-    return memory.replace(keys=_placed(memory.keys), values=_placed(memory.values))
+    return dataclasses.replace(
+        memory, keys=_placed(memory.keys), values=_placed(memory.values)
+    )
 
 
-def _placed(kept):
+def _network(model: TransformerConfig, params: dict) -> Callable[..., Any]:
+    """The transformer as a function of what it is called with."""
+    return functools.partial(Transformer(model).apply, {"params": params})
+
+
+def _placed(kept: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Keys or values of a memory where a mesh's devices compute with them."""
     axes = ("layers", "batch", "frame", "token", "heads", None)
     return nn.with_logical_constraint(kept, axes)
 
 
-def _with_null(text, null_text, guided):
+def _with_null(
+    text: Text, null_text: NullText, guided: bool
+) -> Float[Array, "sessions S Dt"]:
     if not guided:
         return text
     return jnp.concatenate([text, jnp.broadcast_to(null_text, text.shape)])

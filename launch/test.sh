@@ -14,6 +14,8 @@ fi
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 python -m ruff check .
+python -m ruff format --check .
+basedpyright # types, of the rooms that pyproject.toml names
 lint-imports --no-logo --no-cache # the order of rooms, in pyproject.toml
 # What was compiled for earlier versions of the code is of no use any more.
 PROGRAMS=".pytest_cache/programs"

@@ -22,6 +22,7 @@ for _flag in _FLAGS:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}".strip()
 
 import jax  # noqa: E402  (the flags above are read when jax is imported)
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 from jax.experimental.compilation_cache import compilation_cache  # noqa: E402
 
@@ -34,6 +35,15 @@ if os.environ["JAX_PLATFORMS"] == "cpu":
     jax.config.update("jax_compilation_cache_dir", str(_PROGRAMS))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+# Shapes and types in the signatures of these rooms are checked at every call; installed
+# before anything of the package is imported.
+import tests.checked  # noqa: E402, F401  (found by the hook)
+
+_TYPED = ("models", "diffusion", "memory", "turn", "stages", "arrays", "randomness")
+jaxtyping.install_import_hook(
+    [f"anchoredit_jax.{room}" for room in _TYPED], "tests.checked.checked"
+)
 
 from anchoredit_jax.stages.table import STAGES  # noqa: E402  (under the rules above)
 

@@ -7,12 +7,15 @@ Pure in the draws it is given; `draw` makes them from per-example keys.
 
 import dataclasses
 from collections.abc import Callable
+from typing import no_type_check
 
+import einops
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from anchoredit_jax import randomness
+from anchoredit_jax.arrays import Array, Float, Int, Key
 from anchoredit_jax.diffusion.timesteps import relative_positions
 from anchoredit_jax.strict import result
 
@@ -55,6 +58,10 @@ class DegradeConfig:
         )  # fmt: skip
 
 
+Latents = Float[Array, "B T h w C"]
+
+
+@no_type_check  # its leaves may be anything, as those of any pytree
 @struct.dataclass
 class DegradeDraws:
     """Uniforms in [0, 1) behind one degradation of [B, T, h, w, C].
@@ -62,27 +69,29 @@ class DegradeDraws:
     `on` [kind, B, T] decides whether a kind happens; the others are its parameters.
     """
 
-    strength: jax.Array  # [B, T]
-    on: dict[str, jax.Array]  # kind -> [B, T]
-    scale: jax.Array  # [B, T, C]
-    bias: jax.Array  # [B, T, C]
-    field: jax.Array  # [B, T, max(2, h // 16), max(2, w // 16), C]
-    amplitude: jax.Array  # [B, T]
-    block_index: jax.Array  # int32 [B]
-    laplace: jax.Array  # [B, T, h, w, C]
-    blur_sigma: jax.Array  # [B], in latent pixels
+    strength: Float[Array, "B T"]
+    on: dict[str, Float[Array, "B T"]]  # by kind
+    scale: Float[Array, "B T C"]
+    bias: Float[Array, "B T C"]
+    field: Float[Array, "B T max(2,h//16) max(2,w//16) C"]
+    amplitude: Float[Array, "B T"]
+    block_index: Int[Array, " B"]
+    laplace: Float[Array, "B T h w C"]
+    blur_sigma: Float[Array, " B"]  # in latent pixels
 
 
 KINDS = ("colour", "low_frequency", "block", "laplace", "blur", "round_trip")
 
 
-def draw(keys: jax.Array, shape: tuple[int, ...], config: DegradeConfig):
-    """`DegradeDraws` for latents of shape [T, h, w, C], from keys [B]."""
+def draw(
+    keys: Key[Array, " B"], shape: tuple[int, ...], config: DegradeConfig
+) -> DegradeDraws:
+    """The draws for latents of shape [T, h, w, C], from a key of each sample."""
     frames, height, width, channels = shape
     field = (frames, max(2, height // 16), max(2, width // 16), channels)
     counter = iter(range(100))
 
-    def uniform(*extent):
+    def uniform(*extent: int) -> Float[Array, "..."]:
         index = next(counter)
         folded = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
         return randomness.uniforms(folded, extent)
@@ -101,14 +110,17 @@ def draw(keys: jax.Array, shape: tuple[int, ...], config: DegradeConfig):
 
 
 def degrade(
-    latents: jax.Array,
+    latents: Latents,
     draws: DegradeDraws,
     config: DegradeConfig,
-    round_trip: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
-) -> jax.Array:
-    """Degraded latents [B, T, h, w, C]; every frame, also the first and the last.
+    round_trip: Callable[[Array, Array], Array] | None = None,
+) -> Latents:
+    """Degrade every frame, also the first and the last.
 
     Args:
+      latents: those of the ground truth.
+      draws: what `draw` made for them.
+      config: which kinds, how often and how strong.
       round_trip: (latents, chosen bool [B, T]) -> latents, of which chosen frames went
         through the codec. The first frame never is: it is what the user gave.
     """
@@ -117,19 +129,19 @@ def degrade(
     strength = config.lower + (upper - config.lower)[None] * draws.strength
     strength = strength[..., None, None, None]
 
-    def apply(kind, x, changed):
+    def apply(kind: str, x: Latents, changed: Callable[[Array], Array]) -> Latents:
         probability = getattr(config, kind)
         if probability == 0.0:
             return x
         on = draws.on[kind][..., None, None, None] < probability
         return jnp.where(on, changed(x), x)
 
-    def colour(x):
+    def colour(x: Latents) -> Latents:
         scale = (2.0 * draws.scale - 1.0)[:, :, None, None] * config.colour_scale
         bias = (2.0 * draws.bias - 1.0)[:, :, None, None] * config.colour_bias
         return x * (1.0 + scale * strength) + bias * strength
 
-    def low_frequency(x):
+    def low_frequency(x: Latents) -> Latents:
         field = jax.image.resize(
             2.0 * draws.field - 1.0,
             (*x.shape[:4], draws.field.shape[-1]),
@@ -138,7 +150,7 @@ def degrade(
         amplitude = draws.amplitude[..., None, None, None]
         return x + amplitude * config.low_frequency_amplitude * strength * field
 
-    def block(x):
+    def block(x: Latents) -> Latents:
         mixed = x
         for index, size in enumerate(config.block_sizes):
             if x.shape[2] % size or x.shape[3] % size:
@@ -148,12 +160,12 @@ def degrade(
             mixed = jnp.where(chosen, x + 0.5 * strength * (mean - x), mixed)
         return mixed
 
-    def laplace(x):
+    def laplace(x: Latents) -> Latents:
         u = draws.laplace - 0.5
         noise = -jnp.sign(u) * jnp.log1p(-2.0 * jnp.abs(u) + 1e-7)
         return x * (1.0 + config.laplace_scale * strength * noise)
 
-    def blur(x):
+    def blur(x: Latents) -> Latents:
         return x + strength * (_blur(x, draws.blur_sigma, config.blur_padding) - x)
 
     x = latents
@@ -169,17 +181,14 @@ def degrade(
     return apply("blur", x, blur)
 
 
-def _block_mean(x, size):
-    batch, frames, height, width, channels = x.shape
-    tiles = x.reshape(
-        batch, frames, height // size, size, width // size, size, channels
-    )
-    mean = tiles.mean((3, 5), keepdims=True)
-    return jnp.broadcast_to(mean, tiles.shape).reshape(x.shape)
+def _block_mean(x: Latents, size: int) -> Latents:
+    blocks = "b t (h p) (w q) c"
+    mean = einops.reduce(x, f"{blocks} -> b t h w c", "mean", p=size, q=size)
+    return einops.repeat(mean, f"b t h w c -> {blocks}", p=size, q=size)
 
 
-def _blur(x, sigma, padding):
-    """3x3 Gaussian per channel, sigma [B]."""
+def _blur(x: Latents, sigma: Float[Array, " B"], padding: str) -> Latents:
+    """A Gaussian of 3 x 3 on every channel."""
     side = jnp.exp(-1.0 / (2.0 * sigma**2))
     taps = jnp.stack([side, jnp.ones_like(side), side], -1)
     taps = (taps / taps.sum(-1, keepdims=True)).reshape(-1, 3, 1, 1, 1, 1)
@@ -188,8 +197,9 @@ def _blur(x, sigma, padding):
         widths = [(1, 1) if i == axis else (0, 0) for i in range(5)]
         padded = jnp.pad(x, widths, mode=mode)
         size = x.shape[axis]
-        x = sum(
+        left, middle, right = (
             taps[:, tap] * jax.lax.slice_in_dim(padded, tap, tap + size, axis=axis)
             for tap in range(3)
         )
+        x = left + middle + right
     return x

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from anchoredit_jax.arrays import Array, Float, Int
 from anchoredit_jax.diffusion import schedule
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.strict import result
 
 # (x [B, ...], timestep float32 scalar) -> velocity [B, ...]
-Velocity = Callable[[jax.Array, jax.Array], jax.Array]
+Velocity = Callable[[Array, Array], Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class SamplerConfig:
     snap_shift: float | None = result(None)
     negative: str = result("")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in ("few_step", "euler"):
             raise UserError(
                 f"sampler kind must be few_step or euler, got {self.kind!r}"
@@ -53,8 +54,10 @@ class SamplerConfig:
             )
 
     @property
-    def schedule(self) -> tuple[np.ndarray, np.ndarray]:
-        """(timesteps, sigmas) of the steps, float32 [steps]."""
+    def schedule(
+        self,
+    ) -> tuple[Float[np.ndarray, " steps"], Float[np.ndarray, " steps"]]:
+        """(timesteps, sigmas) of the steps, in float32."""
         if self.timesteps is None:
             sigmas = schedule.make_sigmas(self.steps, self.shift)
             return sigmas * np.float32(schedule.TIMESTEPS), sigmas
@@ -83,64 +86,67 @@ def check_negative(config: SamplerConfig) -> SamplerConfig:
     return config
 
 
-def sample(velocity: Velocity, noise: jax.Array, config: SamplerConfig) -> jax.Array:
+def sample(
+    velocity: Velocity, noise: Float[Array, " draws *shape"], config: SamplerConfig
+) -> tuple[Float[Array, "*shape"], Float[Array, " steps *shape"]]:
     """Draw x_0.
 
     Args:
-      noise: [config.draws, B, ...]; noise[0] starts, few-step re-noises for step i
-        with noise[i].
+      velocity: of x, at a timestep.
+      noise: noise[0] starts, few-step re-noises for step i with noise[i].
+      config: the sampler, which takes that many draws.
 
     Returns:
-      [B, ...].
+      (x_0, what each step gave: x_0 (few-step) or x (Euler)).
     """
-    return sample_path(velocity, noise, config)[0]
-
-
-def sample_path(velocity: Velocity, noise: jax.Array, config: SamplerConfig):
-    """`sample`, and what each step gave: x_0 (few-step) or x (Euler) [steps, B, ..]."""
     step, inputs = _step_of(velocity, noise, config)
     return lax.scan(step, noise[0], inputs)
 
 
 def sample_steps(
     velocity: Velocity,
-    x: jax.Array,
-    noise: jax.Array,
-    first: jax.Array,
-    last: jax.Array,
+    x: Float[Array, "*shape"],
+    noise: Float[Array, " draws *shape"],
+    first: Int[Array, ""] | int,
+    last: Int[Array, ""] | int,
     config: SamplerConfig,
-) -> jax.Array:
+) -> Float[Array, "*shape"]:
     """Some of `sample`'s steps. Their numbers are traced: one program takes them all at
     once or one at a time, with the same bits.
 
     Args:
-      x: [B, ...], where step `first` starts: at first noise[0].
-      first, last: int32; the steps are first .. last - 1.
+      velocity: of x, at a timestep.
+      x: where step `first` starts: at first noise[0].
+      noise: as `sample` takes it.
+      first, last: the steps are first .. last - 1.
+      config: the sampler.
 
     Returns:
-      where step `last` starts, [B, ...]; after all steps, x_0.
+      where step `last` starts; after all steps, x_0.
     """
     step, inputs = _step_of(velocity, noise, config)
 
-    def one(index, x):
+    def one(index: Int[Array, ""], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return step(x, jax.tree.map(lambda values: values[index], inputs))[0]
 
     return lax.fori_loop(first, last, one, x)
 
 
-def _step_of(velocity, noise, config):
+def _step_of(
+    velocity: Velocity, noise: Float[Array, " draws *shape"], config: SamplerConfig
+) -> tuple[Callable, tuple[Array, ...]]:
     """A step (x, inputs) -> (x, what it gave), and the inputs of all, stacked."""
     timesteps, sigmas = config.schedule
     nexts = np.append(sigmas[1:], np.float32(0))
     batch = noise.shape[1:2]
 
-    def few_step(x, inputs):
+    def few_step(x: Array, inputs: tuple) -> tuple[Array, Array]:
         timestep, sigma, sigma_next, renoise = inputs
         x0 = schedule.velocity_to_x0(x, velocity(x, timestep), jnp.full(batch, sigma))
         following = schedule.add_noise(x0, renoise, jnp.full(batch, sigma_next))
         return following, x0
 
-    def euler(x, inputs):
+    def euler(x: Array, inputs: tuple) -> tuple[Array, Array]:
         timestep, sigma, sigma_next = inputs
         x = schedule.euler_step(
             x,
@@ -157,6 +163,10 @@ def _step_of(velocity, noise, config):
     return few_step, (*inputs, jnp.roll(noise, -1, axis=0))
 
 
-def guide(conditional: jax.Array, unconditional: jax.Array, scale: float) -> jax.Array:
+def guide(
+    conditional: Float[Array, "*shape"],
+    unconditional: Float[Array, "*shape"],
+    scale: float,
+) -> Float[Array, "*shape"]:
     """Classifier-free guidance, v_u + g (v_c - v_u): one convention everywhere."""
     return unconditional + scale * (conditional - unconditional)

@@ -4,24 +4,33 @@ x_t = (1 - sigma) x_0 + sigma noise, velocity v = noise - x_0, timestep = 1000 s
 (design 3.1). Everything here is float32 and stateless.
 """
 
-import jax
+from types import ModuleType
+from typing import TypeVar
+
 import jax.numpy as jnp
 import numpy as np
 
+from anchoredit_jax.arrays import Array, Float, Real
+
+Sigma = TypeVar("Sigma", float, np.ndarray, Array)
+
 TIMESTEPS = 1000.0
+Timestep = Real[Array, "..."] | np.ndarray | float
 
 
-def shift_sigma(sigma, shift: float):
+def shift_sigma(sigma: Sigma, shift: float) -> Sigma:
     """sigma -> s sigma / (1 + (s - 1) sigma): spends more steps at high noise."""
     return shift * sigma / (1.0 + (shift - 1.0) * sigma)
 
 
-def make_sigmas(steps: int, shift: float) -> np.ndarray:
-    """`steps` sigmas from 1 (inclusive) to 0 (exclusive), shifted; float32 [steps]."""
+def make_sigmas(steps: int, shift: float) -> Float[np.ndarray, " {steps}"]:
+    """`steps` sigmas from 1 (inclusive) to 0 (exclusive), shifted, in float32."""
     return shift_sigma(np.linspace(1.0, 0.0, steps + 1)[:-1], shift).astype(np.float32)
 
 
-def snap_sigma(timestep: jax.Array, sigmas: np.ndarray) -> jax.Array:
+def snap_sigma(
+    timestep: Timestep, sigmas: Float[np.ndarray, " steps"]
+) -> Float[Array, "..."]:
     """The sigma of the grid point nearest to `timestep` (first one on a tie).
 
     The reference looks every sigma up like this, so a timestep of 0 becomes the grid's
@@ -33,7 +42,9 @@ def snap_sigma(timestep: jax.Array, sigmas: np.ndarray) -> jax.Array:
     return grid[jnp.argmin(distance, axis=-1)]
 
 
-def sigma_at(timestep: jax.Array, snap_shift: float | None = None) -> jax.Array:
+def sigma_at(
+    timestep: Timestep, snap_shift: float | None = None
+) -> Float[Array, "..."]:
     """The sigma of a timestep: timestep / 1000, exactly.
 
     Args:
@@ -45,7 +56,7 @@ def sigma_at(timestep: jax.Array, snap_shift: float | None = None) -> jax.Array:
     return snap_sigma(timestep, make_sigmas(1000, snap_shift))
 
 
-def bell_weight(timestep: jax.Array, shift: float = 1.0) -> jax.Array:
+def bell_weight(timestep: Timestep, shift: float = 1.0) -> Float[Array, "..."]:
     """The reference scheduler's training weight: most in the middle of the noise.
 
     exp(-2 ((t - 500) / 1000)^2) less its smallest value on the 1000-point grid of this
@@ -57,33 +68,48 @@ def bell_weight(timestep: jax.Array, shift: float = 1.0) -> jax.Array:
     return (bell - np.float32(least)) / np.float32(mean)
 
 
-def _bell(timestep, numpy):
+def _bell(
+    timestep: Real[Array, "*B"] | np.ndarray, numpy: ModuleType
+) -> Float[Array, "*B"]:
     return numpy.exp(-2.0 * ((timestep - TIMESTEPS / 2) / TIMESTEPS) ** 2)
 
 
-def match(sigma: jax.Array, like: jax.Array) -> jax.Array:
+def match(sigma: Float[Array, "*B"], like: Float[Array, "..."]) -> Float[Array, "..."]:
     """sigma [B] or [B, T] with trailing axes of size 1, to multiply `like`."""
     return sigma.reshape(sigma.shape + (1,) * (like.ndim - sigma.ndim))
 
 
-def add_noise(x0: jax.Array, noise: jax.Array, sigma: jax.Array) -> jax.Array:
+def add_noise(
+    x0: Float[Array, "*shape"],
+    noise: Float[Array, "*shape"],
+    sigma: Float[Array, "*B"],
+) -> Float[Array, "*shape"]:
     """(1 - sigma) x_0 + sigma noise; sigma [B] or [B, T]."""
     sigma = match(sigma, x0)
     return (1.0 - sigma) * x0 + sigma * noise
 
 
-def velocity_to_x0(xt: jax.Array, velocity: jax.Array, sigma: jax.Array) -> jax.Array:
+def velocity_to_x0(
+    xt: Float[Array, "*shape"],
+    velocity: Float[Array, "*shape"],
+    sigma: Float[Array, "*B"],
+) -> Float[Array, "*shape"]:
     """x_0 = x_t - sigma v."""
     return xt - match(sigma, xt) * velocity
 
 
-def x0_to_velocity(xt: jax.Array, x0: jax.Array, sigma: jax.Array) -> jax.Array:
+def x0_to_velocity(
+    xt: Float[Array, "*shape"], x0: Float[Array, "*shape"], sigma: Float[Array, "*B"]
+) -> Float[Array, "*shape"]:
     """v = (x_t - x_0) / sigma; sigma must not be 0."""
     return (xt - x0) / match(sigma, xt)
 
 
 def euler_step(
-    xt: jax.Array, velocity: jax.Array, sigma: jax.Array, sigma_next: jax.Array
-) -> jax.Array:
+    xt: Float[Array, "*shape"],
+    velocity: Float[Array, "*shape"],
+    sigma: Float[Array, "*B"],
+    sigma_next: Float[Array, "*B"],
+) -> Float[Array, "*shape"]:
     """x + v (sigma_next - sigma), per element of sigma."""
     return xt + velocity * match(sigma_next - sigma, xt)

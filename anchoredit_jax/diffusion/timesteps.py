@@ -2,9 +2,9 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 
+from anchoredit_jax.arrays import Array, Float
 from anchoredit_jax.diffusion.schedule import TIMESTEPS, shift_sigma
 from anchoredit_jax.strict import result
 
@@ -36,17 +36,20 @@ class TimestepConfig:
     shift_frames: bool = result(False)
 
 
-def relative_positions(frames: int, monotonic: bool) -> jax.Array:
-    """p_i float32 [frames]: 0..1 along the sequence when monotonic, else all 1."""
+def relative_positions(frames: int, monotonic: bool) -> Float[Array, " {frames}"]:
+    """p_i: 0..1 along the sequence when monotonic, else all 1."""
     if monotonic and frames > 1:
         return jnp.linspace(0.0, 1.0, frames, dtype=jnp.float32)
     return jnp.ones(frames, jnp.float32)
 
 
 def frame_timesteps(
-    last: jax.Array, lower: jax.Array, frame: jax.Array, config: TimestepConfig
-) -> jax.Array:
-    """Timesteps float32 [B, T] from uniforms last [B], lower [B], frame [B, T]."""
+    last: Float[Array, " B"],
+    lower: Float[Array, " B"],
+    frame: Float[Array, "B T"],
+    config: TimestepConfig,
+) -> Float[Array, "B T"]:
+    """Timesteps from uniforms of each sample and of each frame."""
     last = config.last_min + (1.0 - config.last_min) * last
     if config.shift != 1.0 and not config.shift_frames:
         last = shift_sigma(last, config.shift)

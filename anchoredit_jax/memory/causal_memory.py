@@ -13,11 +13,12 @@ nothing but themselves, so what they hold of the source never degrades.
 """
 
 import dataclasses
+from typing import Any, no_type_check
 
-import jax
 import jax.numpy as jnp
 from flax import struct
 
+from anchoredit_jax.arrays import Array, Bool, Float, Int, Real
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory.visibility import FrameVisibility
 from anchoredit_jax.strict import result
@@ -42,7 +43,7 @@ class MemoryConfig:
     window: int | None = result(3)
     positions: str = result("window_relative")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.positions not in POSITIONS:
             raise UserError(
                 f"memory positions must be one of {POSITIONS}, got {self.positions!r}"
@@ -62,42 +63,44 @@ class MemoryConfig:
         return FrameVisibility("causal", self.sink + self.window + 1, self.sink)
 
 
+@no_type_check  # its leaves may be anything, as those of any pytree
 @struct.dataclass
 class CausalMemory:
     """Keys and values of the remembered frames, of static shape.
 
     Attributes:
-      keys, values: [layers, B, slots, L, N, H], keys after their norm and not rotated.
-      frames: int32 [B, slots], the frame index a slot holds, -1 where empty.
-      count: int32 [B], frames committed so far.
+      keys, values: keys after their norm and not rotated.
+      frames: the frame index a slot holds, -1 where empty.
+      count: frames committed so far.
       sink: how many leading slots are pinned; the others are the ring.
       positions: the position policy, see `MemoryConfig`.
     """
 
-    keys: jax.Array
-    values: jax.Array
-    frames: jax.Array
-    count: jax.Array
+    keys: Float[Array, "layers B slots L N H"]
+    values: Float[Array, "layers B slots L N H"]
+    frames: Int[Array, "B slots"]
+    count: Int[Array, " B"]
     sink: int = struct.field(pytree_node=False)
     positions: str = struct.field(pytree_node=False)
 
 
+@no_type_check  # its leaves may be anything, as those of any pytree
 @struct.dataclass
 class MemoryView:
     """What attention needs of a memory.
 
     Attributes:
-      keys, values: [layers, B, slots, L, N, H].
-      valid: bool [B, slots].
-      positions: int32 [B, slots], temporal position in frames.
-      next_position: int32 [B], the position of the frame beside the memory.
+      keys, values: as in the memory.
+      valid: which slots hold a frame that is seen.
+      positions: temporal position in frames.
+      next_position: the position of the frame beside the memory.
     """
 
-    keys: jax.Array
-    values: jax.Array
-    valid: jax.Array
-    positions: jax.Array
-    next_position: jax.Array
+    keys: Float[Array, "layers B slots L N H"]
+    values: Float[Array, "layers B slots L N H"]
+    valid: Bool[Array, "B slots"]
+    positions: Real[Array, "B slots"]
+    next_position: Real[Array, " B"]
 
 
 def init_memory(
@@ -108,21 +111,32 @@ def init_memory(
     tokens: int,
     heads: int,
     head_dim: int,
-    dtype=jnp.float32,
+    dtype: Any = jnp.float32,
     max_frames: int | None = None,
 ) -> CausalMemory:
     """An empty memory; created once per session, its size never changes.
 
     Args:
+      config: what it remembers.
+      layers: of the transformer.
+      batch: B, sessions that go on together.
       tokens: L, tokens of a frame.
+      heads, head_dim: N and H.
+      dtype: of keys and values.
       max_frames: slots when `config.window` is None (full history).
+
+    Raises:
+      UserError: a full history without `max_frames`.
     """
-    if config.window is None and max_frames is None:
+    if config.window is not None:
+        slots = config.sink + config.window
+    elif max_frames is not None:
+        slots = max_frames
+    else:
         raise UserError(
             "full history (window None) has no size of its own: give max_frames, the "
             "source plus the largest number of turns"
         )
-    slots = max_frames if config.window is None else config.sink + config.window
     shape = (layers, batch, slots, tokens, heads, head_dim)
     return CausalMemory(
         keys=jnp.zeros(shape, dtype),
@@ -134,11 +148,16 @@ def init_memory(
     )
 
 
-def commit(memory: CausalMemory, keys: jax.Array, values: jax.Array) -> CausalMemory:
+def commit(
+    memory: CausalMemory,
+    keys: Float[Array, "layers B 1 L N H"],
+    values: Float[Array, "layers B 1 L N H"],
+) -> CausalMemory:
     """Remember one clean frame.
 
     Args:
-      keys, values: [layers, B, 1, L, N, H].
+      memory: that of the frames before.
+      keys, values: of the frame.
 
     Returns:
       the memory with the frame in its slot: slot f for a sink frame f, else the ring's
@@ -151,7 +170,8 @@ def commit(memory: CausalMemory, keys: jax.Array, values: jax.Array) -> CausalMe
     slot = jnp.where(frame < sink, frame, sink + (frame - sink) % max(ring, 1))
     hit = slot[:, None] == jnp.arange(slots)[None]
     chosen = hit[None, :, :, None, None, None]
-    return memory.replace(
+    return dataclasses.replace(
+        memory,
         keys=jnp.where(chosen, keys.astype(memory.keys.dtype), memory.keys),
         values=jnp.where(chosen, values.astype(memory.values.dtype), memory.values),
         frames=jnp.where(hit, frame[:, None], memory.frames),

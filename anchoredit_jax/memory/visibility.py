@@ -2,10 +2,11 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+
+from anchoredit_jax.arrays import Array, Bool, Int
 
 MODES = ("bidirectional", "causal", "teacher_forcing", "history_and_targets")
 
@@ -26,7 +27,7 @@ class FrameVisibility:
       sink: the first `sink` frames stay visible however narrow the window.
       choices: (window, sink) pairs, of which every sample has one: they narrow the rule
         ("causal" and "history_and_targets" alone have a window).
-      choice: int32 [B], traced, each sample's place in `choices`; None where only the
+      choice: int [B], traced, each sample's place in `choices`; None where only the
         choices matter (counts of work).
     """
 
@@ -38,7 +39,7 @@ class FrameVisibility:
     )
     choice: Any = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"mode must be one of {MODES}, got {self.mode!r}")
         for window, sink in ((self.window, self.sink), *self.choices):
@@ -53,13 +54,12 @@ class FrameVisibility:
                 f"choices, or take one of {tuple(_WINDOWED)}"
             )
 
-    def table(self, frames: int) -> np.ndarray:
-        """What some sample sees: bool [frames, frames] (rows are queries)."""
-        return self.tables(frames).any(0)
+    def table(self, frames: int) -> Bool[np.ndarray, "T T"]:
+        """What some sample sees (rows are queries)."""
+        return np.any(self.tables(frames), 0)
 
-    def tables(self, frames: int) -> np.ndarray:
-        """The rule of every choice, bool [C, frames, frames]; of all samples [1, ...]
-        where there is no choice."""
+    def tables(self, frames: int) -> Bool[np.ndarray, "choices T T"]:
+        """The rule of every choice; where there is none, that of all samples."""
         query, key = np.indices((frames, frames))
         if self.mode == "bidirectional":
             return np.ones((1, frames, frames), bool)
@@ -74,9 +74,8 @@ class FrameVisibility:
         )
         return np.stack([whole & table for table in narrowed] or [whole])
 
-    def sample_table(self, frames: int) -> jax.Array | None:
-        """Each sample's rule as bool [B, frames, frames]; None where all have the same
-        at this number of frames."""
+    def sample_table(self, frames: int) -> Bool[Array, "B T T"] | None:
+        """Each sample's rule; None where all have the same at this number of frames."""
         tables = self.tables(frames)
         if (tables == tables[0]).all():
             return None
@@ -89,18 +88,22 @@ class FrameVisibility:
         return float(of_choices.max() if which == "most" else of_choices.mean())
 
 
-def _causal(query, key, window, sink):
+def _causal(
+    query: Int[np.ndarray, "T T"], key: Int[np.ndarray, "T T"], window: int, sink: int
+) -> Bool[np.ndarray, "T T"]:
     """Sinks plus the last frames, `window` frames in all, up to the query itself."""
     return (key <= query) & ((key < sink) | (key > query - (window - sink)))
 
 
-def target_places(frames: int) -> np.ndarray:
+def target_places(frames: int) -> Int[np.ndarray, " T"]:
     """Turn of each frame of "history_and_targets": 0..T-1, then 1..T."""
     half = frames // 2
     return np.concatenate([np.arange(half), np.arange(1, half + 1)])
 
 
-def _history_and_targets(query, key, window, sink):
+def _history_and_targets(
+    query: Int[np.ndarray, "T T"], key: Int[np.ndarray, "T T"], window: int, sink: int
+) -> Bool[np.ndarray, "T T"]:
     """Causal by turn; no frame sees a target but itself, nor a target its answer."""
     frames = query.shape[-1]
     history, turns = np.arange(frames) < frames // 2, target_places(frames)

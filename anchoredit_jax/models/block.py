@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from anchoredit_jax.arrays import Array, Bool, Float, Float32, Int
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import attention, norms, rope
 from anchoredit_jax.models.config import TransformerConfig
@@ -18,6 +19,12 @@ def dense(features: int, config: TransformerConfig, name: str) -> nn.Dense:
     return nn.Dense(features, dtype=config.dtype, kernel_init=dense_init, name=name)
 
 
+Rotation = tuple[Float32[Array, "_ T L 1 half"], Float32[Array, "_ T L 1 half"]]
+KeysValues = tuple[Float[Array, "B T L N H"], Float[Array, "B T L N H"]]
+Past = tuple[Float[Array, "B P L N H"], Float[Array, "B P L N H"]]
+PastRotation = tuple[Float32[Array, "B P L 1 half"], Float32[Array, "B P L 1 half"]]
+
+
 class FeedForward(nn.Module):
     """Linear, GELU(tanh), Linear."""
 
@@ -26,13 +33,13 @@ class FeedForward(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*B X"]) -> Float[Array, "*B D"]:
         x = dense(self.hidden, self.config, "fc1")(x)
         return dense(self.features, self.config, "fc2")(_gelu(x))
 
 
 @jax.checkpoint  # its derivative needs x alone, not the five arrays made on the way
-def _gelu(x):
+def _gelu(x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
     return nn.gelu(x, approximate=True)
 
 
@@ -42,11 +49,17 @@ class SelfAttention(nn.Module):
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, x, rotation, visibility, past, past_rotation, past_valid):
-        """x [B, T, L, D] -> (update [B, T, L, D], (keys, values) [B, T, L, N, H]).
-
-        The keys given back are normalised and not rotated: what a memory stores.
-        """
+    def __call__(
+        self,
+        x: Float[Array, "B T L D"],
+        rotation: Rotation,
+        visibility: FrameVisibility,
+        past: Past | None,
+        past_rotation: PastRotation | None,
+        past_valid: Bool[Array, "B P"] | None,
+    ) -> tuple[Float[Array, "B T L D"], KeysValues]:
+        """(update, (keys, values)); these keys are normalised and not rotated: what a
+        memory stores."""
         config = self.config
         heads = (*x.shape[:-1], config.num_heads, config.head_dim)
         query = norms.RMSNorm(config.eps, name="norm_q")(
@@ -57,9 +70,10 @@ class SelfAttention(nn.Module):
         )
         value = dense(config.dim, config, "v")(x).reshape(heads)
         query, key = query.reshape(heads), key.reshape(heads)
-        if past is not None:
+        beside = None
+        if past is not None and past_rotation is not None and past_valid is not None:
             past_keys, past_values = past
-            past = attention.Past(
+            beside = attention.Past(
                 rope.rotate(past_keys, *past_rotation), past_values, past_valid
             )
         out = attention.frame_attention(
@@ -67,7 +81,7 @@ class SelfAttention(nn.Module):
             rope.rotate(key, *rotation),
             value,
             visibility,
-            past,
+            beside,
             config.attention,
         )
         return dense(config.dim, config, "o")(out.reshape(x.shape)), (key, value)
@@ -79,11 +93,14 @@ class CrossAttention(nn.Module):
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, x, text, prompt_of_frame, mask):
-        """x [B, T, L, D], text [B, N, S, D], prompt_of_frame [T, R] -> [B, T, L, D].
-
-        R prompts are seen by a frame: one, or all so far (then masked).
-        """
+    def __call__(
+        self,
+        x: Float[Array, "B T L D"],
+        text: Float[Array, "B prompts S D"],
+        prompt_of_frame: Int[Array, "T R"],
+        mask: Bool[Array, "T seen"] | None,
+    ) -> Float[Array, "B T L D"]:
+        """The update; a frame sees R prompts, one or all so far (then masked)."""
         config = self.config
         split = (config.num_heads, config.head_dim)
         query = norms.RMSNorm(config.eps, name="norm_q")(
@@ -103,8 +120,10 @@ class CrossAttention(nn.Module):
         return dense(config.dim, config, "o")(out.reshape(x.shape))
 
 
-def _per_frame(prompts, prompt_of_frame):
-    """[B, N, S, D] -> [B, T, R * S, D]."""
+def _per_frame(
+    prompts: Float[Array, "B prompts S D"], prompt_of_frame: Int[Array, "T R"]
+) -> Float[Array, "B T seen D"]:
+    """The tokens that each frame sees."""
     batch, _, _, dim = prompts.shape
     frames = prompt_of_frame.shape[0]
     return prompts[:, prompt_of_frame].reshape(batch, frames, -1, dim)
@@ -119,26 +138,27 @@ class Block(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: jax.Array,
-        past: tuple[jax.Array, jax.Array] | None,
-        modulation: jax.Array,
-        text: jax.Array,
-        rotation: tuple[jax.Array, jax.Array],
-        past_rotation: tuple[jax.Array, jax.Array] | None,
-        past_valid: jax.Array | None,
+        x: Float[Array, "B T L D"],
+        past: Past | None,
+        modulation: Float32[Array, "B T 6 D"],
+        text: Float[Array, "B prompts S D"],
+        rotation: Rotation,
+        past_rotation: PastRotation | None,
+        past_valid: Bool[Array, "B P"] | None,
         visibility: FrameVisibility,
-        prompts: tuple,
-    ):
+        prompts: tuple[Int[Array, "T R"], Bool[Array, "T seen"] | None],
+    ) -> tuple[Float[Array, "B T L D"], KeysValues | None]:
         """One block; `past` is this layer's part of the memory, the rest is shared.
 
         Args:
-          x: [B, T, L, D].
-          past: (keys, values) [B, P, L, N, H], not rotated, or None.
-          modulation: e0, float32 [B, T, 6, D].
-          text: [B, N, S, D].
+          x: tokens of T frames.
+          past: (keys, values), not rotated, or None.
+          modulation: e0.
+          text: embedded prompts.
           rotation, past_rotation: (cos, sin) of `rope.rotations`.
-          past_valid: bool [B, P].
-          prompts: (prompt_of_frame int [T, R], mask bool [T, R * S] or None).
+          past_valid: which of the P frames a sample has.
+          visibility: which of the T frames see which.
+          prompts: those of each frame, and which of their tokens it sees.
 
         Returns:
           (x, (keys, values) of the T frames, or None unless `collect`).

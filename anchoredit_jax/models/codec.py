@@ -27,7 +27,7 @@ WAN_STRIDE = 8  # pixels of a latent's side, of the Wan VAE
 
 @dataclasses.dataclass(frozen=True)
 class PatchSettings:
-    """Of the patch codec.
+    """The settings of the patch codec.
 
     Attributes:
       stride: side of the square of pixels that becomes one latent.
@@ -35,14 +35,14 @@ class PatchSettings:
 
     stride: int = geometry(2)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.stride < 1:
             raise UserError(f"codec.patch.stride must be at least 1, got {self.stride}")
 
 
 @dataclasses.dataclass(frozen=True)
 class WanVaeSettings:
-    """Of the Wan VAE.
+    """The settings of the Wan VAE.
 
     Attributes:
       weights: path of its weights, the original file or that of diffusers.
@@ -59,7 +59,7 @@ class WanVaeSettings:
 
 @dataclasses.dataclass(frozen=True)
 class CodecConfig:
-    """Which codec a run uses.
+    """The choice of a run's codec, with its settings.
 
     Attributes:
       kind: "patch", the invertible space-to-depth codec, or "wan_vae".
@@ -81,7 +81,7 @@ class CodecConfig:
 
 @runtime_checkable
 class Codec(Protocol):
-    """What sessions, data and evaluation ask of a codec."""
+    """A codec as sessions, data and evaluation use it."""
 
     stride: int
     channels: int
@@ -107,7 +107,7 @@ class PatchCodec:
 
     def __init__(
         self, stride: int = 2, mean: float = PATCH_MEAN, std: float = PATCH_STD
-    ):
+    ) -> None:
         self.stride = stride
         self.channels = 3 * stride**2 + POSITION_CHANNELS
         self.mean = mean

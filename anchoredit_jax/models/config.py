@@ -70,7 +70,7 @@ class TransformerConfig:
     init: str = result("wan")
     prediction: str = geometry("velocity", published=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
             raise UserError(
                 f"dim {self.dim} must split into {self.num_heads} heads of even size"

@@ -9,6 +9,7 @@ import einops
 import jax
 import jax.numpy as jnp
 
+from anchoredit_jax.arrays import Array, Bool, Float
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.softmax import Group, frames_of
 
@@ -16,13 +17,13 @@ DTYPES = ("bfloat16", "float16")
 
 
 def cudnn_attention(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    masks: tuple[jax.Array | None, ...],
+    query: Float[Array, "B T L N H"],
+    key: Float[Array, "B F M N H"],
+    value: Float[Array, "B F M N H"],
+    masks: tuple[Bool[Array, "_ _ _"] | None, ...],
     groups: tuple[Group, ...],
-) -> jax.Array:
-    """As `softmax_attention`, with its arguments, in bfloat16 or float16.
+) -> Float[Array, "B T L N H"]:
+    """Compute what `softmax_attention` does of the same arguments, in half precision.
 
     Raises:
       UserError: another dtype, which the kernels do not have.
@@ -47,12 +48,16 @@ def cudnn_attention(
     return jnp.concatenate(outputs, 1).astype(value.dtype)
 
 
-def _tokens(x):
+def _tokens(x: Float[Array, "B T L N H"]) -> Float[Array, "B T*L N H"]:
     return einops.rearrange(x, "b t l n h -> b (t l) n h")
 
 
-def _of_tokens(mask, rows, keys):
-    """bool [B or 1, T or 1, F] -> [B, 1, T * L, F * M]."""
+def _of_tokens(
+    mask: Bool[Array, "_ _ F"],
+    rows: Float[Array, "B T L N H"],
+    keys: Float[Array, "B F M N H"],
+) -> Bool[Array, "B 1 T*L F*M"]:
+    """The mask of tokens, from one of frames that samples or rows may share."""
     batch, frames, tokens = rows.shape[:3]
     mask = jnp.broadcast_to(mask, (batch, frames, keys.shape[1]))
     return jnp.repeat(jnp.repeat(mask, tokens, 1), keys.shape[2], 2)[:, None]

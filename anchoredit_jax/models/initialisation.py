@@ -1,9 +1,12 @@
 """Initial values: Wan's own, and heads that start out looking at the same place."""
 
+from typing import Any
+
 import jax
 import numpy as np
 from flax import linen as nn
 
+from anchoredit_jax.arrays import Array, Float, Key
 from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.rope import axis_dims, frequencies
 
@@ -15,7 +18,9 @@ BEFORE, OLDEST = (1, 1), (2, 12)
 small_normal_init = nn.initializers.normal(0.02)
 
 
-def modulation_init(key, shape, dtype=np.float32):
+def modulation_init(
+    key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = np.float32
+) -> Float[Array, "..."]:
     """Normal with variance 1 / D, as in Wan."""
     return jax.random.normal(key, shape, dtype) / np.sqrt(shape[-1])
 
@@ -69,7 +74,7 @@ def point_heads_at_same_place(params: dict, config: TransformerConfig) -> dict:
 
     attention = params["blocks"]["self_attn"]
 
-    def replaced(name, bias):
+    def replaced(name: str, bias: np.ndarray) -> dict[str, Array]:
         kernel = attention[name]["kernel"] * shrink.reshape(1, 1, -1)
         flat = CONSTANT * bias.reshape(1, -1)
         flat = np.broadcast_to(flat, attention[name]["bias"].shape)
@@ -86,7 +91,9 @@ def point_heads_at_same_place(params: dict, config: TransformerConfig) -> dict:
     return {**params, "blocks": {**params["blocks"], "self_attn": attention}}
 
 
-def start_as_copier(params: dict, key: jax.Array, config: TransformerConfig) -> dict:
+def start_as_copier(
+    params: dict, key: Key[Array, ""], config: TransformerConfig
+) -> dict:
     """Let the untrained network show the frame before: v = noise - (its latents).
 
     Knowing where to look is half of copying; from Wan's initial values it takes

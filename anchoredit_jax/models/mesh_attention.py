@@ -20,32 +20,32 @@ from collections.abc import Callable, Mapping
 import jax
 from flax import linen as nn
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
+from anchoredit_jax.arrays import Array, Float
 from anchoredit_jax.errors import UserError
 
 Attend = Callable[..., jax.Array]
+Axes = str | tuple[str, ...] | None  # of a mesh
 
 
 def attend_on_mesh(
     attend: Attend,
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    *rules: jax.Array | None,
+    query: Float[Array, "B T L N H"],
+    key: Float[Array, "B F M N H"],
+    value: Float[Array, "B F M N H"],
+    *rules: Array | None,
     same_tokens: bool = True,
-) -> jax.Array:
+) -> Float[Array, "B T L N H"]:
     """`attend(query, key, value, *rules)`, by every device for its part.
 
     Args:
-      query: [B, T, L, N, H].
-      key, value: [B, F, M, N, H].
+      attend: what one device does.
+      query: of T frames.
+      key, value: of F frames.
       rules: arrays [B or 1, ...] or None, handed on by rows.
       same_tokens: whether the M tokens of keys lie on the mesh as the L of queries do;
         else every device has all keys of its heads (prompts).
-
-    Returns:
-      [B, T, L, N, H].
 
     Raises:
       UserError: the mesh does not divide the tokens or the heads, see `check_divides`.
@@ -53,7 +53,8 @@ def attend_on_mesh(
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return attend(query, key, value, *rules)
-    batch, token, heads = nn.logical_to_mesh_axes(("batch", "token", "heads"))
+    names = ("batch", "token", "heads")
+    batch, token, heads = nn.logical_to_mesh_axes(names) or (None,) * 3
     check_divides(mesh.shape, tokens=query.shape[2], heads=query.shape[3])
     batch = _dividing(batch, mesh, query.shape[0])
     token = _dividing(token, mesh, query.shape[2])
@@ -107,20 +108,28 @@ def check_divides(
         )
 
 
-def _across_tokens(attend, axis, devices, query, key, value, *rules):
+def _across_tokens(
+    attend: Attend,
+    axis: str | tuple[str, ...],
+    devices: int,
+    query: Float[Array, "B T L N H"],
+    key: Float[Array, "B F M N H"],
+    value: Float[Array, "B F M N H"],
+    *rules: Array | None,
+) -> Float[Array, "B T L N H"]:
     """`attend` on one device of the axis that tokens are split over."""
     if query.shape[3] % devices:
         key, value = (lax.all_gather(x, axis, axis=2, tiled=True) for x in (key, value))
         return attend(query, key, value, *rules)
 
-    def trade(x, split, concat):
+    def trade(x: Array, split: int, concat: int) -> Array:
         return lax.all_to_all(x, axis, split, concat, tiled=True)
 
     query, key, value = (trade(x, 3, 2) for x in (query, key, value))
     return trade(attend(query, key, value, *rules), 2, 3)
 
 
-def _dividing(axes, mesh, length):
+def _dividing(axes: Axes, mesh: jax.sharding.AbstractMesh | Mesh, length: int) -> Axes:
     """The mesh axes if they cut a length into equal parts, else None."""
     if axes is None:
         return None

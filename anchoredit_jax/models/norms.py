@@ -7,67 +7,71 @@ sums of products are contractions. No result changes: `tests/models/test_norms.p
 compares with autodiff.
 """
 
-import functools
+from typing import TypeVar
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from anchoredit_jax.arrays import Array, Float, Float32
+from anchoredit_jax.models.derivatives import differentiable
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def normalise(x: jax.Array, eps: float, centred: bool) -> jax.Array:
+T = TypeVar("T")
+
+
+def normalise(
+    x: Float32[Array, "*shape"], eps: float, centred: bool
+) -> Float32[Array, "*shape"]:
     """x / rms(x) over the last axis, of x - mean(x) where `centred`; float32."""
-    return _normalise_forward(x, eps, centred)[0]
+
+    def forward(x):
+        if centred:
+            x = x - jnp.mean(x, -1, keepdims=True)
+        inverse = lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + eps)
+        normed, inverse = _kept((x * inverse, inverse))
+        return normed, (normed, inverse)
+
+    def change(kept, moved):  # a symmetric matrix: it is its own transpose
+        normed, inverse = kept
+        along = sum_of_products(moved, normed, inverse.shape) / normed.shape[-1]
+        inner = moved - normed * along
+        if centred:
+            inner = inner - _kept(jnp.mean(moved, -1, keepdims=True))
+        return inner * inverse
+
+    return differentiable(forward, change, lambda *x: (change(*x),), x)
 
 
-def _normalise_forward(x, eps, centred):
-    if centred:
-        x = x - jnp.mean(x, -1, keepdims=True)
-    inverse = lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + eps)
-    normed, inverse = _kept((x * inverse, inverse))
-    return normed, (normed, inverse)
-
-
-def _normalise_backward(eps, centred, kept, grad):
-    normed, inverse = kept
-    along = sum_of_products(grad, normed, inverse.shape) / normed.shape[-1]
-    inner = grad - normed * along
-    if centred:
-        inner = inner - _kept(jnp.mean(grad, -1, keepdims=True))
-    return (inner * inverse,)
-
-
-normalise.defvjp(_normalise_forward, _normalise_backward)
-
-
-@jax.custom_vjp
-def scaled(x: jax.Array, scale: jax.Array) -> jax.Array:
+def scaled(
+    x: Float32[Array, "*shape"], scale: Float32[Array, "*some"]
+) -> Float32[Array, "*shape"]:
     """x * scale, float32, where `scale` has the rank of x and 1 where it repeats."""
-    return x * scale
+
+    def forward(x, scale):
+        return x * scale, (x, scale)
+
+    def tangent(kept, to_x, to_scale):
+        x, scale = kept
+        return to_x * scale + x * to_scale
+
+    def backward(kept, gradient):
+        x, scale = kept
+        gradient = _kept(gradient)
+        return gradient * scale, sum_of_products(gradient, x, scale.shape)
+
+    return differentiable(forward, tangent, backward, x, scale)
 
 
-def _scaled_forward(x, scale):
-    return x * scale, (x, scale)
-
-
-def _scaled_backward(kept, grad):
-    x, scale = kept
-    grad = _kept(grad)
-    return grad * scale, sum_of_products(grad, x, scale.shape)
-
-
-scaled.defvjp(_scaled_forward, _scaled_backward)
-
-
-def _kept(arrays):
+def _kept(arrays: T) -> T:
     """Computed once on a CPU; fused into its readers elsewhere, which saves memory."""
     return lax.platform_dependent(
         arrays, cpu=lax.optimization_barrier, default=lambda x: x
     )
 
 
-def sum_of_products(x: jax.Array, y: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def sum_of_products(
+    x: Float32[Array, "*shape"], y: Float32[Array, "*shape"], shape: tuple[int, ...]
+) -> Float32[Array, "..."]:
     """sum(x * y) over the axes where `shape` is 1, float32 throughout."""
     axes = "abcdefgh"[: x.ndim]
     kept = "".join(axis for axis, size in zip(axes, shape, strict=True) if size > 1)
@@ -76,19 +80,21 @@ def sum_of_products(x: jax.Array, y: jax.Array, shape: tuple[int, ...]) -> jax.A
 
 
 def modulated_norm(
-    x: jax.Array, scale: jax.Array, shift: jax.Array, eps: float
-) -> jax.Array:
-    """LayerNorm(x) * (1 + scale) + shift, float32.
-
-    Args:
-      x: [B, T, L, D].
-      scale, shift: float32 [B, T, 1, D].
-    """
+    x: Float[Array, "*B L D"],
+    scale: Float32[Array, "*B 1 D"],
+    shift: Float32[Array, "*B 1 D"],
+    eps: float,
+) -> Float32[Array, "*B L D"]:
+    """LayerNorm(x) * (1 + scale) + shift in float32."""
     return scaled(normalise(x.astype(jnp.float32), eps, True), 1.0 + scale) + shift
 
 
-def gated_residual(x: jax.Array, gate: jax.Array, update: jax.Array) -> jax.Array:
-    """x + gate * update in float32; x, update [B, T, L, D], gate f32 [B, T, 1, D]."""
+def gated_residual(
+    x: Float[Array, "*B L D"],
+    gate: Float32[Array, "*B 1 D"],
+    update: Float[Array, "*B L D"],
+) -> Float[Array, "*B L D"]:
+    """x + gate * update, computed in float32, in the dtype of x."""
     out = x.astype(jnp.float32) + scaled(update.astype(jnp.float32), gate)
     return out.astype(x.dtype)
 
@@ -99,7 +105,7 @@ class RMSNorm(nn.Module):
     eps: float
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         normed = normalise(x.astype(jnp.float32), self.eps, False)
         return scaled(normed, _parameter(scale, x.ndim)).astype(x.dtype)
@@ -111,7 +117,7 @@ class AffineLayerNorm(nn.Module):
     eps: float
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         normed = normalise(x.astype(jnp.float32), self.eps, True)
@@ -119,10 +125,10 @@ class AffineLayerNorm(nn.Module):
         return out.astype(x.dtype)
 
 
-def _parameter(vector, ndim):
+def _parameter(vector: Float[Array, " D"], ndim: int) -> Float32[Array, "*ones D"]:
     return broadcast_last(vector.astype(jnp.float32), ndim)
 
 
-def broadcast_last(vector: jax.Array, ndim: int) -> jax.Array:
+def broadcast_last(vector: Float[Array, " D"], ndim: int) -> Float[Array, "*ones D"]:
     """[D] as [1, .., D]: rank promotion is an error in this project's tests."""
     return vector.reshape((1,) * (ndim - 1) + (-1,))

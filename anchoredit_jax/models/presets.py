@@ -1,5 +1,7 @@
 """The sizes this product knows, and how published weights of them edit, as tables."""
 
+from typing import Any
+
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.config import TransformerConfig
 
@@ -52,7 +54,7 @@ REFERENCE_EDITING = dict(
 _SHAPES = ("dim", "ffn_dim", "num_layers", "channels", "text_dim", "freq_dim")
 
 
-def make_config(name: str, **overrides) -> TransformerConfig:
+def make_config(name: str, **overrides: Any) -> TransformerConfig:
     """The preset `name`, with single fields replaced.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from anchoredit_jax.arrays import Bool, Int
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.memory.visibility import target_places
 from anchoredit_jax.models.config import TransformerConfig
@@ -13,7 +14,7 @@ def prompt_visibility(
     prompts: tuple[int, int],
     source: bool,
     visibility: FrameVisibility,
-) -> tuple[np.ndarray, np.ndarray | None]:
+) -> tuple[Int[np.ndarray, "T R"], Bool[np.ndarray, "T seen"] | None]:
     """The prompts that a frame attends to, and which of their tokens.
 
     Frame i takes prompt i - 1, the source (which has none of its own) what
@@ -27,13 +28,13 @@ def prompt_visibility(
       visibility: the rule of self-attention, which tells what a sequence consists of.
 
     Returns:
-      (prompt of each frame int [T, R], bool [T, R * S] or None where all is seen); R is
+      (the prompts of each frame, which of their tokens it sees or None for all); R is
       1, or N where a frame sees all prompts so far.
 
     Raises:
       ValueError: a frame has no prompt.
     """
-    prompts, text_tokens = prompts
+    count, text_tokens = prompts
     teacher = visibility.mode == "teacher_forcing"
     half = frames // 2 if teacher else frames
     own = np.arange(half)
@@ -47,11 +48,11 @@ def prompt_visibility(
     is_source[: half if teacher else 0] = True
     if source:
         is_source[half if teacher else 0] = True
-    if own.max() >= prompts:
-        raise ValueError(f"{frames} frames need {own.max() + 1} prompts, got {prompts}")
+    if own.max() >= count:
+        raise ValueError(f"{frames} frames need {own.max() + 1} prompts, got {count}")
     if config.text_visibility == "so_far":
-        seen = np.arange(prompts)[None] <= own[:, None]
-        own = np.tile(np.arange(prompts), (frames, 1))
+        seen = np.arange(count)[None] <= own[:, None]
+        own = np.tile(np.arange(count), (frames, 1))
     else:
         seen = np.ones((frames, 1), bool)
         own = own[:, None]

@@ -15,13 +15,14 @@ import jax
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
+from anchoredit_jax.arrays import Array, Float
 from anchoredit_jax.models.splash import SAVED
 
 BLOCK_INPUT = "block_input"
 
 
-def named_input(x: jax.Array) -> jax.Array:
-    """Of a block: what "offload" takes to the host."""
+def named_input(x: Float[Array, "B T L D"]) -> Float[Array, "B T L D"]:
+    """Name the input of a block, which "offload" takes to the host."""
     return checkpoint_name(x, BLOCK_INPUT)
 
 

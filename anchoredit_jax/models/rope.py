@@ -5,9 +5,10 @@ large position loses float32 digits if it is formed as one product. `angles` spl
 position in two and reduces the coarse part's step modulo 2 pi in float64 beforehand.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+
+from anchoredit_jax.arrays import Array, Float, Float32, Real
 
 THETA = 10000.0
 _COARSE = 64  # positions per coarse step
@@ -19,20 +20,19 @@ def axis_dims(head_dim: int) -> tuple[int, int, int]:
     return head_dim - 2 * spatial, spatial, spatial
 
 
-def frequencies(dim: int) -> np.ndarray:
+def frequencies(dim: int) -> Float[np.ndarray, " half"]:
     """theta^(-2j/dim) for the dim/2 channel pairs of an axis, float64."""
     return THETA ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
 
 
-def angles(positions: jax.Array, freqs: np.ndarray) -> jax.Array:
+def angles(
+    positions: Real[Array | np.ndarray, "*shape"], freqs: Float[np.ndarray, " F"]
+) -> Float32[Array, "*shape F"]:
     """positions * freqs modulo full turns, float32, accurate to about 1e-5 radians.
 
     Args:
-      positions: real, any shape, magnitude up to about 1e6.
-      freqs: float64 [F], radians per unit.
-
-    Returns:
-      float32 [..., F].
+      positions: of a magnitude up to about 1e6.
+      freqs: float64, radians per unit.
     """
     positions = jnp.asarray(positions, jnp.float32)[..., None]
     coarse = jnp.floor(positions / _COARSE)
@@ -44,21 +44,21 @@ def angles(positions: jax.Array, freqs: np.ndarray) -> jax.Array:
 
 
 def rotations(
-    positions: jax.Array,
+    positions: Real[Array, "B T"],
     height: int,
     width: int,
     head_dim: int,
     spatial_stride: float = 1.0,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float32[Array, "B T L 1 half"], Float32[Array, "B T L 1 half"]]:
     """Cosines and sines of every token of every frame.
 
     Args:
-      positions: temporal positions [B or 1, T], stride included.
+      positions: temporal positions, stride included, of each sample or (B = 1) of all.
       height, width: tokens per column and row of a frame.
       spatial_stride: distance between neighbouring tokens.
 
     Returns:
-      (cos, sin), float32 [B or 1, T, height * width, 1, H / 2].
+      (cos, sin) of the L = height * width tokens' H / 2 channel pairs.
     """
     frame_dim, row_dim, column_dim = axis_dims(head_dim)
     batch, frames = positions.shape
@@ -77,8 +77,12 @@ def rotations(
     return jnp.cos(angle), jnp.sin(angle)
 
 
-def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
-    """Rotate neighbouring channel pairs (2j, 2j + 1) of x [..., N, H] in float32."""
+def rotate(
+    x: Float[Array, "*B N H"],
+    cos: Float32[Array, "... 1 half"],
+    sin: Float32[Array, "... 1 half"],
+) -> Float[Array, "*B N H"]:
+    """Rotate neighbouring channel pairs (2j, 2j + 1) of x in float32."""
     pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)
     first, second = pairs[..., 0], pairs[..., 1]
     turned = jnp.stack(

@@ -2,8 +2,7 @@
 
 The weights, a number per query and key, are by far the largest arrays here. They are
 never whole: queries are taken in blocks, and the backward pass makes a block's weights
-again from the logarithm of their sum instead of keeping them. The derivative is
-first-order and reverse-mode only.
+again from the logarithm of their sum instead of keeping them. So does forward mode.
 
 Letters: B batch, N heads, H head dim, L and M tokens of a frame of queries and of keys
 (they differ where a device has some queries of a frame), Q query tokens and K key
@@ -11,7 +10,8 @@ tokens of some frames.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import einops
 import jax
@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from anchoredit_jax.arrays import Array, Bool, Float, Float32
+from anchoredit_jax.models.derivatives import differentiable
 from anchoredit_jax.models.norms import sum_of_products
 
 BLOCK = 2**21  # weights: 8 MiB in float32, what the caches of a CPU hold
@@ -33,46 +35,62 @@ class Group(NamedTuple):
     keys: tuple[int, ...]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+Groups = tuple[Group, ...]
+Masks = tuple[Bool[Array, "_ _ _"] | None, ...]
+Rows = tuple[Any, ...]  # mask, query and more, by rows
+
+
 def softmax_attention(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    masks: tuple[jax.Array | None, ...],
-    groups: tuple[Group, ...],
-) -> jax.Array:
+    query: Float[Array, "B T L N H"],
+    key: Float[Array, "B F M N H"],
+    value: Float[Array, "B F M N H"],
+    masks: Masks,
+    groups: Groups,
+) -> Float[Array, "B T L N H"]:
     """Attention with a float32 softmax, one group of query frames after the other.
 
     Args:
-      query: [B, T, L, N, H].
-      key, value: [B, F, M, N, H].
-      masks: of each group, bool [B or 1, its frames, its keys], or None where all of
-        its keys are seen.
+      query: of T frames.
+      key, value: of F frames.
+      masks: of each group, [B or 1, its frames, its keys], or None where all of its
+        keys are seen.
       groups: all T frames, in order.
 
     Returns:
-      [B, T, L, N, H] in the dtype of `value`.
+      what the frames attend to, in the dtype of `value`.
     """
-    return _forward(query, key, value, masks, groups)[0]
+    return differentiable(
+        functools.partial(_forward, groups),
+        functools.partial(_tangent, groups),
+        functools.partial(_backward, groups),
+        query,
+        key,
+        value,
+        masks,
+    )
 
 
-def _forward(query, key, value, masks, groups):
+def _forward(
+    groups: Groups,
+    query: Float[Array, "B T L N H"],
+    key: Float[Array, "B F M N H"],
+    value: Float[Array, "B F M N H"],
+    masks: Masks,
+) -> tuple[Float[Array, "B T L N H"], tuple]:
     query, key, value = map(_heads_first, (query, key, value))
-    parts = []
-    for group, mask in zip(groups, masks, strict=True):
-        rows = _merged(query[:, :, group.start : group.stop])
-        keys, values = (_merged(frames_of(x, group.keys, 2)) for x in (key, value))
-        block = functools.partial(_forward_block, keys, values)
-        count = _count(rows, keys)
-        mask = _of_tokens(mask, rows, group)
-        parts.append(_scan_rows(block, (), (rows, mask), count)[1])
+    parts = [
+        _scan_rows(_forward_block, (), keys, rows)[1]
+        for _, keys, rows in _parts(groups, masks, query, (key, value))
+    ]
     out, log_sum = (jnp.concatenate(x, 2) for x in zip(*parts, strict=True))
-    kept = (query, key, value, masks, log_sum, out)
-    return _frames_first(out, query.shape[2]), kept
+    return _frames_first(out, query.shape[2]), (query, key, value, masks, log_sum, out)
 
 
-def _forward_block(key, value, _, rows):
-    logits = _logits(*rows, key)
+def _forward_block(
+    key: Float[Array, "B N K H"], value: Float[Array, "B N K H"], _: tuple, rows: Rows
+) -> tuple[tuple, tuple[Float[Array, "B N Q H"], Float32[Array, "B N Q 1"]]]:
+    mask, query = rows
+    logits = _logits(mask, query, key)
     largest = jnp.max(logits, -1, keepdims=True)
     weights = jnp.exp(logits - largest)
     total = jnp.sum(weights, -1, keepdims=True)
@@ -80,32 +98,58 @@ def _forward_block(key, value, _, rows):
     return (), (out.astype(value.dtype), largest + jnp.log(total))
 
 
-def _backward(groups, kept, gradient):
+def _tangent(
+    groups: Groups,
+    kept: tuple,
+    to_query: Float[Array, "B T L N H"],
+    to_key: Float[Array, "B F M N H"],
+    to_value: Float[Array, "B F M N H"],
+    _: tuple,
+) -> Float[Array, "B T L N H"]:
+    query, key, value, masks, log_sum, out = kept
+    of_keys = key, value, *map(_heads_first, (to_key, to_value))
+    of_rows = log_sum, out, _merged(_heads_first(to_query))
+    parts = [
+        _scan_rows(_tangent_block, (), keys, rows)[1]
+        for _, keys, rows in _parts(groups, masks, query, of_keys, of_rows)
+    ]
+    return _frames_first(jnp.concatenate(parts, 2), query.shape[2])
+
+
+def _tangent_block(
+    key: Float[Array, "B N K H"],
+    value: Float[Array, "B N K H"],
+    to_key: Float[Array, "B N K H"],
+    to_value: Float[Array, "B N K H"],
+    _: tuple,
+    rows: Rows,
+) -> tuple[tuple, Float[Array, "B N Q H"]]:
+    mask, query, log_sum, out, to_query = rows
+    weights = jnp.exp(_logits(mask, query, key) - log_sum)
+    to_logits = _product(to_query, _turned(key), jnp.float32)
+    to_logits += _product(query, _turned(to_key), jnp.float32)
+    to_weights = weights * to_logits * _scale(query)
+    to_out = _product(to_weights.astype(value.dtype), value, jnp.float32)
+    to_out += _product(weights.astype(value.dtype), to_value, jnp.float32)
+    to_out -= jnp.sum(to_weights, -1, keepdims=True) * out.astype(jnp.float32)
+    return (), to_out.astype(value.dtype)
+
+
+def _backward(
+    groups: Groups, kept: tuple, gradient: Float[Array, "B T L N H"]
+) -> tuple:
     query, key, value, masks, log_sum, out = kept
     gradient = _merged(_heads_first(gradient))
     inner = sum_of_products(
         gradient.astype(jnp.float32), out.astype(jnp.float32), log_sum.shape
     )
     batch, heads, frames, tokens, width = key.shape
-    rows_of_frame = query.shape[3]
     sums = [jnp.zeros((batch, heads, width, frames, tokens), jnp.float32)] * 2
     to_query = []
-    for group, mask in zip(groups, masks, strict=True):
-        of_rows = slice(group.start * rows_of_frame, group.stop * rows_of_frame)
-        rows = _merged(query[:, :, group.start : group.stop])
-        keys, values = (_merged(frames_of(x, group.keys, 2)) for x in (key, value))
-        block = functools.partial(_backward_block, keys, values)
-        zeros = jnp.zeros(_turned(keys).shape, jnp.float32)
-        parts, to_rows = _scan_rows(
-            block,
-            (zeros, zeros),
-            (
-                rows,
-                _of_tokens(mask, rows, group),
-                *(x[:, :, of_rows] for x in (log_sum, inner, gradient)),
-            ),
-            _count(rows, keys),
-        )
+    of_rows = log_sum, inner, gradient
+    for group, keys, rows in _parts(groups, masks, query, (key, value), of_rows):
+        zeros = jnp.zeros(_turned(keys[0]).shape, jnp.float32)
+        parts, to_rows = _scan_rows(_backward_block, (zeros, zeros), keys, rows)
         to_query.append(to_rows)
         sums = [_add(x, group.keys, y) for x, y in zip(sums, parts, strict=True)]
     to_key, to_value = (einops.rearrange(x, "b n h t l -> b t l n h") for x in sums)
@@ -113,14 +157,19 @@ def _backward(groups, kept, gradient):
         _frames_first(jnp.concatenate(to_query, 2), query.shape[2]),
         to_key.astype(key.dtype),
         to_value.astype(value.dtype),
-        tuple(None for _ in masks),
+        masks,
     )
 
 
-def _backward_block(key, value, sums, rows):
+def _backward_block(
+    key: Float[Array, "B N K H"],
+    value: Float[Array, "B N K H"],
+    sums: tuple[Float32[Array, "B N H K"], Float32[Array, "B N H K"]],
+    rows: Rows,
+) -> tuple[tuple, Float[Array, "B N Q H"]]:
     to_key, to_value = sums
-    query, mask, log_sum, inner, gradient = rows
-    weights = jnp.exp(_logits(query, mask, key) - log_sum)
+    mask, query, log_sum, inner, gradient = rows
+    weights = jnp.exp(_logits(mask, query, key) - log_sum)
     # The small factor of a product is turned, never the weights.
     to_value += _product(_turned(gradient), weights.astype(value.dtype), jnp.float32)
     to_weights = _product(gradient, _turned(value), jnp.float32)
@@ -130,8 +179,30 @@ def _backward_block(key, value, sums, rows):
     return (to_key, to_value), _product(to_logits, key)
 
 
-def _logits(query, mask, key):
-    """float32 [B, N, rows, K], hidden keys far below all others."""
+def _parts(
+    groups: Groups,
+    masks: Masks,
+    query: Float[Array, "B N T L H"],
+    of_keys: tuple[Array, ...],
+    of_rows: tuple[Array, ...] = (),
+) -> Iterator[tuple[Group, list[Array], Rows]]:
+    """Yield every group with its part of the arrays [B, N, F, M, H] of keys, merged,
+    and its rows: of mask, query [B, N, T, L, H] and arrays [B, N, T * L, X]."""
+    tokens = query.shape[3]
+    for group, mask in zip(groups, masks, strict=True):
+        keys = [_merged(frames_of(x, group.keys, 2)) for x in of_keys]
+        mask = None if mask is None else jnp.repeat(mask, tokens, 1)
+        own = _merged(query[:, :, group.start : group.stop])
+        rows = slice(group.start * tokens, group.stop * tokens)
+        yield group, keys, (mask, own, *(x[:, :, rows] for x in of_rows))
+
+
+def _logits(
+    mask: Bool[Array, "_ Q F"] | None,
+    query: Float[Array, "B N Q H"],
+    key: Float[Array, "B N K H"],
+) -> Float32[Array, "B N Q K"]:
+    """The logits, those of hidden keys far below all others."""
     logits = _product(query, _turned(key), jnp.float32) * _scale(query)
     if mask is None:
         return logits
@@ -140,14 +211,7 @@ def _logits(query, mask, key):
     return jnp.where(shown, of_frames, jnp.float32(-1e30)).reshape(logits.shape)
 
 
-def _of_tokens(mask, rows, group):
-    """A group's mask by query tokens: bool [B or 1, Q, frames]."""
-    if mask is None:
-        return None
-    return jnp.repeat(mask, rows.shape[2] // (group.stop - group.start), 1)
-
-
-def _count(query, key):
+def _count(query: Float[Array, "B N Q H"], key: Float[Array, "B N K H"]) -> int:
     """Blocks: the fewest, of equal size, that respect `BLOCK` and `LEAST_ROWS`."""
     batch, heads, queries, _ = query.shape
     weights = batch * heads * queries * key.shape[2]
@@ -156,8 +220,11 @@ def _count(query, key):
     return next((n for n in allowed if weights <= n * BLOCK), allowed[-1])
 
 
-def _scan_rows(body, carry, rows, count):
-    """`lax.scan` over blocks of the rows of arrays [.., Q, X]."""
+def _scan_rows(
+    block: Callable, carry: tuple, keys: list[Array], rows: Rows
+) -> tuple[tuple, Any]:
+    """`lax.scan` of a block of the attention to `keys` over the rows of a group."""
+    count = _count(rows[1], keys[0])
 
     def split(x):
         x = x.reshape(*x.shape[:-2], count, -1, x.shape[-1])
@@ -167,52 +234,60 @@ def _scan_rows(body, carry, rows, count):
         x = jnp.moveaxis(x, 0, -3)
         return x.reshape(*x.shape[:-3], -1, x.shape[-1])
 
-    carry, out = lax.scan(body, carry, jax.tree.map(split, rows))
+    block = functools.partial(block, *keys)
+    carry, out = lax.scan(block, carry, jax.tree.map(split, rows))
     return carry, jax.tree.map(join, out)
 
 
-def _index(frames):
+def _index(frames: tuple[int, ...]) -> slice | np.ndarray:
     first, last = frames[0], frames[-1]
     contiguous = frames == tuple(range(first, last + 1))
     return slice(first, last + 1) if contiguous else np.array(frames)
 
 
-def frames_of(x: jax.Array, frames: tuple[int, ...], axis: int) -> jax.Array:
+def frames_of(
+    x: Float[Array, "..."], frames: tuple[int, ...], axis: int
+) -> Float[Array, "..."]:
     """Some frames along an axis; a slice where they follow one another."""
     return x[(slice(None),) * axis + (_index(frames),)]
 
 
-def _add(x, frames, part):
-    """Add [B, N, H, K] to some frames of [B, N, H, F, L]."""
+def _add(
+    x: Float32[Array, "B N H F M"],
+    frames: tuple[int, ...],
+    part: Float32[Array, "B N H K"],
+) -> Float32[Array, "B N H F M"]:
+    """x with the part, of some frames, added to these."""
     part = part.reshape(*part.shape[:-1], len(frames), -1)
     if len(frames) == x.shape[3]:
         return x + part
     return x.at[:, :, :, _index(frames)].add(part)
 
 
-def _scale(query):
+def _scale(query: Float[Array, "*B H"]) -> np.float32 | Float32[Array, ""]:
     return jnp.float32(query.shape[-1] ** -0.5)
 
 
-def _product(left, right, dtype=None):
+def _product(
+    left: Float[Array, "*B Q X"], right: Float[Array, "*B X K"], dtype: Any = None
+) -> Float[Array, "*B Q K"]:
     return jnp.matmul(left, right, preferred_element_type=dtype)
 
 
-def _turned(x):
+def _turned(x: Float[Array, "*B Q K"]) -> Float[Array, "*B K Q"]:
     return jnp.swapaxes(x, -1, -2)
 
 
-def _heads_first(x):
-    """[B, T, L, N, H] -> [B, N, T, L, H]: matrix products of whole rows."""
+def _heads_first(x: Float[Array, "B T L N H"]) -> Float[Array, "B N T L H"]:
+    """Heads before tokens, so that matrix products are of whole rows."""
     return einops.rearrange(x, "b t l n h -> b n t l h")
 
 
-def _merged(x):
+def _merged(x: Float[Array, "B N T L H"]) -> Float[Array, "B N T*L H"]:
     return einops.rearrange(x, "b n t l h -> b n (t l) h")
 
 
-def _frames_first(x, frames):
+def _frames_first(
+    x: Float[Array, "B N Q H"], frames: int
+) -> Float[Array, "B {frames} L N H"]:
     return einops.rearrange(x, "b n (t l) h -> b t l n h", t=frames)
-
-
-softmax_attention.defvjp(_forward, _backward)

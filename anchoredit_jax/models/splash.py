@@ -15,9 +15,11 @@ of keys, S text tokens, N heads, H head dim.
 """
 
 import functools
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,8 +30,10 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
     splash_attention_mask as masks,
 )
 
+from anchoredit_jax.arrays import Array, Bool, Float, Int
 from anchoredit_jax.parallel.chips import chip_of, device_at_hand
 
+Kernel = Any  # kernels.SplashAttentionKernel, whose own types are too wide
 LANES = 128  # the kernel takes blocks that are multiples of it
 
 
@@ -58,33 +62,32 @@ SAVED = "attention"
 
 
 def splash_frame_attention(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
+    query: Float[Array, "B T L N H"],
+    key: Float[Array, "B F M N H"],
+    value: Float[Array, "B F M N H"],
     seen: np.ndarray,
-    valid: jax.Array | None = None,
-    choice: jax.Array | None = None,
+    valid: Bool[Array, "B F"] | Bool[Array, "B F M"] | None = None,
+    choice: Int[Array, " B"] | None = None,
     *,
     chip: str | None = None,
     interpret: bool = False,
-) -> jax.Array:
+) -> Float[Array, "B T L N H"]:
     """Attention of T frames to F frames under a rule between frames.
 
     What is hidden from a sample by `valid` is masked, at full cost; what is hidden by
     the rule it chose is not worked. Samples that choose go one after the other.
 
     Products are taken in the dtype of `value` and summed in float32; the softmax is
-    float32. The derivative is first-order and reverse-mode only. The compiler cannot
-    partition the kernel: on several devices `mesh_attention` does.
+    float32. The derivative is first-order and reverse-mode only (`attention` has its
+    tangents). The compiler cannot partition the kernel: `mesh_attention` does.
 
     Args:
-      query: [B, T, L, N, H].
-      key, value: [B, F, M, N, H].
+      query: of T frames.
+      key, value: of F frames.
       seen: static bool [T, F], rows are queries; or [C, T, F], rules to choose from.
-      valid: bool [B, F], the key frames that a sample has, or [B, F, M], their tokens,
-        or None for all. Each query frame must see one: else its output and gradients
-        mean nothing.
-      choice: int32 [B], each sample's rule; None where `seen` is one.
+      valid: the key frames that a sample has, or their tokens, or None for all. Each
+        query frame must see one: else its output and gradients mean nothing.
+      choice: each sample's rule; None where `seen` is one.
       chip: a key of `BLOCKS`; None looks at the first device (so name it to compile
         for another machine).
       interpret: run the kernel step by step on any device (slow: for tests).
@@ -126,7 +129,7 @@ def splash_frame_attention(
         segments = kernels.SegmentIds(same, other)
     samples = (query, key, value, segments)
     if choice is None:
-        kernel = _kernel(*masks_of_rules, heads, sizes, interpret)
+        kernel = _kernel(masks_of_rules[0], heads, sizes, interpret)
         out = jax.vmap(kernel)(*samples)
     else:
         kernel = _kernel_of_choices(masks_of_rules, heads, sizes, interpret)
@@ -137,23 +140,23 @@ def splash_frame_attention(
         out = jax.lax.map(
             lambda x: _with_tables(kernel, x[0])(*x[1]), (tables, samples)
         )
-    out = out.reshape(batch, heads, frames, of_query, head_dim)
-    return out[:, :, :, :tokens].transpose(0, 2, 3, 1, 4)
+    out = einops.rearrange(out, "b n (t l) h -> b t l n h", t=frames)
+    return out[:, :, :tokens]
 
 
 def splash_prompt_attention(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    mask: np.ndarray | None = None,
-    **options,
-) -> jax.Array:
+    query: Float[Array, "B T L N H"],
+    key: Float[Array, "B T S N H"],
+    value: Float[Array, "B T S N H"],
+    mask: Bool[Array, "T S"] | None = None,
+    **options: Any,
+) -> Float[Array, "B T L N H"]:
     """Attention of each frame to its own text tokens.
 
     Args:
-      query: [B, T, L, N, H].
-      key, value: [B, T, S, N, H].
-      mask: static bool [T, S], or None where all tokens are seen.
+      query: of T frames.
+      key, value: of each frame's own text tokens.
+      mask: which of them it sees, or None where it sees all.
       options: `chip` and `interpret` of `splash_frame_attention`.
 
     Returns:
@@ -161,14 +164,14 @@ def splash_prompt_attention(
     """
     batch, frames = query.shape[:2]
     query, key, value = (
-        x.reshape(batch * frames, 1, *x.shape[2:]) for x in (query, key, value)
+        einops.rearrange(x, "b t l n h -> (b t) 1 l n h") for x in (query, key, value)
     )
     valid = None
     if mask is not None:
         valid = jnp.tile(jnp.asarray(mask)[:, None], (batch, 1, 1))
     seen = np.ones((1, 1), bool)
     out = splash_frame_attention(query, key, value, seen, valid, **options)
-    return out.reshape(batch, frames, *out.shape[2:])
+    return einops.rearrange(out, "(b t) 1 l n h -> b t l n h", t=frames)
 
 
 class FrameMask(masks.Mask):
@@ -185,7 +188,7 @@ class FrameMask(masks.Mask):
       padded: of a key frame, with padding.
     """
 
-    def __init__(self, seen: np.ndarray, rows: int, tokens: int, padded: int):
+    def __init__(self, seen: np.ndarray, rows: int, tokens: int, padded: int) -> None:
         self.seen = np.array(seen, bool)  # a copy: it is hashed
         self.rows, self.tokens, self.padded = rows, tokens, padded
 
@@ -204,7 +207,7 @@ class FrameMask(masks.Mask):
                 chunk[of_frame, of_other] = self.seen[frame, other]
         return chunk
 
-    def _identity(self):
+    def _identity(self) -> tuple:
         return (
             self.seen.shape,
             self.seen.tobytes(),
@@ -222,7 +225,7 @@ class FrameMask(masks.Mask):
         return hash(self._identity())
 
 
-def _parts(places, padded, length):
+def _parts(places: range, padded: int, length: int) -> Iterator[tuple[int, slice]]:
     """Frames that `places` touch, and where their first `length` tokens are in them."""
     if not places:
         return
@@ -269,28 +272,30 @@ def block_sizes(
     )
 
 
-def _padding(tokens, limit, largest):
+def _padding(tokens: int, limit: int, largest: int) -> tuple[int, int]:
     """A frame's length with padding, and the block it divides into."""
     least = -(-tokens // LANES) * LANES
 
-    def cost(padded):
+    def cost(padded: int) -> float:
         return padded * (1 + LANES / _divisor(padded, limit))
 
     padded = min(range(least, least + largest, LANES), key=cost)
     return padded, _divisor(padded, limit)
 
 
-def _divisor(length, limit, step=LANES):
+def _divisor(length: int, limit: int, step: int = LANES) -> int:
     """The largest multiple of `step` that divides a length and is within a limit."""
     sizes = range(step, min(length, limit) + 1, step)
     return max(size for size in sizes if length % size == 0)
 
 
 @functools.lru_cache(maxsize=64)
-def _kernel(mask, heads, sizes, interpret):
+def _kernel(
+    mask: FrameMask, heads: int, sizes: kernels.BlockSizes, interpret: bool
+) -> Kernel:
     """The kernel of a mask, its tables on the host: cached, so never traced values."""
 
-    def make():
+    def make() -> Kernel:
         kernel = kernels.make_splash_mha_single_device(
             masks.MultiHeadMask([mask] * heads),
             block_sizes=sizes,
@@ -306,17 +311,22 @@ def _kernel(mask, heads, sizes, interpret):
 
 
 @functools.lru_cache(maxsize=64)
-def _kernel_of_choices(masks_of_rules, heads, sizes, interpret):
+def _kernel_of_choices(
+    masks_of_rules: tuple[FrameMask, ...],
+    heads: int,
+    sizes: kernels.BlockSizes,
+    interpret: bool,
+) -> Kernel:
     """A kernel whose tables have an axis of rules before all others.
 
     The blocks with padding are the same under every rule: they have no such axis.
     """
     made = [_kernel(mask, heads, sizes, interpret) for mask in masks_of_rules]
 
-    def together(name, axis):
+    def together(name: str, axis: int) -> Any:
         infos = [getattr(kernel, name) for kernel in made]
 
-        def stacked(field, fill):
+        def stacked(field: str, fill: str) -> np.ndarray | None:
             tables = [getattr(info, field) for info in infos]
             if tables[0] is None:
                 return None
@@ -338,7 +348,7 @@ def _kernel_of_choices(masks_of_rules, heads, sizes, interpret):
     )
 
 
-def _longer(table, length, axis, fill):
+def _longer(table: np.ndarray, length: int, axis: int, fill: Any) -> np.ndarray:
     """Steps of the kernel added where it has none of its own: behind the keys of a
     block of queries (axis 2), before the queries of a block of keys (axis 1)."""
     more = length - table.shape[axis]
@@ -347,14 +357,14 @@ def _longer(table, length, axis, fill):
     return np.pad(table, widths, mode=fill)
 
 
-def _tables(kernel):
-    """What differs by rule, of the three kernels forward and backward."""
+def _tables(kernel: Kernel) -> tuple[dict[str, Any], ...]:
+    """Give what differs by rule of the three kernels, forward and backward."""
     infos = (kernel.fwd_mask_info, kernel.dq_mask_info, kernel.dkv_mask_info)
     names = ("data_next", "mask_next", "block_mask")
     return tuple({name: getattr(info, name) for name in names} for info in infos)
 
 
-def _with_tables(kernel, tables):
+def _with_tables(kernel: Kernel, tables: tuple[dict[str, Any], ...]) -> Kernel:
     """The kernel with the tables of one rule."""
     infos = (kernel.fwd_mask_info, kernel.dq_mask_info, kernel.dkv_mask_info)
     return kernels.SplashAttentionKernel(
@@ -363,13 +373,15 @@ def _with_tables(kernel, tables):
     )
 
 
-def _chip():
+def _chip() -> str:
     name = chip_of(device_at_hand())
     return name if name in BLOCKS else "default"
 
 
-def _hidden(valid, padded):
-    """int32 [B, F * padded] from [B, F] or [B, F, M]: 0 seen, 1 not."""
+def _hidden(
+    valid: Bool[Array, "B F"] | Bool[Array, "B F M"], padded: int
+) -> Int[Array, "B F*{padded}"]:
+    """0 for tokens of keys that are seen, with padding, 1 for others."""
     hidden = jnp.where(valid, 0, 1).astype(jnp.int32)
     if valid.ndim == 2:
         return jnp.repeat(hidden, padded, 1)
@@ -378,8 +390,9 @@ def _hidden(valid, padded):
     return hidden.reshape(len(valid), -1)
 
 
-def _heads_first(x, padded):
-    """[B, T, L, N, H] -> [B, N, T * padded, H]."""
-    batch, frames, tokens, heads, head_dim = x.shape
-    x = jnp.pad(x, ((0, 0), (0, 0), (0, padded - tokens), (0, 0), (0, 0)))
-    return x.transpose(0, 3, 1, 2, 4).reshape(batch, heads, frames * padded, head_dim)
+def _heads_first(
+    x: Float[Array, "B T L N H"], padded: int
+) -> Float[Array, "B N T*{padded} H"]:
+    """Heads before tokens, which every frame has `padded` of."""
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, padded - x.shape[2]), (0, 0), (0, 0)))
+    return einops.rearrange(x, "b t l n h -> b n (t l) h")

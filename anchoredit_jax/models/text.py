@@ -27,7 +27,7 @@ CONTEXT = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class NgramSettings:
-    """Of the n-gram encoder.
+    """The settings of the n-gram encoder.
 
     Attributes:
       seed: another seed, another set of frozen vectors.
@@ -35,14 +35,14 @@ class NgramSettings:
 
     seed: int = geometry(0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise UserError(f"text.ngram.seed must be in [0, 2**63), got {self.seed}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Umt5Settings:
-    """Of UMT5.
+    """The settings of UMT5.
 
     Attributes:
       folder: model folder with its weights and tokenizer; see
@@ -57,7 +57,7 @@ class Umt5Settings:
     dtype: str = result("float32")
     batch: int = way(1)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.batch < 1:
             raise UserError(f"text.umt5.batch must be at least 1, got {self.batch}")
 
@@ -69,7 +69,7 @@ class Umt5Settings:
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-    """Which text encoder a run uses.
+    """The choice of a run's text encoder, with its settings.
 
     Attributes:
       kind: "ngram", the frozen hashed encoder without weights, or "umt5", Wan's.
@@ -100,7 +100,7 @@ class TextConfig:
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """What sessions, data and evaluation ask of a text encoder."""
+    """A text encoder as sessions, data and evaluation use it."""
 
     length: int
     dim: int
@@ -140,7 +140,7 @@ class NgramTextEncoder:
     version of numpy. Case, punctuation and runs of white space do not matter.
     """
 
-    def __init__(self, length: int = 16, dim: int = 64, seed: int = 0):
+    def __init__(self, length: int = 16, dim: int = 64, seed: int = 0) -> None:
         self.length = length
         self.dim = dim
         self.seed = seed

@@ -46,7 +46,7 @@ class PromptTokenizer:
         padding: int,
         vocabulary: int,
         length: int = 512,
-    ):
+    ) -> None:
         """
         Args:
           pieces: clean text -> ids of its tokens, without any special token.

@@ -6,12 +6,14 @@ gated by GELU(tanh).
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from anchoredit_jax.arrays import Array, Bool, Float, Float32, Int
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.norms import RMSNorm
 
@@ -44,7 +46,7 @@ class Umt5Config:
     eps: float = 1e-6
     dtype: str = "float32"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.attention_dim % self.num_heads:
             raise UserError(
                 f"attention_dim {self.attention_dim} must split into {self.num_heads} "
@@ -81,7 +83,7 @@ UMT5_SIZES: dict[str, dict] = {
 }
 
 
-def make_umt5_config(size: str, **overrides) -> Umt5Config:
+def make_umt5_config(size: str, **overrides: Any) -> Umt5Config:
     """The size by its name, with single fields replaced.
 
     Raises:
@@ -100,12 +102,14 @@ class Umt5Encoder(nn.Module):
     config: Umt5Config
 
     @nn.compact
-    def __call__(self, ids: jax.Array, mask: jax.Array, collect: bool = False):
+    def __call__(
+        self, ids: Int[Array, "B S"], mask: Bool[Array, "B S"], collect: bool = False
+    ) -> Any:
         """Hidden states of S tokens, padding included.
 
         Args:
-          ids: int32 [B, S], each below `config.vocabulary`.
-          mask: bool [B, S], False where a token is padding: no token sees it.
+          ids: each below `config.vocabulary`.
+          mask: False where a token is padding: no token sees it.
           collect: also give back what every block gives out.
 
         Returns:
@@ -124,7 +128,7 @@ class Umt5Encoder(nn.Module):
             Umt5Block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, nn.broadcast),
+            in_axes=(nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType]
             length=config.num_layers,
         )(config, collect, name="blocks")(x, mask, jnp.asarray(buckets))
         x = RMSNorm(config.eps, name="norm")(x)
@@ -138,8 +142,12 @@ class Umt5Block(nn.Module):
     collect: bool
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array, buckets: jax.Array):
-        """x float32 [B, S, D], mask bool [B, S], buckets int32 [S, S]."""
+    def __call__(
+        self,
+        x: Float32[Array, "B S D"],
+        mask: Bool[Array, "B S"],
+        buckets: Int[Array, "S S"],
+    ) -> tuple[Float32[Array, "B S D"], Float32[Array, "B S D"] | None]:
         config = self.config
         normed = RMSNorm(config.eps, name="norm1")(x).astype(config.dtype)
         update = Umt5Attention(config, name="attn")(normed, mask, buckets)
@@ -156,8 +164,12 @@ class Umt5Attention(nn.Module):
     config: Umt5Config
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array, buckets: jax.Array) -> jax.Array:
-        """x [B, S, D], mask bool [B, S], buckets int32 [S, S] -> [B, S, D]."""
+    def __call__(
+        self,
+        x: Float[Array, "B S D"],
+        mask: Bool[Array, "B S"],
+        buckets: Int[Array, "S S"],
+    ) -> Float[Array, "B S D"]:
         config = self.config
         wide, dim, heads = config.attention_dim, config.dim, config.num_heads
         split = (*x.shape[:2], heads, config.head_dim)
@@ -190,8 +202,7 @@ class Umt5FeedForward(nn.Module):
     config: Umt5Config
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, S, D] -> [B, S, D]."""
+    def __call__(self, x: Float[Array, "B S D"]) -> Float[Array, "B S D"]:
         config = self.config
         std = config.dim**-0.5
         gate = nn.gelu(_dense(config.ffn_dim, config, std, "gate")(x), approximate=True)

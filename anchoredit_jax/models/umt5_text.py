@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from anchoredit_jax.arrays import Array, Float, Int
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.tokenizer import PromptTokenizer
 from anchoredit_jax.models.umt5 import Umt5Config, Umt5Encoder
@@ -19,21 +20,21 @@ REMEMBERED = 512
 
 @functools.partial(jax.jit, static_argnums=0)
 def embed_prompts(
-    config: Umt5Config, params: Any, ids: jax.Array, lengths: jax.Array
-) -> jax.Array:
+    config: Umt5Config,
+    params: Any,
+    ids: Int[Array, "B S"],
+    lengths: Int[Array, " B"],
+) -> Float[Array, "B S D"]:
     """Token ids -> what the transformer receives: zero vectors after a prompt's end.
 
     Args:
       params: of `Umt5Encoder(config)`.
-      ids: int32 [B, S].
-      lengths: int32 [B], tokens of each prompt, the end token included.
-
-    Returns:
-      float32 [B, S, D].
+      ids: of the prompts' tokens.
+      lengths: tokens of each prompt, the end token included.
     """
     mask = jnp.arange(ids.shape[1])[None] < lengths[:, None]
     hidden = Umt5Encoder(config).apply({"params": params}, ids, mask)
-    return jnp.where(mask[..., None], hidden, 0.0)
+    return jnp.where(mask[..., None], jnp.asarray(hidden), 0.0)
 
 
 class Umt5TextEncoder:
@@ -56,7 +57,7 @@ class Umt5TextEncoder:
         params: Any,
         tokenizer: PromptTokenizer,
         batch: int = 1,
-    ):
+    ) -> None:
         """
         Args:
           batch: prompts encoded at once.

@@ -8,7 +8,7 @@ Device = jax.Device | jax.sharding.AbstractDevice
 
 
 class Chip(NamedTuple):
-    """Of one device as JAX counts them (a chip; of TPU v7x half of one).
+    """Figures of one device as JAX counts them (a chip; of TPU v7x half of one).
 
     Attributes:
       tflops: peak of bfloat16 matrix products, 10^12 operations a second.
@@ -55,10 +55,11 @@ _KINDS = {
 
 
 def device_at_hand() -> Device:
-    """What a program traced now is compiled for: a device of the mesh in force, which
-    may be elsewhere, or else the default device."""
+    """Tell what a program traced now is compiled for: a device of the mesh in force,
+    which may be elsewhere, or else the default device."""
     meant = jax.sharding.get_abstract_mesh().abstract_device
-    return meant or jax.config.jax_default_device or jax.devices()[0]
+    default = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    return meant or default or jax.devices()[0]
 
 
 def chip_of(device: Device) -> str | None:

@@ -26,7 +26,7 @@ class HostFlags:
     connect_timeout: int = 300
     heartbeat: int = 100
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         named = {
             "--coordinator": self.coordinator,
             "--processes": self.processes,
@@ -43,7 +43,8 @@ class HostFlags:
                 "several processes need --coordinator, --processes and --process "
                 f"together: {' and '.join(missing)} missing"
             )
-        if self.processes is not None and not 0 <= self.process < self.processes:
+        processes, process = self.processes or 1, self.process or 0
+        if self.processes is not None and not 0 <= process < processes:
             raise UserError(
                 f"--process must be in [0, {self.processes}), the --processes there "
                 f"are, got {self.process}"

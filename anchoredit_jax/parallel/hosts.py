@@ -34,7 +34,7 @@ class Hosts:
     knows: it says so and ends at once, so that the others notice.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._started = False
 
     def start(self, flags: HostFlags) -> None:
@@ -155,7 +155,7 @@ class Agreement:
     Orbax, which start anew in every stage, and does not know Ctrl-C.)
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         mesh = Mesh(np.array(jax.devices()), ("device",))
         self._places = NamedSharding(mesh, PartitionSpec("device"))
         whole = NamedSharding(mesh, PartitionSpec())

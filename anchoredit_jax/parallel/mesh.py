@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -38,7 +39,7 @@ class MeshConfig:
     tensor: int = way(1)
     slices: int = way(1)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for axis in (*AXES, "slices"):
             size = getattr(self, axis)
             if size is not None and size < 1:
@@ -68,7 +69,7 @@ class MeshConfig:
 
 def make_mesh(
     config: MeshConfig = MeshConfig(),  # noqa: B008  (frozen)
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Mesh:
     """A mesh of `AXES` over all devices, or over those given.
 

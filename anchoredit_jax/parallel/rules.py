@@ -41,7 +41,7 @@ ACTIVATION_RULES = (
 
 # End of a path -> logical axes, without the leading axis of stacked layers. A part of a
 # kernel is whole rows of it: parts of rows would be padded to the 128 lanes of a TPU.
-PARAMETERS: tuple[tuple[str, tuple[str, ...]], ...] = (
+PARAMETERS: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     *((f"attn/{name}/kernel", ("embed", "heads")) for name in ("q", "k", "v")),
     ("attn/o/kernel", ("heads_in", None)),
     *((f"attn/{name}/bias", ("heads",)) for name in ("q", "k", "v")),
@@ -98,5 +98,5 @@ def state_shardings(abstract: Any, mesh: Mesh) -> Any:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Of every array of a batch: its rows over `data` and `fsdp`."""
+    """Spread the rows of every array of a batch over `data` and `fsdp`."""
     return NamedSharding(mesh, PartitionSpec(RULES["batch"]))

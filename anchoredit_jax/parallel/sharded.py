@@ -46,7 +46,7 @@ class CompiledStep:
 
     def __init__(
         self, step: Callable[..., Any], mesh: Mesh | None = None, frozen: Any = None
-    ):
+    ) -> None:
         """Compiles nothing yet.
 
         Args:

@@ -10,11 +10,9 @@ from anchoredit_jax import memory as memories
 from anchoredit_jax import randomness, turn
 from anchoredit_jax.arrays import Array, Float, Int, Key
 from anchoredit_jax.diffusion import losses, samplers, schedule
-from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.memory import MemoryView
 from anchoredit_jax.models.transformer import Transformer
 from anchoredit_jax.run_config import RunConfig
-from anchoredit_jax.stages.context import Velocity
 from anchoredit_jax.stages.step import Batch, Params
 
 STEPS_SCOPE = "few_steps"  # names the loop in compiled programs, for plans
@@ -62,34 +60,6 @@ def history_view(
     valid = frame(seen, history.target) & (index < history.target[:, None])
     positions = jnp.broadcast_to(history.positions, (size, frames))
     return MemoryView(keys, values, valid, positions, frame(positions, history.target))
-
-
-def few_step(
-    sampler: SamplerConfig,
-    velocity: Velocity,
-    noise: Float[Array, "steps B h w C"],
-    last_step: int | Int[Array, ""],
-) -> Float[Array, "B h w C"]:
-    """The first `last_step` few-step steps: the noised input of step `last_step`.
-
-    Args:
-      sampler: a few-step `SamplerConfig`.
-      velocity: (x [B, ...], timesteps [B]) -> v.
-      noise: [steps, B, ...], noise[0] starts, noise[i] re-noises for step i.
-      last_step: traced int32: which step comes next.
-    """
-    timesteps, sigmas = (jnp.asarray(x) for x in sampler.schedule)
-
-    def step(index: jax.Array, x: jax.Array) -> jax.Array:
-        sigma = jnp.full(x.shape[:1], sigmas[index])
-        at = jnp.full(x.shape[:1], timesteps[index])
-        x0 = schedule.velocity_to_x0(x, velocity(x, at), sigma)
-        return schedule.add_noise(
-            x0, noise[index + 1], jnp.full(x.shape[:1], sigmas[index + 1])
-        )
-
-    with jax.named_scope(STEPS_SCOPE):
-        return jax.lax.fori_loop(0, last_step, step, noise[0])
 
 
 def sequence_x0(

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from anchoredit_jax import memory as memories
 from anchoredit_jax import randomness, turn
 from anchoredit_jax.arrays import Array, Float, Int, Key
-from anchoredit_jax.diffusion import losses, schedule
+from anchoredit_jax.diffusion import losses, samplers, schedule
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec
@@ -203,7 +203,13 @@ def last_step_x0(
     view = memories.view(memory)
     prompt = jnp.take(batch["text"], target - 1, axis=1)
     grad_free = turn.beside_memory(run.model, frozen, view, prompt)
-    noised = distill.few_step(sampler, grad_free, noise[target], step)
+
+    def at_step(x, timestep):
+        return grad_free(x, jnp.full(x.shape[:1], timestep))
+
+    draws = noise[target]
+    with jax.named_scope(distill.STEPS_SCOPE):
+        noised = samplers.sample_steps(at_step, draws[0], draws, 0, step, sampler)
     noised = jax.lax.stop_gradient(noised)
     timestep, sigma = (
         jnp.full(noised.shape[:1], jnp.asarray(x)[step]) for x in sampler.schedule

@@ -1,13 +1,11 @@
 """The recorded multi-turn sessions, few-step and Euler, draw by draw."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
 
 from anchoredit_jax import turn
-from anchoredit_jax.diffusion import SamplerConfig
+from anchoredit_jax.diffusion import SamplerConfig, samplers
 from anchoredit_jax.memory import MemoryConfig
 
 from .conftest import channels_last, golden_config, padded_prompts
@@ -87,7 +85,12 @@ def test_session(golden, golden_params, name):
             *settings, memory, frame, prompt, null, sampler
         )
     )
-    draw = jax.jit(functools.partial(turn.denoise_path, *settings, sampler=sampler))
+
+    @jax.jit
+    def draw(memory, text, null, noise):
+        velocity = turn.guided_velocity(*settings, memory, text, null, sampler)
+        return samplers.sample(velocity, noise, sampler)
+
     memory, latents, largest = start(text[0]), [], 0.0
     for index in range(TURNS):
         if case["kind"] == "euler":

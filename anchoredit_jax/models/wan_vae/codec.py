@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.norms import broadcast_last
@@ -45,22 +46,22 @@ def encode(
     Returns:
       float32 [B, h, w, C].
     """
-    encoder, variables = Encoder(config), {"params": params["encoder"]}
+    run = _network(Encoder(config), params["encoder"])
     mean, std = _statistics(config)
 
     def encode_some(images):
         features = in_tiles(
-            functools.partial(encoder.apply, variables, method="to_features"),
+            functools.partial(run, method="to_features"),
             images.astype(jnp.float32),
             tile=tile // config.stride,
             halo=encoder_halo(config),
             unit_in=config.stride,
             unit_out=1,
         )
-        moments = encoder.apply(variables, features, method="to_moments")
+        moments = run(features, method="to_moments")
         return (moments[..., : config.latent_channels] - mean) / std
 
-    return _few_at_a_time(encode_some, images, images.shape[1:3], tile)
+    return _few_at_a_time(encode_some, images, images.shape[1] * images.shape[2], tile)
 
 
 def decode(
@@ -70,14 +71,14 @@ def decode(
 
     The arguments are those of `encode`.
     """
-    decoder, variables = Decoder(config), {"params": params["decoder"]}
+    run = _network(Decoder(config), params["decoder"])
     mean, std = _statistics(config)
 
     def decode_some(latents):
         raw = latents.astype(jnp.float32) * std + mean
-        features = decoder.apply(variables, raw, method="to_features")
+        features = run(raw, method="to_features")
         return in_tiles(
-            functools.partial(decoder.apply, variables, method="to_pixels"),
+            functools.partial(run, method="to_pixels"),
             features,
             tile=tile // config.stride,
             halo=decoder_halo(config),
@@ -85,7 +86,7 @@ def decode(
             unit_out=config.stride,
         )
 
-    pixels = tuple(side * config.stride for side in latents.shape[1:3])
+    pixels = latents.shape[1] * latents.shape[2] * config.stride**2
     return _few_at_a_time(decode_some, latents, pixels, tile)
 
 
@@ -110,7 +111,9 @@ class WanCodec:
       tile: side of a tile in pixels, 0 for no tiles.
     """
 
-    def __init__(self, params: dict[str, Any], config: WanVaeConfig, tile: int = TILE):
+    def __init__(
+        self, params: dict[str, Any], config: WanVaeConfig, tile: int = TILE
+    ) -> None:
         if tile < 0 or tile % config.stride:
             raise UserError(
                 f"codec.tile must be a multiple of {config.stride} pixels, or 0 for no "
@@ -177,6 +180,11 @@ def _decode(params, latents, config, tile):
     return decode(params, latents, config, tile).clip(-1.0, 1.0)
 
 
+def _network(module: nn.Module, params: dict[str, Any]) -> Callable[..., jax.Array]:
+    """The module as a function of its arrays, and of `method`."""
+    return functools.partial(module.apply, {"params": params})  # pyright: ignore[reportReturnType]
+
+
 def _statistics(config: WanVaeConfig) -> tuple[jax.Array, jax.Array]:
     """Mean and standard deviation of raw latents, [1, 1, 1, C]."""
     mean, std = (
@@ -186,10 +194,10 @@ def _statistics(config: WanVaeConfig) -> tuple[jax.Array, jax.Array]:
 
 
 def _few_at_a_time(
-    function: Callable, x: jax.Array, pixels: tuple[int, int], tile: int
+    function: Callable, x: jax.Array, pixels: int, tile: int
 ) -> jax.Array:
     """function(x), for as many rows of `x` at a time as have the pixels of a tile."""
-    count, together = x.shape[0], max(1, tile**2 // (pixels[0] * pixels[1]))
+    count, together = x.shape[0], max(1, tile**2 // pixels)
     if not tile or count <= together:
         return function(x)
     batch_size = together if together > 1 else None

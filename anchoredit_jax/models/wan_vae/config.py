@@ -1,6 +1,7 @@
 """Sizes of the Wan 2.1 VAE and the statistics of its latents."""
 
 import dataclasses
+from typing import Any
 
 from anchoredit_jax.errors import UserError
 
@@ -43,7 +44,7 @@ class WanVaeConfig:
     std: tuple[float, ...] = WAN_STD
     dtype: str = "float32"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.temporal) != len(self.multipliers) - 1:
             raise UserError(
                 f"vae.temporal needs one entry per down-sampler, "
@@ -77,7 +78,7 @@ SIZES: dict[str, dict] = {
 }
 
 
-def make_vae_config(size: str, **overrides) -> WanVaeConfig:
+def make_vae_config(size: str, **overrides: Any) -> WanVaeConfig:
     """The VAE of that name, with single fields replaced.
 
     Raises:

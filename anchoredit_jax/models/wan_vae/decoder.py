@@ -1,9 +1,9 @@
 """The decoder: raw latents to pixels, in two parts."""
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from anchoredit_jax.arrays import Array, Float, Float32
 from anchoredit_jax.models.wan_vae.config import WanVaeConfig
 from anchoredit_jax.models.wan_vae.layers import (
     ChannelNorm,
@@ -20,7 +20,7 @@ class Decoder(nn.Module):
 
     config: WanVaeConfig
 
-    def setup(self):
+    def setup(self) -> None:
         config, dtype = self.config, self.config.dtype
         widths = config.widths[::-1]
         self.post_quant_conv = conv(config.latent_channels, 1, dtype)
@@ -31,17 +31,17 @@ class Decoder(nn.Module):
         self.norm_out = ChannelNorm()
         self.conv_out = conv(3, 3, dtype)
 
-    def __call__(self, latents: jax.Array) -> jax.Array:
-        """Raw latents [B, h, w, C] -> float32 [B, H, W, 3], not clipped."""
+    def __call__(self, latents: Float[Array, "B h w C"]) -> Float32[Array, "B H W 3"]:
+        """The pixels of raw latents, not clipped."""
         return self.to_pixels(self.to_features(latents))
 
-    def to_features(self, latents: jax.Array) -> jax.Array:
-        """The part that sees the whole image: [B, h, w, C] -> [B, h, w, D]."""
+    def to_features(self, latents: Float[Array, "B h w C"]) -> Float[Array, "B h w D"]:
+        """The part that sees the whole image."""
         x = self.post_quant_conv(latents.astype(self.config.dtype))
         return self.up[0](self.middle(self.conv_in(x)))
 
-    def to_pixels(self, features: jax.Array) -> jax.Array:
-        """The local part: [B, h, w, D] -> float32 [B, H, W, 3]."""
+    def to_pixels(self, features: Float[Array, "B h w D"]) -> Float32[Array, "B H W 3"]:
+        """The local part."""
         x = features
         for upsample, level in zip(self.upsample, self.up[1:], strict=True):
             x = level(upsample(x))

@@ -5,18 +5,23 @@ of the time axis. On a single frame only the last temporal slice of their kernel
 anything but zeros, so each is a 2-D convolution here.
 """
 
+from typing import Any
+
 import einops
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from anchoredit_jax.arrays import Array, Float
 from anchoredit_jax.models.norms import broadcast_last
 
 # Values of the attention matrix of one image that exist at a time: 64 MiB.
 ATTENTION_VALUES = 2**24
 
 
-def conv(features: int, size: int, dtype: str, name: str | None = None, **changes):
+def conv(
+    features: int, size: int, dtype: str, name: str | None = None, **changes: Any
+) -> nn.Conv:
     """A `size` x `size` convolution that keeps height and width.
 
     In float32 the products are float32 too, where the hardware would round them.
@@ -35,7 +40,7 @@ class ChannelNorm(nn.Module):
     """x / |x| * sqrt(C) * scale, the length taken over channels, in float32."""
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         x32 = x.astype(jnp.float32)
@@ -51,8 +56,9 @@ class ResidualBlock(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, h, w, D] -> [B, h, w, features]."""
+    def __call__(
+        self, x: Float[Array, "B h w D"]
+    ) -> Float[Array, "B h w {self.features}"]:
         shortcut = x
         if x.shape[-1] != self.features:
             shortcut = conv(self.features, 1, self.dtype, "shortcut")(x)
@@ -70,8 +76,9 @@ class Level(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, h, w, D] -> [B, h, w, features]."""
+    def __call__(
+        self, x: Float[Array, "B h w D"]
+    ) -> Float[Array, "B h w {self.features}"]:
         for i in range(self.blocks):
             x = ResidualBlock(self.features, self.dtype, name=f"block_{i}")(x)
         return x
@@ -83,8 +90,7 @@ class Downsample(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, h, w, D] -> [B, h / 2, w / 2, D]."""
+    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h//2 w//2 D"]:
         sides = ((0, 1), (0, 1))
         return conv(x.shape[-1], 3, self.dtype, "conv", strides=(2, 2), padding=sides)(
             x
@@ -97,8 +103,7 @@ class Upsample(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, h, w, D] -> [B, 2 h, 2 w, D / 2]."""
+    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B 2*h 2*w D//2"]:
         features = x.shape[-1] // 2
         x = einops.repeat(x, "b h w c -> b (h p) (w q) c", p=2, q=2)
         return conv(features, 3, self.dtype, "conv")(x)
@@ -110,29 +115,30 @@ class Attention(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, h, w, D] -> [B, h, w, D]."""
-        batch, height, width, dim = x.shape
+    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h w D"]:
+        height, dim = x.shape[1], x.shape[3]
         qkv = conv(3 * dim, 1, self.dtype, "qkv")(ChannelNorm(name="norm")(x))
-        qkv = qkv.reshape(batch, height * width, 3 * dim)
-        out = attend(*jnp.split(qkv, 3, -1)).reshape(x.shape)
+        qkv = einops.rearrange(qkv, "b h w d -> b (h w) d")
+        query, key, value = jnp.split(qkv, 3, -1)
+        out = attend(query, key, value)
+        out = einops.rearrange(out, "b (h w) d -> b h w d", h=height)
         return x + conv(dim, 1, self.dtype, "proj")(out)
 
 
 def attend(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
+    query: Float[Array, "B L D"],
+    key: Float[Array, "B L D"],
+    value: Float[Array, "B L D"],
     at_a_time: int = ATTENTION_VALUES,
-) -> jax.Array:
-    """softmax(query key^T / sqrt(D)) value, [B, L, D] each, softmax in float32.
+) -> Float[Array, "B L D"]:
+    """softmax(query key^T / sqrt(D)) value, with the softmax in float32.
 
     The matrix of L x L weights is made in rows, about `at_a_time` values of it at a
     time; it never exists as a whole unless it is small.
     """
     precision = "highest" if query.dtype == jnp.float32 else None
 
-    def rows(query):
+    def rows(query: Float[Array, "B Q D"]) -> Float[Array, "B Q D"]:
         logits = jnp.einsum(
             "bqd,bkd->bqk",
             query,
@@ -159,8 +165,7 @@ class Middle(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, h, w, D] -> [B, h, w, D]."""
+    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h w D"]:
         x = ResidualBlock(x.shape[-1], self.dtype, name="block_0")(x)
         x = Attention(self.dtype, name="attention")(x)
         return ResidualBlock(x.shape[-1], self.dtype, name="block_1")(x)
