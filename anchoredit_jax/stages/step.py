@@ -90,7 +90,7 @@ def gradients(
 ) -> tuple[Float[Array, ""], Metrics, Any]:
     """(loss, metrics, gradients) of a batch, in `accumulate` micro-batches."""
 
-    def total(params: Params, part: Batch) -> tuple[jax.Array, Any]:
+    def total(params: Any, part: Batch) -> tuple[jax.Array, Any]:
         errors, weights, metrics = loss_fn(params, state, part)
         return jnp.sum(errors * weights), (jnp.sum(weights), metrics)
 
