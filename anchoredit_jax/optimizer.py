@@ -17,7 +17,7 @@ CRITIC_RATE = 5.0  # critic's learning rate beside the generator's (the referenc
 
 @dataclasses.dataclass(frozen=True)
 class AdamConfig:
-    """AdamW with warm-up.
+    """Settings of AdamW with a warm-up.
 
     Attributes:
       learning_rate: peak.
@@ -48,7 +48,7 @@ class AdamConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig(AdamConfig):
-    """AdamW, and what a step does beside it.
+    """Settings of AdamW, and of what a step does beside it.
 
     Attributes:
       ema: decay of the moving average of the parameters, per update.

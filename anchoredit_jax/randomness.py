@@ -1,7 +1,7 @@
 """Every random draw: fold_in(root, stage, step, sample, purpose), one key per example.
 
 Nothing about randomness is ever saved, and no draw depends on the mesh, on the batch's
-order or on what was drawn before (design 4).
+order or on what was drawn before (docs/method.md, Determinism).
 
 Draws are made under `plain_counters`: JAX's default counters of 64 bits exist so that
 one large draw can be split over devices, which per-example draws do not need, and XLA's

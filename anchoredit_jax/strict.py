@@ -91,7 +91,7 @@ def _section_of(annotation: Any) -> type | None:
 
 
 def choose_kind(config: Any, where: str) -> None:
-    """For the `__post_init__` of a dataclass whose field `kind` is one of several.
+    """Check a dataclass whose field `kind` is one of several, in its `__post_init__`.
 
     Every kind has a section, an optional field of its name that is None unless the kind
     is chosen; that of the chosen kind takes its defaults where it is left out. Fields

@@ -2,7 +2,7 @@
 
 The network, the memory and the sampler meet here, for editing, evaluation and
 self-rollout in training alike. One compiled program serves every turn: the memory has a
-static shape and the turn number is no argument of anything (design 3.4).
+static shape and the turn number is no argument of anything (docs/method.md, Memory).
 """
 
 import dataclasses

@@ -21,14 +21,14 @@ from benchmarks.timing import interleave
 
 @dataclasses.dataclass(frozen=True)
 class CertificateCost:
-    """Seconds.
+    """What a certificate costs, all in seconds.
 
     Attributes:
-      step: of training, with a row at each.
-      hooks: that the loop spends on a row, waiting included.
-      hashing: of a batch, in another thread.
-      keys: of a step's keys, on the device.
-      arrays: of the digests at a checkpoint, once compiled.
+      step: of a training step, with a row of the certificate at each.
+      hooks: what the loop spends on a row, waiting included.
+      hashing: what hashing a batch takes, in another thread.
+      keys: what the keys of a step take on the device.
+      arrays: what the digests at a checkpoint take, once compiled.
     """
 
     step: float
@@ -39,7 +39,7 @@ class CertificateCost:
 
     @property
     def share(self) -> float:
-        """Of a step's time, as if nothing ran beside anything else."""
+        """The share of a step's time, as if nothing ran beside anything else."""
         return (self.hooks + self.hashing + self.keys) / self.step
 
 

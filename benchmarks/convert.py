@@ -28,8 +28,8 @@ class Conversion:
     """One command's cost.
 
     Attributes:
-      seconds: of the whole process, start included.
-      copy_seconds: of a plain copy of the same bytes, synced to the disk as well.
+      seconds: the time of the whole process, start included.
+      copy_seconds: the time of a plain copy of the same bytes, synced to the disk too.
       peak: largest resident memory of the process, bytes.
       bound: what the peak has to stay below.
     """

@@ -21,7 +21,7 @@ class SessionCost:
     """What turns and branches cost.
 
     Attributes:
-      times: of making a turn, by its number.
+      times: seconds that making a turn took, by the turn's number.
       compiled: programs that were compiled after the first turn.
       frame: device bytes of a frame: latent, keys and values.
       per_turn: device bytes that a turn adds to its session.
@@ -48,7 +48,7 @@ def benchmark_session(
     """One session, gone on with from several of its turns in turns.
 
     Args:
-      editor: of a memory with a window; the shipped toy by default.
+      editor: must have a memory with a window; it is the shipped toy by default.
       turns: numbers of the turns that are timed.
     """
     editor = load_editor() if editor is None else editor
@@ -94,8 +94,10 @@ def _again(session: EditSession, turn: int) -> None:
 
 
 def _live_bytes() -> int:
-    """Of all buffers on devices. Two arrays may share one, as a copy for the host does
-    on a CPU."""
+    """The bytes of all buffers on devices; arrays that share one count it once.
+
+    On a CPU a copy for the host shares its array's buffer.
+    """
     gc.collect()
     shards = (
         shard for array in jax.live_arrays() for shard in array.addressable_shards

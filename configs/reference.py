@@ -53,7 +53,7 @@ OPTIONS = dict(
 
 
 def sections(stage: str, steps: int, *, wan: bool) -> dict:
-    """As `recipe.sections`.
+    """Make the sections that `recipe.sections` makes, with the reference's numbers.
 
     Args:
       wan: whether the text encoder knows the words of the negative prompt.

@@ -37,7 +37,7 @@ from benchmarks import (  # noqa: E402
 
 
 def attention(args: argparse.Namespace) -> None:
-    """Two tables of ratios."""
+    """Print two tables of ratios."""
     print("attention of 6 causal frames, forward and backward, float32")
     for count in args.tokens:
         times = benchmark_attention(count, repetitions=args.repetitions)
@@ -116,7 +116,7 @@ def compiling(args: argparse.Namespace) -> None:
 
 
 def certificate(args: argparse.Namespace) -> None:
-    """Its share of a training step of the toy, and what a checkpoint adds."""
+    """Print its share of a training step of the toy, and what a checkpoint adds."""
     with tempfile.TemporaryDirectory() as folder:
         cost = benchmark_certificate(Path(folder))
     print(

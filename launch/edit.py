@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def edit_one(args: argparse.Namespace, instructions: Sequence[str]) -> bool:
-    """One image; False: nothing failed."""
+    """Edit one image; False says that nothing failed."""
     path = args.image
     image = decode_image(path)
     check_target(args.out)

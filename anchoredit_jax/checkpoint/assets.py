@@ -77,7 +77,7 @@ def load_bundle(path: Path) -> Weights:
 
 
 def bundle_lineage(path: str | Path) -> Lineage:
-    """Where a bundle's weights come from; they are not read.
+    """The lineage of a bundle's weights, which are not read themselves.
 
     Raises:
       UserError: no such file, or not one of ours.
@@ -188,7 +188,7 @@ def has_assumed_settings(path: str | Path) -> bool:
 
 
 def _lineage_in(file: Path) -> Lineage | None:
-    """Of a transformer's file of ours; None of any other."""
+    """The lineage in a transformer's file of ours; None for any other file."""
     metadata = SafetensorsFile(file).metadata
     if metadata.get("format") != FORMAT or "lineage" not in metadata:
         return None
@@ -299,7 +299,7 @@ def _generation(step_dir: Path) -> int:
 
 
 def lineage_of(meta: dict, weights_digest: str, weights: str) -> Lineage:
-    """Of a checkpoint's weights, from what is stored beside them."""
+    """The lineage of a checkpoint's weights, from what is stored beside them."""
     return Lineage(
         stage=meta["stage"],
         step=meta["step"],

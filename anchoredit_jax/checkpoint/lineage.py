@@ -29,7 +29,7 @@ class Lineage:
     weights: str = "ema"
 
     def chain(self) -> Iterator["Lineage"]:
-        """From the first stage to this one."""
+        """Yield the records from the first stage to this one."""
         if self.parent is not None:
             yield from self.parent.chain()
         yield self

@@ -169,7 +169,7 @@ def restore(step_dir: Path, abstract: Any) -> Any:
 def read_item(
     step_dir: Path, name: str, places: Callable[[Any], Any] | None = None
 ) -> Any:
-    """One item as a tree of dicts, e.g. name = "ema".
+    """Read one item, such as "ema", as a tree of dicts.
 
     Args:
       places: gives the sharding of every array, from their shapes; None is the first
@@ -184,7 +184,7 @@ def read_item(
 
 
 def read_leaf(step_dir: Path, name: str, path: str) -> np.ndarray:
-    """One array of an item, "blocks/ffn/fc1/kernel" of "ema", and nothing else."""
+    """Read one array of an item, "blocks/ffn/fc1/kernel" of "ema", and nothing else."""
     tree: Any = ocp.RestoreArgs(restore_type=np.ndarray)
     shape: Any = jax.ShapeDtypeStruct((), np.float32)  # the stored one counts
     for key in reversed(path.split("/")):
@@ -200,7 +200,7 @@ def read_leaf(step_dir: Path, name: str, path: str) -> np.ndarray:
 
 
 def default_sharding() -> jax.sharding.Sharding:
-    """Where arrays go that are not told otherwise: this process's first device."""
+    """The place of arrays that are not told another: this process's first device."""
     return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
 

@@ -29,7 +29,7 @@ PENDING = "0" * 16  # stands for the digest until all tensors are written
 
 
 class SafetensorsFile:
-    """One file's tensors.
+    """The tensors of one file, each read when it is asked for.
 
     Attributes:
       shapes: name -> `jax.ShapeDtypeStruct`.

@@ -1,4 +1,4 @@
-"""What a weights file holds, in words."""
+"""Saying in words what a weights file holds."""
 
 import collections
 import json

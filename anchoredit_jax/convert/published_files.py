@@ -30,7 +30,7 @@ STATES = {"ema": "generator_ema", "live": "generator"}
 
 
 class Found(NamedTuple):
-    """Published tensors.
+    """Published tensors, and what the file or folder says of them.
 
     Attributes:
       path: the file, or the index of the shards.
@@ -38,7 +38,7 @@ class Found(NamedTuple):
       config: what the config.json beside them holds, {} where there is none.
       dialect: "anchoredit" for a training checkpoint; None where the names tell.
       weights: "ema" or "live" of a training checkpoint.
-      step: of a training checkpoint.
+      step: the step of a training checkpoint.
     """
 
     path: Path

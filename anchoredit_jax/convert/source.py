@@ -51,7 +51,8 @@ class Source:
       leaves: our leaves by name, as `jax.ShapeDtypeStruct`; where layers differ in
         dtype, that which holds them all.
       read_leaf: (name, layer or None for all) -> array in our layout.
-      run, lineage: of our own weights; `lineage.digest` is empty for a training state.
+      run, lineage: what our own weights say of themselves; `lineage.digest` is empty
+        for a training state.
       step: optimizer steps, where the file tells.
       metadata: what else a file says of itself.
       heads_told: whether the number of a transformer's heads, which no tensor shows, is
@@ -98,7 +99,7 @@ class Source:
             yield self.read_leaf(name, layer)
 
     def tree(self) -> dict[str, Any]:
-        """All leaves, read and nested."""
+        """Read all leaves and nest them by their names."""
         return unflatten({name: self.read_leaf(name, None) for name in self.leaves})
 
     @property
@@ -112,7 +113,7 @@ class Source:
 
     @property
     def count(self) -> int:
-        """Parameters."""
+        """How many parameters there are."""
         return sum(int(np.prod(leaf.shape)) for leaf in self.leaves.values())
 
 

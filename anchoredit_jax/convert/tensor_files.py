@@ -59,7 +59,7 @@ class Tensors(Mapping[str, np.ndarray]):
         return len(self.shapes)
 
     def without(self, name: str) -> "Tensors":
-        """All but one."""
+        """The same tensors without the one of this name."""
         shapes = {other: s for other, s in self.shapes.items() if other != name}
         return Tensors(shapes, self._read, self.metadata)
 
@@ -99,7 +99,7 @@ def strip_wrappers(name: str) -> str:
 
 
 def open_tensors(paths: Sequence[str | Path]) -> Tensors:
-    """All tensors of the files, which together are one model.
+    """Open all tensors of the files, which together are one model.
 
     Raises:
       UserError: a file is missing, damaged or of another kind, two files hold the same

@@ -74,7 +74,7 @@ def name_map(patch: int = 2) -> NameMap:
 
 
 def tree_shapes(config: TransformerConfig) -> dict[str, Any]:
-    """Our tree of shapes."""
+    """The shapes of our parameters, as the network's own initialisation has them."""
     inputs = [
         jax.ShapeDtypeStruct(shape, np.float32)
         for shape in (

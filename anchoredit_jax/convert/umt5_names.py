@@ -66,7 +66,7 @@ def check_embedding(table: np.ndarray, dialect: str) -> None:
 
 
 def tree_shapes(config: Umt5Config) -> dict[str, Any]:
-    """Our tree of shapes."""
+    """The shapes of our parameters, as the network's own initialisation has them."""
     ids = jax.ShapeDtypeStruct((1, 1), np.int32)
     mask = jax.ShapeDtypeStruct((1, 1), np.bool_)
     init = Umt5Encoder(config).init
@@ -74,7 +74,7 @@ def tree_shapes(config: Umt5Config) -> dict[str, Any]:
 
 
 def untied(tensors: Tensors) -> Tensors:
-    """With the token embedding under its first name only, where `TIED` name it.
+    """The same tensors with the token embedding under the first of its names (`TIED`).
 
     Raises:
       UserError: the two names hold different tensors.

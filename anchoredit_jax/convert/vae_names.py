@@ -120,7 +120,7 @@ def still_image(whole: Mapping, config: WanVaeConfig) -> dict[str, Any]:
 
 
 def _rows(config: WanVaeConfig) -> Iterator[tuple[str, str, str, str]]:
-    """All rows of all tables, with the prefixes of their places."""
+    """Yield all rows of all tables, with the prefixes of their places."""
     yield from OUTER
     for side, levels in (("encoder", _encoder), ("decoder", _decoder)):
         for wan, diffusers, ours, kind in ENDS:
@@ -155,8 +155,11 @@ def _encoder(config: WanVaeConfig) -> Iterator[tuple[str, str, str, tuple]]:
 
 
 def _decoder(config: WanVaeConfig) -> Iterator[tuple[str, str, str, tuple]]:
-    """As `_encoder`; diffusers numbers blocks within a level, which ends with its
-    up-sampler where ours begins with it."""
+    """The decoder's blocks, as `_encoder` gives the encoder's.
+
+    In diffusers blocks are numbered within a level, which ends with its up-sampler
+    where ours begins with it.
+    """
     index, before = 0, config.widths[-1]
     for level, width in enumerate(config.widths[::-1]):
         for block in range(config.blocks + 1):

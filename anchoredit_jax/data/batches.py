@@ -1,4 +1,6 @@
-"""Batches by step: the batch of step s is a pure function of (config, s), design 4.
+"""Batches by step: the batch of step s is a pure function of (config, s).
+
+See docs/method.md, Determinism.
 
 There is no iterator state to save: resuming at step s asks for `dataset[s]`, and the
 number of threads that read ahead changes nothing. Session n of the plan is sample
@@ -45,7 +47,7 @@ def open_steps(
     Args:
       source: sessions to take instead of those that `config` names.
       patch: side in latents of a token; the sides of "sessions" are whole tokens.
-      host: whose rows of the batches to make.
+      host: says which rows of the batches to make.
 
     Raises:
       UserError: the images do not fit the codec, or the records not the config.

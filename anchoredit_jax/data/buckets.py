@@ -56,7 +56,7 @@ def make_buckets(size: Size, step: int, max_ratio: float = 4.0) -> tuple[Size, .
     Args:
       size: (height, width) in pixels, multiples of `step`; only its area counts.
       step: pixels; the codec's stride times the patch, or a multiple of that.
-      max_ratio: of the longer side to the shorter one.
+      max_ratio: the largest ratio of the longer side to the shorter one.
 
     Returns:
       (height, width) in pixels of each bucket.
@@ -98,7 +98,7 @@ def nearest_bucket(
 
     Args:
       size: (height, width) of the image in pixels, orientation tag applied.
-      buckets: of `make_buckets`.
+      buckets: what `make_buckets` gives.
       rule: "log_ratio", the distance |log(h / w) - log(h' / w')|, computed exactly: an
         image and the same image rotated by 90 degrees take rotated buckets (the square
         image aside, which is its own rotation). "ratio" is the rule of the original

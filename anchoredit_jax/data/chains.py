@@ -28,7 +28,7 @@ class _Section:
       first: place of the first of them, in a shuffled order of their group.
       nulls: identity turns of each.
       runs: lengths of all their runs.
-      length: of those that the section has.
+      length: the length of those runs that the section has.
     """
 
     group: int
@@ -57,7 +57,7 @@ class Chains:
           null_fraction: share of the identity turns among all.
           skip_probability: of the sessions that could be cut in one way only, the share
             that is cut into one run more.
-          name: of the dataset and seed.
+          name: the dataset and the seed, from which orders follow.
           mix: runs of all lengths are of one bucket.
         """
         self._groups, self._members, self._name = groups, members, tuple(name)

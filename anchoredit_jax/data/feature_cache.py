@@ -36,7 +36,7 @@ PART_SIZE = 1000  # sessions
 def describe_features(
     sessions: PreparedSessions, groups: Groups, codec: Codec, text: TextEncoder
 ) -> dict[str, Any]:
-    """All that decides what a cache holds, as plain JSON values."""
+    """Everything that decides what a cache holds, as plain JSON values."""
     of_session = np.ascontiguousarray(groups.of_session)
     sizes = files.sha256(repr(groups.shapes).encode(), of_session.data, digits=16)
     return {
@@ -170,7 +170,7 @@ class FeatureCache:
     def __init__(self, folder: str | Path, expected: Mapping[str, Any]):
         """
         Args:
-          expected: of `describe_features`.
+          expected: what `describe_features` says of the features that are wanted.
 
         Raises:
           UserError: no finished cache, or one made with other settings.
@@ -209,14 +209,17 @@ class FeatureCache:
 
 
 class StoredFeatures:
-    """Of one session, as `SessionFeatures`; only what is asked for is widened."""
+    """The stored features of one session; only what is asked for is widened.
+
+    It has the methods of `SessionFeatures`.
+    """
 
     def __init__(self, record: Mapping[str, np.ndarray], dtype: Any, shape: Any):
         self._record, self._dtype, self._shape = record, dtype, shape
 
     @property
     def languages(self) -> list[str]:
-        """Of the instructions, sorted."""
+        """The languages that the instructions are in, sorted."""
         names = (name.partition("/") for name in self._record)
         return sorted(language for kind, _, language in names if kind == "lengths")
 

@@ -13,7 +13,7 @@ from anchoredit_jax.models.text import TextEncoder
 
 
 class SessionFeatures:
-    """Of one session; only what is asked for is decoded."""
+    """The features of one session; only what is asked for is decoded."""
 
     def __init__(self, session: Session, size: Size, codec: Codec, text: TextEncoder):
         self._session, self._size = session, size
@@ -21,7 +21,7 @@ class SessionFeatures:
 
     @property
     def languages(self) -> list[str]:
-        """Of the instructions, sorted."""
+        """The languages that the instructions are in, sorted."""
         return sorted(self._session.instructions)
 
     def latents(self, frames: Sequence[int]) -> np.ndarray:

@@ -134,7 +134,7 @@ def _decode_and_fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _is_enough(reduced: Box, box: Box, size: tuple[int, int]) -> bool:
-    """Whether the bucket can be made from a reduced box."""
+    """Tell whether the bucket can be made from a reduced box."""
     if _is_whole(box, size):  # means of whole pixels must remain such; no margin needed
         return _is_whole(reduced, size)
     left, top, right, bottom = reduced
@@ -142,7 +142,7 @@ def _is_enough(reduced: Box, box: Box, size: tuple[int, int]) -> bool:
 
 
 def _is_whole(box: Box, size: tuple[int, int]) -> bool:
-    """Whether each pixel of the bucket is a block of whole pixels of the box."""
+    """Tell whether each pixel of the bucket is a block of whole pixels of the box."""
     left, top, right, bottom = box
     rests = (left % 1, top % 1, (right - left) % size[1], (bottom - top) % size[0])
     return not any(rests)

@@ -19,7 +19,7 @@ _COUNTS = 2**17  # kept at most: a megabyte
 
 @dataclasses.dataclass(frozen=True)
 class Groups:
-    """Every session's group.
+    """The group of every session: those of one image size and number of turns.
 
     Attributes:
       shapes: (turns, (height, width)) of each group: all turns that a session has, and

@@ -213,7 +213,7 @@ def identify(file: Path | io.BytesIO, size: int, name: str) -> Iterator[Image.Im
     """The image behind a file's header; no pixel is decoded.
 
     Args:
-      size: of the file, bytes.
+      size: the bytes of the file.
       name: what errors call it.
 
     Raises:

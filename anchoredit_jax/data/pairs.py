@@ -26,7 +26,7 @@ class Pairs:
         """
         Args:
           null_fraction: share of the identity pairs among all samples.
-          name: of the dataset and seed.
+          name: the dataset and the seed, from which orders follow.
         """
         self._groups, self._members, self._name = groups, members, tuple(name)
         of_size: dict[object, list[int]] = {}

@@ -67,7 +67,7 @@ def place(
 
     Args:
       batch: this process's rows, see `host_of`.
-      sharding: of every array; its first axis is that of the rows.
+      sharding: the place of every array, whose first axis is that of the rows.
     """
     return {
         name: jax.make_array_from_process_local_data(sharding, rows)

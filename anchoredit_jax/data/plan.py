@@ -1,4 +1,4 @@
-"""The batch plan: which samples make the batch of step s, design 4.
+"""The batch plan: which samples make the batch of step s (docs/method.md, Determinism).
 
 A batch comes from one bucket, so that it has one shape. An epoch holds every sample
 once: the last batch of a bucket is filled up with empty places, which weigh nothing.
@@ -20,7 +20,7 @@ EMPTY = -1  # a place of a batch without a sample
 
 
 class PlannedBatch(NamedTuple):
-    """What one step reads.
+    """The samples that one step reads.
 
     Attributes:
       epoch: how often all samples were seen before.
@@ -50,7 +50,7 @@ class BatchPlan:
         Args:
           sizes: samples of each bucket in an epoch.
           batch: B.
-          seed, fingerprint: of the order; the latter names the dataset.
+          seed, fingerprint: what the order follows from; the latter names the dataset.
 
         Raises:
           UserError: no bucket has a sample, or a batch of less than 1.
@@ -89,7 +89,7 @@ class Coverage:
     """How the samples of one bucket fill batches.
 
     Attributes:
-      samples, batches: of an epoch.
+      samples, batches: how many an epoch has.
       empty: places of its last batch that stay empty.
     """
 
@@ -104,7 +104,7 @@ class Coverage:
 
 
 def coverage(plan: BatchPlan, batch: int) -> list[Coverage]:
-    """One entry a bucket, those without samples included."""
+    """Count each bucket's samples and batches; buckets without samples are included."""
     return [
         Coverage(int(size), int(batches), int(batches * batch - size))
         for size, batches in zip(plan.sizes, plan.batches, strict=True)

@@ -30,11 +30,11 @@ class Sample(NamedTuple):
 
 
 class Samples(Protocol):
-    """All samples of an epoch.
+    """The samples of an epoch, by bucket and number.
 
     Attributes:
       shapes: (turns, (height, width)) of each bucket.
-      sizes: samples of each.
+      sizes: how many samples each bucket has.
     """
 
     shapes: tuple[tuple[int, Size], ...]
@@ -54,7 +54,7 @@ class Sections:
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[object, int]]) -> "Sections":
-        """From (entry, size) of each."""
+        """Make sections from the (entry, size) of each."""
         entries, sizes = zip(*pairs, strict=True)
         return cls(entries, np.cumsum(sizes, dtype=np.int64))
 

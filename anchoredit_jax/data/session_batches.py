@@ -43,7 +43,7 @@ class Host:
     count: int = 1
 
     def rows(self, batch: int) -> np.ndarray:
-        """Their numbers in a batch.
+        """The numbers that this host's rows have in a batch.
 
         Raises:
           UserError: the batch does not split into the parts.
@@ -88,8 +88,8 @@ class SessionSteps:
     ):
         """
         Args:
-          groups: of the sessions, at the sizes of the features.
-          host: whose rows to make.
+          groups: the groups of the sessions, at the sizes of the features.
+          host: says which rows of the batches to make.
         """
         self._config, self._count = config, len(sessions)
         self._name = (sessions.fingerprint, config.seed)

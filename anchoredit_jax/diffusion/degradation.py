@@ -1,4 +1,6 @@
-"""Latent degradation of history: what an editor's own errors look like (design 3.5).
+"""Latent degradation of history: what an editor's own errors look like.
+
+See docs/method.md, Degradation.
 
 Five kinds, in this order: channel colour drift, a low-frequency field, block means,
 Laplace multiplicative noise, slight blur; optionally a codec round trip before them.
@@ -51,7 +53,7 @@ class DegradeConfig:
 
     @property
     def active(self) -> bool:
-        """Whether any kind can occur."""
+        """Tell whether any kind can occur."""
         return any(
             (self.colour, self.low_frequency, self.block, self.laplace, self.blur,
              self.round_trip)

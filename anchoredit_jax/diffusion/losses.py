@@ -1,4 +1,7 @@
-"""Losses as pure functions of predictions and targets (design 3.5), in float32."""
+"""Losses as pure functions of predictions and targets, in float32.
+
+See docs/method.md, Losses.
+"""
 
 import einops
 import jax

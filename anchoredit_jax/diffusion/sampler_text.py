@@ -8,7 +8,7 @@ from anchoredit_jax.errors import UserError
 
 
 def parse_sampler(text: str, default: SamplerConfig) -> SamplerConfig:
-    """A sampler from "kind:steps[:option=value...]".
+    """Read a sampler that is written as "kind:steps[:option=value...]".
 
     Examples: "few_step:4", "euler:20:guidance=1.5", "euler:20:guidance=1.5:shift=3",
     "few_step:4:timesteps=1000/750/500/250", "euler:50:guidance=5:negative=blurry". The

@@ -1,6 +1,6 @@
 """Few-step and guided Euler sampling of one frame, of any network given as a function.
 
-All draws are arguments, so recorded ones can be replayed (design 3.6).
+All draws are arguments, so recorded ones can be replayed (docs/method.md, Samplers).
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ class SamplerConfig:
     Attributes:
       kind: "few_step" (predict x_0, re-noise with fresh noise) or "euler".
       steps: network evaluations per frame (twice that with guidance).
-      shift: of the schedule.
+      shift: moves the schedule's sigmas towards noise.
       guidance: g in v_u + g (v_c - v_u); 1 is no guidance.
       negative: the text of the unconditional branch v_u, "" for the null instruction.
       timesteps: explicit timesteps (1000, 750, ..) instead of steps and shift.
@@ -89,7 +89,7 @@ def check_negative(config: SamplerConfig) -> SamplerConfig:
 def sample(
     velocity: Velocity, noise: Float[Array, " draws *shape"], config: SamplerConfig
 ) -> tuple[Float[Array, "*shape"], Float[Array, " steps *shape"]]:
-    """Draw x_0.
+    """Draw a frame, x_0, along all steps of the sampler.
 
     Args:
       velocity: of x, at a timestep.

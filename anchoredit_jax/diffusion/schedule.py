@@ -1,7 +1,7 @@
 """Flow matching: one function from (steps, shift) to sigmas, and the conversions.
 
 x_t = (1 - sigma) x_0 + sigma noise, velocity v = noise - x_0, timestep = 1000 sigma
-(design 3.1). Everything here is float32 and stateless.
+(docs/method.md, Flow matching). Everything here is float32 and stateless.
 """
 
 from types import ModuleType

@@ -1,4 +1,7 @@
-"""Per-frame training timesteps (design 3.5): pure in the uniform draws it is given."""
+"""Per-frame training timesteps: pure in the uniform draws it is given.
+
+See docs/method.md, Timesteps.
+"""
 
 import dataclasses
 

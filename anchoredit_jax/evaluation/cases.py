@@ -58,7 +58,7 @@ class Case:
 
     @property
     def shape(self) -> str:
-        """As in "48x64": height and width of a sprite's picture, else of the source."""
+        """Height and width of a sprite's picture, else of the source, as in "48x64"."""
         if self.view is not None:
             return self.view.name
         return "x".join(map(str, self.source.shape[:2]))

@@ -28,7 +28,7 @@ class FrameStore:
     folder: Path
 
     def holds(self, case: Case) -> bool:
-        """Whether the session is finished.
+        """Tell whether the session is finished.
 
         Raises:
           UserError: there is another session of this name, or no picture.

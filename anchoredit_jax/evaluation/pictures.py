@@ -34,7 +34,7 @@ class Figure:
     """Measures that stand together.
 
     Attributes:
-      name, title: in file names, and above the figure.
+      name, title: what the figure is called in file names, and above itself.
       measures: a panel each.
       with_truth: whether the ground truth has a line of its own: instructions change
         colours too, and only what differs from it is drift.

@@ -13,7 +13,7 @@ def parse_policy(text: str) -> MemoryConfig:
     """A memory from "full", "window3" (no sink) or "sink1_window3".
 
     Raises:
-      UserError: for any other text.
+      UserError: the text is any other.
     """
     match = _POLICY.fullmatch(text.strip())
     if match is None:

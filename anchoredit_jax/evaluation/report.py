@@ -38,8 +38,8 @@ def evaluate(
     the page holds too, and frames/, with which a stopped evaluation goes on.
 
     Args:
-      extractors: of features, each with a name of its own.
-      judge: of instructions, an endpoint; None for none.
+      extractors: make features of images, each with a name of its own.
+      judge: the endpoint that judges instructions; None for none.
 
     Returns:
       what report.json holds.

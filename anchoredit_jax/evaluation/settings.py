@@ -21,8 +21,9 @@ class Contestant:
       label: its name in tables, figures and file names.
       path: where it was read from.
       editor: an `Editor` (run, params, codec, text encoder, mesh).
-      sampler: of all tests but the ambiguous instructions.
-      ambiguous_samplers: of the ambiguous instructions.
+      sampler: draws frames in all tests but the ambiguous instructions.
+      ambiguous_samplers: draw frames of the ambiguous instructions, one after the
+        other.
     """
 
     label: str
@@ -33,13 +34,13 @@ class Contestant:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of the parameters; reads all of them."""
+        """A digest of the parameters, all of which are read for it."""
         return digest(self.editor.params)
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What is run.
+    """What an evaluation runs.
 
     Attributes:
       policies: name -> memory, in the order of the tables; positions are taken from
@@ -47,7 +48,7 @@ class Settings:
       parts: names of `parts.PARTS`; None for all that the data has, see
         `parts.check_parts`.
       dataset: folder of sessions in the validation layout; None for held-out sprites.
-      language: of the dataset's instructions.
+      language: which of the dataset's instructions are read.
       shapes: (height, width) of the pictures that sprites are drawn as, equally many
         sessions of each; a picture is edited at the size that the checkpoint's training
         gives it. None: squares of the size that it was trained at.
@@ -56,7 +57,7 @@ class Settings:
       ambiguous_sessions, repetitions: of the ambiguous instructions, and how often each
         is drawn, each time with other noise.
       identity_sessions: of the identity loop; as many turns as the main test.
-      seed: of the held-out sessions and of the noise.
+      seed: names the held-out sessions and the noise.
       batch: sessions at a time.
     """
 

@@ -3,7 +3,7 @@
 A memory is a value. `commit` returns a new one, so keeping the memory of each turn
 gives undo and branching for free. Nothing is ever shifted: a new frame overwrites the
 oldest slot of the ring, and attention does not care about slot order, because positions
-are carried by RoPE (design 3.4).
+are carried by RoPE (docs/method.md, Memory).
 
 How far information travels: a frame sees the sinks and the last `window` frames
 directly. Through a network of n layers it can also be reached by frames that those saw
@@ -180,7 +180,7 @@ def commit(
 
 
 def view(memory: CausalMemory) -> MemoryView:
-    """Keys, values, validity and positions of a memory (design 3.4)."""
+    """Keys, values, validity and positions of a memory (docs/method.md, Memory)."""
     slots = memory.frames.shape[1]
     valid = memory.frames >= 0
     positions, next_position = memory.frames, memory.count

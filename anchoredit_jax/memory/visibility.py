@@ -13,7 +13,7 @@ MODES = ("bidirectional", "causal", "teacher_forcing", "history_and_targets")
 
 @struct.dataclass
 class FrameVisibility:
-    """Frame-level visibility of self-attention (design 3.3).
+    """Frame-level visibility of self-attention (docs/method.md, Visibility).
 
     Attributes:
       mode: "bidirectional" (all see all), "causal" (frame i sees frames 0..i),

@@ -1,4 +1,4 @@
-"""One transformer block of the Wan geometry (design 3.2)."""
+"""One transformer block of the Wan geometry (docs/method.md, Network)."""
 
 import functools
 
@@ -26,7 +26,7 @@ PastRotation = tuple[Float32[Array, "B P L 1 half"], Float32[Array, "B P L 1 hal
 
 
 class FeedForward(nn.Module):
-    """Linear, GELU(tanh), Linear."""
+    """An MLP of two layers: Linear, GELU(tanh), Linear."""
 
     config: TransformerConfig
     hidden: int
@@ -88,7 +88,10 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention of each frame to its prompt, batched per frame (design 3.3)."""
+    """Attention of each frame to its prompt, batched per frame.
+
+    See docs/method.md, Instructions.
+    """
 
     config: TransformerConfig
 
@@ -148,7 +151,7 @@ class Block(nn.Module):
         visibility: FrameVisibility,
         prompts: tuple[Int[Array, "T R"], Bool[Array, "T seen"] | None],
     ) -> tuple[Float[Array, "B T L D"], KeysValues | None]:
-        """One block; `past` is this layer's part of the memory, the rest is shared.
+        """Apply the block; `past` is its layer's part of the memory, all else shared.
 
         Args:
           x: tokens of T frames.

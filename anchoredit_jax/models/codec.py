@@ -1,4 +1,6 @@
-"""Images to latents and back: the invertible patch codec of toy size (design 3.7).
+"""Images to latents and back: the invertible patch codec of toy size.
+
+See docs/method.md, Codec.
 
 A codec is any object with `stride`, `channels`, `encode` and `decode`; normalisation
 of latents lives inside it and nowhere else. `encoders.make_codec` picks one by name:

@@ -17,7 +17,7 @@ CHOICES = {
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
-    """The Wan 2.1 text-to-video geometry (design 3.2).
+    """The Wan 2.1 text-to-video geometry (docs/method.md, Network).
 
     Attributes:
       dim: width D.
@@ -32,7 +32,8 @@ class TransformerConfig:
       spatial_stride: RoPE distance between neighbouring tokens of a frame. The fastest
         pair turns once in 2 pi of it: where an image is hardly more than six tokens
         wide, 1 (Wan) makes opposite edges look like the same place.
-      source_prompt: what frame 0 sees of the first prompt, see design 3.3.
+      source_prompt: what frame 0 sees of the first prompt, see docs/method.md,
+        Instructions.
       text_visibility: prompts a frame sees, its own ("current") or all up to it.
       eps: of every norm.
       dtype: compute dtype of matrix products; norms, softmax, RoPE, modulation and

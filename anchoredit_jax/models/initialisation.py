@@ -104,7 +104,7 @@ def start_as_copier(
 
     Args:
       params: the transformer's parameters, after `point_heads_at_same_place`.
-      key: of the rotation.
+      key: what the rotation is drawn from.
     """
     copiers, head_dim = _copiers(config), config.head_dim
     width = len(copiers) * head_dim

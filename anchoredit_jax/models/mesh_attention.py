@@ -86,8 +86,8 @@ def check_divides(
 
     Args:
       axes: devices along each axis, `mesh.shape`.
-      tokens: of a frame, which `context` splits.
-      heads: of the model, which `tensor` splits.
+      tokens: how many a frame has, which `context` splits.
+      heads: how many the model has, which `tensor` splits.
 
     Raises:
       UserError: with the number, the axis, and what to choose.

@@ -1,4 +1,4 @@
-"""Which prompt tokens each frame sees (design 3.3)."""
+"""Which prompt tokens each frame sees (docs/method.md, Instructions)."""
 
 import numpy as np
 

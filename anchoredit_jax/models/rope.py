@@ -15,7 +15,7 @@ _COARSE = 64  # positions per coarse step
 
 
 def axis_dims(head_dim: int) -> tuple[int, int, int]:
-    """Channels of a head given to (frame, row, column) (design 3.2)."""
+    """Channels of a head given to (frame, row, column) (docs/method.md, Positions)."""
     spatial = 2 * (head_dim // 6)
     return head_dim - 2 * spatial, spatial, spatial
 

@@ -1,4 +1,6 @@
-"""Instructions to vectors: byte tokenizer and frozen n-gram encoder (design 3.7).
+"""Instructions to vectors: byte tokenizer and frozen n-gram encoder.
+
+See docs/method.md, Text.
 
 A text encoder is any object with `length`, `dim` and `encode`; embeddings after a
 prompt's end are zero vectors, "" is the null instruction.
@@ -128,7 +130,7 @@ class ByteTokenizer:
 
 
 class NgramTextEncoder:
-    """One frozen vector a word, from the n-grams of its bytes. Nothing to ship.
+    """Gives every word a frozen vector from the n-grams of its bytes; has no weights.
 
     A word's vector is the sum of random sign vectors, one for each n-gram of 3 to 5
     bytes of "<word>" and one, heavier, for the whole; scaled to RMS 1. Words

@@ -29,7 +29,7 @@ KeysValues = tuple[Float[Array, "layers B T L N H"], Float[Array, "layers B T L 
 
 
 class Transformer(nn.Module):
-    """Predicts the velocity of every frame (design 3.2)."""
+    """Predicts the velocity of every frame (docs/method.md, Network)."""
 
     config: TransformerConfig
 

@@ -28,7 +28,7 @@ class Umt5Config:
       attention_dim: width of queries, keys and values, all heads together.
       ffn_dim: hidden width of the MLP.
       num_heads, num_layers: heads N, blocks.
-      num_buckets: of relative positions, half of them for each direction.
+      num_buckets: how many relative positions are told apart, half for each direction.
       max_distance: in tokens; from here on all distances share the last bucket.
       eps: of every norm.
       dtype: compute dtype of matrix products. The residual stream, norms, attention
@@ -197,7 +197,7 @@ class Umt5Attention(nn.Module):
 
 
 class Umt5FeedForward(nn.Module):
-    """Linear(GELU(tanh)(gate(x)) * Linear(x))."""
+    """The gated MLP: Linear(GELU(tanh)(gate(x)) * Linear(x))."""
 
     config: Umt5Config
 

@@ -28,7 +28,7 @@ def embed_prompts(
     """Token ids -> what the transformer receives: zero vectors after a prompt's end.
 
     Args:
-      params: of `Umt5Encoder(config)`.
+      params: the parameters of `Umt5Encoder(config)`.
       ids: of the prompts' tokens.
       lengths: tokens of each prompt, the end token included.
     """
@@ -106,7 +106,7 @@ class Umt5TextEncoder:
         return text in self._remembered
 
     def _embed(self, texts: list[str]) -> list[np.ndarray]:
-        """At most a batch of prompts -> float32 [tokens, Dt] of each."""
+        """Embed at most a batch of prompts: float32 [tokens, Dt] of each."""
         filled = [*texts, *[""] * (self._batch - len(texts))]
         ids, lengths = self._tokenizer.encode(filled)
         embedded = jax.device_get(

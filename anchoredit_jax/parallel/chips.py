@@ -16,7 +16,8 @@ class Chip(NamedTuple):
       hbm_gbps: its bandwidth, 10^9 bytes a second.
       ici_gbps: bandwidth of all links to neighbouring chips, one way, 10^9 bytes a
         second.
-      dcn_gbps: of the data-centre network between slices, one way, 10^9 bytes a second.
+      dcn_gbps: bandwidth of the data-centre network between slices, one way, 10^9 bytes
+        a second.
     """
 
     tflops: float

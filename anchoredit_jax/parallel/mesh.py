@@ -21,7 +21,7 @@ AXES = ("data", "fsdp", "context", "tensor")
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """How devices are split (design 5).
+    """How devices are split (docs/method.md, Devices).
 
     Attributes:
       data: copies of the model, each with its own part of the batch; None takes all
@@ -30,7 +30,7 @@ class MeshConfig:
       fsdp: parts that parameters and optimizer state are cut into; the batch too.
       context: parts of a sequence's tokens.
       tensor: parts of heads and of the MLP's width.
-      slices: of a pod, joined by the data-centre network; they multiply `data`.
+      slices: parts of a pod that the data-centre network joins; they multiply `data`.
     """
 
     data: int | None = way(1)

@@ -184,7 +184,7 @@ def variable(chip: str) -> str:
 
 
 def flags(chip: str) -> str:
-    """The value for it.
+    """The flags of a kind of chip: the value of `variable`.
 
     Raises:
       UserError: no such kind of chip.

@@ -20,15 +20,15 @@ KINDS = tuple(_TRANSFERS.values())
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One collective instruction.
+    """A collective instruction, and what it sends.
 
     Attributes:
       kind: one of `KINDS`.
       group_size: devices that take part together.
-      bytes_sent: by a device, in one execution.
+      bytes_sent: what a device sends in one execution.
       between_slices: whether they go over the data-centre network; the compiler splits
         what does from what stays in a slice.
-      executions: in one run of the program.
+      executions: how often it runs in one run of the program.
     """
 
     kind: str
@@ -122,7 +122,7 @@ def group_size(attributes: str, devices: int) -> int:
 
 
 def _bytes_sent(kind: str, size: int, members: int) -> float:
-    """By a device of a ring of `members`, whose operands take `size` bytes."""
+    """The bytes that each of `members` in a ring sends of operands of `size` bytes."""
     others = members - 1
     if kind == "all-gather":
         return float(size * others)

@@ -33,7 +33,7 @@ class Compiled:
       temporaries: GiB of everything in between, and of outputs that are not arguments.
       code: GiB of the program itself.
       missing: GiB that the device lacks; 0 where the program fits.
-      seconds: that compiling took.
+      seconds: how long compiling took.
     """
 
     text: str

@@ -14,7 +14,7 @@ from anchoredit_jax.training.work import WorkOfPass, WorkOfStep, pass_flops, ste
 
 @dataclasses.dataclass(frozen=True)
 class Operations:
-    """Of one execution, all devices together.
+    """The operations of one execution on all devices together.
 
     Attributes:
       model: forward and, where differentiated, twice as much backward.
@@ -39,7 +39,7 @@ class Operations:
 
 
 def step_operations(run: RunConfig, tokens: int) -> Operations:
-    """Of the training step that does most, at the configured batch."""
+    """The operations of the training step that does most, at the configured batch."""
     frames, rows = run.data.turns + 1, run.data.batch
     work = step_flops(run, frames, tokens, rows, "most")
     mean = step_flops(run, frames, tokens, rows, "mean")
@@ -63,7 +63,10 @@ def step_operations(run: RunConfig, tokens: int) -> Operations:
 
 
 def turn_operations(run: RunConfig, tokens: int, rows: int = 1) -> Operations:
-    """Of an editing turn: the draws of a frame beside a full memory, and its commit."""
+    """The operations of an editing turn.
+
+    A turn is the draws of a frame beside a full memory, and its commit.
+    """
     slots = run.memory.sink + run.memory.window
     batch = 2 if run.sampler.guidance != 1.0 else 1
     works = []

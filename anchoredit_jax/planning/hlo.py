@@ -23,7 +23,7 @@ _CALLED = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Array:
-    """One array of a shape.
+    """An array as the text of a program describes it.
 
     Attributes:
       dtype: as XLA writes it ("bf16", "pred", "token").
@@ -79,7 +79,7 @@ Shape = Array | tuple["Shape", ...]
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One instruction.
+    """An instruction of a computation.
 
     Attributes:
       name: without the percent sign.
@@ -143,14 +143,14 @@ class Computation:
 
     @functools.cached_property
     def parameters(self) -> dict[int, Instruction]:
-        """Parameters by number."""
+        """The parameters of the computation, by number."""
         found = self.instructions.values()
         return {int(i.literal): i for i in found if i.opcode == "parameter"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Module:
-    """Computations by name.
+    """A compiled program: its computations by name.
 
     Attributes:
       entry: name of the one that runs.
@@ -166,7 +166,7 @@ class Module:
 
 
 def parse_module(text: str) -> Module:
-    """Read `compiled.as_text()`.
+    """Read what `compiled.as_text()` gives of a program.
 
     Raises:
       UserError: no entry computation, or an instruction that is not understood.

@@ -21,12 +21,12 @@ EDITOR_STAGE = "distribution_matching"  # whose sampler edits
 
 
 class Job(NamedTuple):
-    """One line of a report.
+    """A line of a report that is to be made.
 
     Attributes:
-      size: of the model.
+      size: the size of the model, a preset's name.
       program: a stage, or "turn".
-      topology: to compile for.
+      topology: the pod to compile for.
       spec: configuration; a turn's mesh is `mesh`.
       bucket: shape of the images, see `shapes.bucket_size`.
     """
@@ -40,7 +40,7 @@ class Job(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What `--only` looks in."""
+        """The name that `--only` is looked for in."""
         return f"{self.program} {self.topology} {self.bucket}"
 
     @property
@@ -50,7 +50,7 @@ class Job(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """Of its line in a report, see `report.key_of`."""
+        """The key of its line in a report, see `report.key_of`."""
         return self.size, self.program, self.topology, self.bucket
 
 
@@ -79,7 +79,7 @@ def jobs_of(size: str, configs: Path, buckets: Sequence[str] = BUCKETS) -> list[
 
 
 def run_job(job: Job) -> PlanRow:
-    """Compile it."""
+    """Compile what the job names, and say what it needs."""
     if job.program == TURN:
         return plan_turn(job.run, job.topology, job.size)
     return plan_step(job.run, job.topology, job.size, bucket=job.bucket)

@@ -27,8 +27,8 @@ class Kernel:
     """A call of a Pallas kernel.
 
     Attributes:
-      name: of the instruction, which starts with the kernel's own name.
-      op_name: that JAX gave the call.
+      name: the instruction's name, which starts with the kernel's own.
+      op_name: the name that JAX gave the call.
       operands, outputs: arrays.
       constants: for each operand the text of the constant that it is, or is a device's
         slice of, else None. It reads "{...}" for all but small constants, unless they
@@ -52,8 +52,8 @@ class Program:
     """What a device does in one run, or in a part of one.
 
     Attributes:
-      flops: of matrix products outside of kernels.
-      kernel_flops: of Pallas kernels, by the caller's function.
+      flops: operations of matrix products outside of kernels.
+      kernel_flops: operations of Pallas kernels, by the caller's function.
       hbm_bytes: read and written in HBM; a copy counts twice.
       host_bytes: read from and written to host memory.
       collectives: every collective instruction.

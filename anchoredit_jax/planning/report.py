@@ -103,7 +103,7 @@ def details(row: PlanRow) -> list[str]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """One line a program."""
+    """Lay out a plan as Markdown, one line a program."""
     return _table(COLUMNS, rows)
 
 
@@ -215,7 +215,7 @@ WORK: Mapping[str, Cell] = {
 
 
 def _plain(row: Row) -> Row:
-    """NaN is no JSON."""
+    """Replace NaN, which JSON does not have, by None."""
     return {
         key: None if isinstance(value, float) and math.isnan(value) else value
         for key, value in row.items()

@@ -12,7 +12,7 @@ class PlanRow:
     """What a compiled program needs of a chip, and what bounds its speed.
 
     Attributes:
-      size, program: of the model; a stage, or "turn".
+      size, program: the size of the model; a stage, or "turn".
       topology, chips, mesh: where; the mesh by axis.
       batch, frames, tokens: samples of a step, frames of a sequence, tokens of a frame.
       sides, bucket: (height, width) of the images in pixels, and which shape that is.
@@ -23,15 +23,16 @@ class PlanRow:
       missing: GiB that it lacks, 0 where it fits.
       model_flops, repeated_flops: of all chips by the formula: the model's, and what
         rematerialisation and attention's backward kernels compute again.
-      compiled_flops: of all chips, counted in the compiled program. It and all that is
-        counted there is NaN or empty where the program was refused as too large.
+      compiled_flops: operations of all chips, counted in the compiled program. It and
+        all that is counted there is NaN or empty where the program was refused as too
+        large.
       attention_share: attention between frames, of what it were if all frames saw all;
         where samples have memory policies of their own, of the one that sees most.
       mean_flops: `model_flops` of the mean step: over policies, and what is drawn.
       compiled_attention_share: blocks that the compiled kernels work, of all blocks.
-      hbm_bytes, host_bytes, collective_bytes: of a chip; the last by kind.
+      hbm_bytes, host_bytes, collective_bytes: what a chip moves; the last by kind.
       seconds: predicted lower bounds of one execution, by resource.
-      compile_seconds: that compiling took.
+      compile_seconds: how long compiling took.
       note: what was chosen for this line, or tried.
       of: digest of the configuration that was compiled.
     """

@@ -53,7 +53,7 @@ def bucket_size(
 
 
 def tokens_of(run: RunConfig, size: Size) -> int:
-    """Tokens of a frame."""
+    """How many tokens a frame of this size has."""
     unit = run.codec.stride * run.model.patch
     return math.prod(side // unit for side in size)
 
@@ -64,7 +64,7 @@ def batch_shapes(
     """The arrays of `run`'s largest batches, see `batches.collate`.
 
     Args:
-      height, width: of the images, pixels.
+      height, width: the sides of the images, pixels.
     """
     frames, stride = run.data.turns + 1, run.codec.stride
     sides = (height // stride, width // stride)

@@ -24,14 +24,14 @@ _FLOATS = ("bf16", "f32")
 
 
 class SplashCall(NamedTuple):
-    """One kernel of attention, forward or backward.
+    """A call of an attention kernel, forward or backward.
 
     Attributes:
       phase: a key of `PRODUCTS`.
       of_frames: whether it is attention between frames, not to the instructions.
       worked: blocks that are computed, of all heads and samples.
       dense: blocks that there are.
-      flops: of the products of the worked ones.
+      flops: operations of the products in the blocks that are computed.
       hbm_bytes: operands and outputs once, and what is streamed block by block.
     """
 

@@ -55,7 +55,7 @@ def _accesses(
 def _part_accesses(
     opcode: str, operands: list[tuple[Array, ...]], output: Array
 ) -> list[tuple[Array, int]]:
-    """Of a slice or an update: a part goes between a whole array and another one."""
+    """What a slice or an update moves: a part of a whole array, from or to another."""
     whole = operands[0][0]
     if opcode in ("slice", "dynamic-slice"):
         return [(whole, output.nbytes), (output, output.nbytes)]
@@ -125,7 +125,9 @@ def _bytes_read(
     whole: int,
     outside: tuple[tuple[Computation, Instruction], ...] = (),
 ) -> int:
-    """Of an operand of a fusion; more than `whole` where parts are read repeatedly.
+    """The bytes of an operand that a fusion reads.
+
+    They are more than `whole` where parts are read repeatedly.
 
     Args:
       outside: the fusions around `inside`, the innermost last.

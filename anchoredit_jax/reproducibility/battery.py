@@ -29,15 +29,15 @@ LOSS, PARAMETERS = 1e-5, 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One run held against another.
+    """A run that is held against another.
 
     Attributes:
       name: what is tried.
       settings: added to the configuration.
-      legs: of the run.
+      legs: the parts of the run, one after the other.
       against: name of the trial that it must equal; None: nothing to compare.
       bits: expected to be equal in every bit; else within `LOSS` and `PARAMETERS`.
-      why: that is expected.
+      why: the reason for what is expected.
     """
 
     name: str
@@ -91,10 +91,10 @@ def trials(run: RunConfig) -> tuple[Trial, ...]:
 
 
 def run_battery(spec: str, only: str = "", quiet: bool = False) -> list[Outcome]:
-    """All trials of a configuration.
+    """Make all trials of a configuration.
 
     Args:
-      spec: of a stage that starts from scratch.
+      spec: names the configuration of a stage that starts from scratch.
       only: part of the names of the trials to make; others run where those need them.
 
     Raises:

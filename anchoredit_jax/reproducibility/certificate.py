@@ -20,7 +20,7 @@ NAME = "certificate.json"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One step.
+    """What a certificate says of one step.
 
     Attributes:
       step: 1 is the first.
@@ -50,9 +50,9 @@ class Certificate:
     """What `reproduce.py run` writes beside the checkpoints.
 
     Attributes:
-      stage: that was trained.
-      config: of the last process that worked on it, as nested plain values.
-      config_digest: of what of it may not differ between two equal runs.
+      stage: the stage that was trained.
+      config: that of the last process that worked on it, as nested plain values.
+      config_digest: a digest of what of it may not differ between two equal runs.
       dataset: fingerprint of the sessions.
       parent: stage, step and digest of the weights that it began from, or None.
       every: a row is written every so many steps.
@@ -93,7 +93,7 @@ def from_bits(bits: str) -> float:
 
 
 def digest_config(values: Mapping[str, Any]) -> str:
-    """Of what of a run's configuration decides its result, `config.deciding_values`."""
+    """Digest what decides the result of a run, see `config.deciding_values`."""
     return files.blake2b(json.dumps(values, sort_keys=True).encode())
 
 

@@ -15,7 +15,7 @@ KINDS = ("data", "draws", "loss", "gradients", "parameters")
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """One thing that differs at one step.
+    """A thing that differs at a step.
 
     Attributes:
       step: 1 is the first.
@@ -35,14 +35,14 @@ class Difference:
 
     @property
     def absolute(self) -> float | None:
-        """None where the values are no numbers."""
+        """The absolute difference; None where the values are no numbers."""
         if isinstance(self.left, str) or isinstance(self.right, str):
             return None
         return abs(self.left - self.right)
 
     @property
     def relative(self) -> float | None:
-        """Of the larger one."""
+        """The difference as a share of the larger value."""
         if self.absolute is None:
             return None
         largest = max(abs(self.left), abs(self.right))
@@ -51,15 +51,15 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What `compare` found.
+    """What `compare` found of two certificates.
 
     Attributes:
       causes: differences of versions, flags, devices, mesh, configuration, dataset and
         parent, in words.
       first: all that differs at the first step that does, causes before effects; empty
         where all is bit-equal.
-      steps, arrays: that were compared.
-      checkpoints: of which arrays were compared.
+      steps, arrays: how many were compared.
+      checkpoints: those whose arrays were compared.
       loss: the largest relative difference of the loss at any step.
     """
 
@@ -72,7 +72,7 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """In every bit; causes may be there without an effect."""
+        """Tell whether all bits are equal; causes may be there without an effect."""
         return not self.first
 
 

@@ -52,7 +52,7 @@ def _program(place: jax.sharding.Sharding) -> Any:
 
 
 def _lanes(leaf: jax.Array) -> jax.Array:
-    """uint32 [2]."""
+    """The two sums of an array's digest, uint32 [2]."""
     bits = _bits(leaf)
     place, stride = jnp.zeros(leaf.shape, jnp.uint32), 1
     for axis in reversed(range(leaf.ndim)):
@@ -96,7 +96,7 @@ def digest_rows(batch: Mapping[str, np.ndarray]) -> np.ndarray:
 
 @jax.jit
 def step_keys(root: jax.Array, step: jax.Array, samples: jax.Array) -> jax.Array:
-    """All keys that a step may draw from, uint32 [B, purposes, 2]; step 0 is the first.
+    """Make the keys that a step may draw from, uint32 [B, purposes, 2], from step 0 on.
 
     Made by the very functions that the stages call. Whatever a stage draws is a
     function of these keys, or of one that the whole step shares, which they are

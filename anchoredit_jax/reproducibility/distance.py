@@ -13,10 +13,10 @@ from anchoredit_jax.trees import leaves_by_name
 
 @dataclasses.dataclass(frozen=True)
 class Distance:
-    """Of two arrays.
+    """How far two arrays are apart.
 
     Attributes:
-      elements: that differ.
+      elements: how many of them differ.
       size: elements of the array.
       absolute: the largest difference.
       ulps: the most numbers of the dtype that lie between two elements.
@@ -37,7 +37,7 @@ class Distance:
 
 
 def distance(left: np.ndarray, right: np.ndarray) -> Distance:
-    """Of two arrays of one shape and dtype, finite floats or integers."""
+    """Measure two arrays of one shape and dtype, finite floats or integers."""
     ours, theirs = (np.asarray(x, np.float64) for x in (left, right))
     apart = np.abs(ours - theirs)
     norm = float(np.linalg.norm(theirs))
@@ -53,7 +53,7 @@ def distance(left: np.ndarray, right: np.ndarray) -> Distance:
 def checkpoint_distances(
     left: Path, right: Path, names: Iterable[str]
 ) -> dict[str, Distance]:
-    """Of arrays that two step folders have under the same names.
+    """Measure the arrays that two step folders have under the same names.
 
     Args:
       names: as a certificate has them, "params/blocks/ffn/fc1/kernel".

@@ -15,7 +15,7 @@ class Outcome:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Markdown."""
+    """Lay out the outcomes as a table in Markdown."""
     lines = ["| trial | result | why | as expected |", "|---|---|---|---|"]
     for outcome in outcomes:
         told = "yes" if outcome.passed else "NO"

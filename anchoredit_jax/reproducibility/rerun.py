@@ -24,10 +24,10 @@ class Steps:
 
     @classmethod
     def parse(cls, text: str) -> "Steps":
-        """ "0:20", "5:" or ":20".
+        """Read steps that are written as "0:20", "5:" or ":20".
 
         Raises:
-          UserError: of another form, or without a step.
+          UserError: the text has another form, or names no step.
         """
         first, colon, last = text.partition(":")
         given = [part for part in (first, last) if part]

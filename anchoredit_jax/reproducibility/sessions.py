@@ -30,7 +30,7 @@ class Script:
 
     Attributes:
       image: uint8 [H, W, 3].
-      instructions: of its turns.
+      instructions: those of its turns.
       seed: of all of them.
     """
 
@@ -52,7 +52,7 @@ def scripts(size: int, turns: int = TURNS, count: int = SESSIONS) -> list[Script
 
 
 def run_battery(checkpoint: str | os.PathLike | None = None) -> list[Outcome]:
-    """All trials on the weights of a checkpoint (None: the shipped toy).
+    """Make all trials on the weights of a checkpoint (None: the shipped toy).
 
     Raises:
       UserError: nothing to load there.
@@ -66,7 +66,7 @@ def run_battery(checkpoint: str | os.PathLike | None = None) -> list[Outcome]:
 def judge_all(
     editor: Editor, asked: Sequence[Script], other: Editor | None = None
 ) -> list[Outcome]:
-    """Each way of making the sessions against making each of them alone.
+    """Hold each way of making the sessions against making each of them alone.
 
     Args:
       other: an editor of the same weights with programs of its own.
@@ -104,7 +104,7 @@ def judge_all(
 
 
 def edit(editor: Editor, script: Script) -> EditSession:
-    """The session alone."""
+    """Make a session by itself."""
     session = editor.start(script.image, script.seed)
     for instruction in script.instructions:
         session.edit(instruction)
@@ -136,7 +136,7 @@ def reloaded(editor: Editor, asked: Sequence[Script]) -> list[np.ndarray]:
 
 
 def undone(editor: Editor, asked: Sequence[Script]) -> list[np.ndarray]:
-    """All turns undone but the first, another one tried and dropped, and all redone."""
+    """Undo all turns but the first, try and drop another one, and redo them all."""
     made = []
     for script in asked:
         session = edit(editor, script)
@@ -150,7 +150,7 @@ def undone(editor: Editor, asked: Sequence[Script]) -> list[np.ndarray]:
 
 
 def together(editor: Editor, asked: Sequence[Script]) -> list[np.ndarray]:
-    """All sessions in the same calls of `edit_together`."""
+    """Make all sessions in the same calls of `edit_together`."""
     sessions = [editor.start(script.image, script.seed) for script in asked]
     for instructions in zip(*(script.instructions for script in asked), strict=True):
         edit_together(sessions, instructions)
@@ -158,7 +158,7 @@ def together(editor: Editor, asked: Sequence[Script]) -> list[np.ndarray]:
 
 
 def batched(editor: Editor, asked: Sequence[Script]) -> list[np.ndarray]:
-    """All sessions as one batch of the editor's programs."""
+    """Make all sessions as one batch of the editor's programs."""
     params, programs = editor.params, editor.programs
     source = jnp.concatenate(
         [editor.start(script.image).history[0].latent for script in asked]

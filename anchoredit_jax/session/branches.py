@@ -22,12 +22,12 @@ class Branches:
 
     @property
     def session(self) -> EditSession:
-        """Of the current branch."""
+        """The session of the current branch."""
         return self._sessions[self.current]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all branches, in the order they were made."""
+        """The names of all branches, in the order in which they were made."""
         return tuple(self._sessions)
 
     def __iter__(self) -> Iterator[tuple[str, EditSession]]:

@@ -2,8 +2,8 @@
 
 A turn is a value that holds its latent frame and the memory after it, so going back is
 exact at any depth, also where the window has rolled, and nothing is encoded after the
-start (design 3.4, 3.6). Turns and branches share the frames of their memories: a turn
-costs one frame, not a window of them.
+start (docs/method.md, Memory). Turns and branches share the frames of their memories: a
+turn costs one frame, not a window of them.
 """
 
 import os
@@ -41,8 +41,8 @@ class EditSession:
     """Edits one image turn after turn. Made by `Editor.start` or `EditSession.load`.
 
     Attributes:
-      editor: whose weights and settings it uses.
-      seed: of turns that are not given one of their own.
+      editor: has the weights and settings that it uses.
+      seed: that of turns which are not given one of their own.
     """
 
     def __init__(self, editor: LoadedModel, turns: Sequence[Turn], seed: int):

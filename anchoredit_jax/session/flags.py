@@ -34,7 +34,7 @@ def add_weights_flags(parser: Any) -> None:
 
 
 def add_schedule_flags(parser: Any) -> None:
-    """Where the steps lie, and what they lead away from."""
+    """Add flags that say where the steps lie, and what they lead away from."""
     add = parser.add_argument
     add("--shift", type=finite, help="of the steps towards noise; 1 is none")
     add("--negative", metavar="TEXT", help="what guidance leads away from")
@@ -91,7 +91,7 @@ def with_flags(editor: Editor, args: argparse.Namespace, turns: int) -> Editor:
 
 
 def finite(text: str) -> float:
-    """For argparse: a number that is one."""
+    """Read a finite number, for argparse."""
     try:
         value = float(text)
     except ValueError:

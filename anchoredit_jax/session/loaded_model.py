@@ -85,8 +85,10 @@ class LoadedModel:
 
     @property
     def side(self) -> int:
-        """Of the square that the weights were trained at, or whose area the images
-        had, pixels."""
+        """The side of the square that the weights were trained at, in pixels.
+
+        Images of other shapes had its area.
+        """
         return self.run.data.size
 
     def size_of(self, image: Size, size: AskedSize = None) -> Size:
@@ -103,7 +105,7 @@ class LoadedModel:
 
     @property
     def _is_trained(self) -> bool:
-        """Whether `run` made the weights; else they are somebody else's."""
+        """Tell whether `run` made the weights; else they are somebody else's."""
         return self.lineage is None or self.lineage.step > 0
 
     @property

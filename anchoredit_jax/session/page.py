@@ -30,7 +30,7 @@ _COLOURS = "inferno"
 
 
 class View(NamedTuple):
-    """Everything on the page.
+    """What the page shows.
 
     Attributes:
       strip: every turn, undone ones too, small, with its caption.
@@ -70,7 +70,7 @@ def open_image(editor: Editor, image: Source | None, seed: float = 0) -> Branche
 
 
 def view(branches: Branches) -> View:
-    """All that the page shows."""
+    """Collect what the page shows."""
     session = branches.session
     source, current = session.history[0], session.history[-1]
     return View(

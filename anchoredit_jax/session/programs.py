@@ -47,7 +47,7 @@ def make_programs(
     Args:
       null: the null instruction [S, Dt].
       max_frames: size of a full history (memory.window None).
-      mesh: that the parameters lie on, None for one device.
+      mesh: what the parameters lie on, None for one device.
     """
 
     def start(params, source, text):

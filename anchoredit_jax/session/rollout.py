@@ -50,7 +50,7 @@ def iterate_rollouts(
       instructions: n lists of one instruction and more, of any lengths.
       sampler: a `SamplerConfig`.
       memory: a `MemoryConfig`.
-      seed: of the noise.
+      seed: what the noise is drawn from.
       ids: key of each session's noise; 0..n-1 by default.
       batch: sessions at a time, rounded up to what the mesh divides.
       finished: rows that need no result. Batches stay what they are, so that the

@@ -46,7 +46,8 @@ class SharedMemory:
         """`memory` of one session (B = 1) in pieces.
 
         Args:
-          before: of the turn before; frames that `memory` still holds come from it.
+          before: that of the turn before, from which frames are taken that `memory`
+            holds.
         """
         numbers = tuple(memory.frames[0].tolist())
         known = {} if before is None else before._by_number()

@@ -29,9 +29,9 @@ class Turn:
     """The source (number 0) or the result of one instruction.
 
     Attributes:
-      number: of the turn.
+      number: counts the turns; 0 is the source.
       instruction: None for the source; "" is the null instruction.
-      seed: of this turn's noise, None for the source.
+      seed: that of this turn's noise, None for the source.
       pixels: uint8 [H, W, 3] at the size that it is edited at; a copy, read-only.
       crop: where the model's image lies in the source.
       latent: [1, h, w, C].
@@ -55,17 +55,17 @@ class Turn:
 
     @property
     def memory(self) -> CausalMemory | None:
-        """After this frame was committed, put together anew; None for the source."""
+        """The memory after this frame was committed, put together anew; else None."""
         return None if self.remembered is None else self.remembered.join()
 
     @property
     def image(self) -> Image.Image:
-        """At the size of the crop in the source."""
+        """The turn's image at the size that its crop has in the source."""
         return Image.fromarray(map_back(self.pixels, self.crop))
 
     @property
     def model_image(self) -> Image.Image:
-        """At the size that it is edited at, that of the pixels."""
+        """The turn's image at the size that it is edited at."""
         return Image.fromarray(self.pixels)
 
 
@@ -73,9 +73,9 @@ class Asked(NamedTuple):
     """A turn that can be made.
 
     Attributes:
-      editor: that makes it.
+      editor: makes the turn.
       before: the turn that it follows.
-      instruction, seed: of it.
+      instruction, seed: what is asked, and what its noise is drawn from.
       text: the instruction, float32 [1, S, Dt].
     """
 
@@ -96,7 +96,7 @@ class Drawn(NamedTuple):
     Attributes:
       asked: what was asked for.
       latent: [1, h, w, C].
-      memory: after the frame was committed.
+      memory: the memory after the frame was committed.
       past: the memory before.
     """
 
@@ -107,7 +107,7 @@ class Drawn(NamedTuple):
 
 
 def source_turn(editor: LoadedModel, pixels: np.ndarray, crop: Crop) -> Turn:
-    """Turn 0 of uint8 [H, W, 3], cut and resized by `crop`; encodes it."""
+    """Make turn 0 of uint8 [H, W, 3], cut and resized by `crop`, and encode it."""
     latent = jnp.asarray(editor.codec.encode(from_uint8(pixels[None])), jnp.float32)
     return Turn(0, None, None, pixels, crop, latent, None)
 
@@ -172,7 +172,7 @@ def finish_turn(drawn: Drawn) -> Turn:
 
 
 def embed(editor: LoadedModel, instruction: str) -> jax.Array:
-    """float32 [1, S, Dt].
+    """Embed an instruction: float32 [1, S, Dt].
 
     Raises:
       UserError: not a text, or one that the text encoder cannot take.
@@ -186,12 +186,12 @@ def embed(editor: LoadedModel, instruction: str) -> jax.Array:
 
 
 def decode(editor: LoadedModel, latent: jax.Array) -> np.ndarray:
-    """[1, h, w, C] -> uint8 [H, W, 3]."""
+    """Decode a frame: latents [1, h, w, C] -> uint8 [H, W, 3]."""
     return np.asarray(to_uint8(editor.codec.decode(jax.device_get(latent))))[0]
 
 
 def check_seed(seed: int) -> int:
-    """`seed` as an int.
+    """Check a seed, and give it back as an int.
 
     Raises:
       UserError: not a whole number from 0 to `MAX_SEED`.

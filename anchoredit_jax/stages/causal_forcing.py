@@ -1,4 +1,4 @@
-"""Stage 2: causal multi-turn forcing (design 1 and 3.5).
+"""Stage 2: causal multi-turn forcing (docs/method.md, Causal forcing).
 
 Every frame has its own noise level. What training sees of history is made to look like
 what editing sees: clean (timestep 0), degraded, or replaced by the model's own
@@ -62,11 +62,11 @@ class RolloutConfig:
         noised sequence predicts all x_0, frames are swapped in one by one); or
         "sequential" (turn by turn through the memory with the few-step sampler, as
         editing does; the first r frames are swapped in, r drawn per step).
-      probability: that a middle frame is replaced (one_pass).
+      probability: how likely a middle frame is replaced (one_pass).
       maximum: highest timestep that a frame is predicted from (one_pass). What editing
         leaves in history is the last step's prediction; from pure noise, where most
         of training takes place, a frame is far worse than that.
-      fraction: of the steps that roll out at all; the others skip its cost.
+      fraction: the share of the steps that roll out; the others skip its cost.
       agreement: a token of a target counts only where the frame before, as the model
         sees it, is within this root mean square difference of what it should be. Where
         a rolled-out history took another way (an object lost, or drawn elsewhere), the
@@ -155,7 +155,7 @@ class Options:
 
     @property
     def apart(self) -> bool:
-        """Whether history and targets are frames of their own."""
+        """Tell whether history and targets are frames of their own."""
         return self.history == "beside" or self.attention == "teacher_forcing"
 
 
@@ -306,7 +306,7 @@ def one_pass_x0(
 
 
 def passes(run: RunConfig, frames: int) -> tuple[Pass, ...]:
-    """Of one step, per sample: the sequence, and what its rollout adds."""
+    """The passes of one step, per sample: the sequence, and what its rollout adds."""
     config, rule, length = run.options.rollout, memory_visibility(run.options), frames
     if run.options.history == "beside":
         rule, length = rule.replace(mode="history_and_targets"), 2 * (frames - 1)

@@ -1,4 +1,6 @@
-"""Stage 3a: consistency distillation of a guided many-step teacher (design 3.5).
+"""Stage 3a: consistency distillation of a guided many-step teacher.
+
+See docs/method.md, Consistency.
 
 At point i of a dense grid the student's x_0 must equal the EMA's x_0 at point i + 1,
 which the frozen teacher reaches by one guided Euler step. Student, EMA and teacher each
@@ -38,7 +40,7 @@ class Options:
       guidance: of the teacher, in the one convention v_u + g (v_c - v_u); the text of
         v_u is `sampler.negative`.
       edit_weight, edit_threshold: as in `SequenceLossConfig`.
-      anchor_weight: of `distill.anchor_errors` (ours; 0 replays the reference).
+      anchor_weight: weight of `distill.anchor_errors` (ours; 0 replays the reference).
       snap_shift: see `schedule.sigma_at`; the reference turns velocities into x_0 with
         sigmas of the 1000-point grid.
       teacher_dtype: in which the frozen teacher is kept: "float32", or "bfloat16"
@@ -188,7 +190,7 @@ def consistency_pair(
 
 
 def passes(run: RunConfig, frames: int) -> tuple[Pass, ...]:
-    """Of one step, per sample: three histories, and a frame beside each."""
+    """The passes of one step, per sample: three histories, and a frame beside each."""
     guided = run.options.guidance != 1.0
     rule = memory_visibility(run.options)
     return (

@@ -113,7 +113,7 @@ def anchor_errors(
     Args:
       x0: [B, h, w, C].
       target: int32 [B] or scalar, the frame that x0 is of.
-      share: of a frame's tokens that count as the worst.
+      share: the share of a frame's tokens that counts as the worst.
     """
     target = jnp.broadcast_to(target, x0.shape[:1])
     truth = frame(batch["latents"], target)

@@ -1,4 +1,6 @@
-"""Stage 3b: distribution matching distillation to a few steps (design 3.5).
+"""Stage 3b: distribution matching distillation to a few steps.
+
+See docs/method.md, Distribution matching.
 
 The generator rolls out its own history turn by turn, exactly as editing does. Its last
 frame is pulled along (fake score - real score): the real score is the frozen, guided
@@ -306,7 +308,7 @@ def denoising_loss(
 
 
 def passes(run: RunConfig, frames: int) -> tuple[Pass, ...]:
-    """Of one step, per sample: the critic's, and its share of the generator's."""
+    """The passes of one step, per sample: the critic's, and some of the generator's."""
     options, turns = run.options, frames - 1
     draws = generator_sampler(run).draws
     rate = 1 / options.critic_ratio

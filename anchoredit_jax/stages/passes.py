@@ -39,14 +39,16 @@ class Pass:
 def rollout_passes(
     what: str, frames: int, draws: int, *, mean: float, most: int, rate: float = 1.0
 ) -> tuple[Pass, ...]:
-    """Of `rollout.generate_history`: the source, then draws and a commit per turn.
+    """List the passes of `rollout.generate_history`.
+
+    These are one of the source, then draws and a commit for every turn.
 
     Args:
       what: begins the names.
       frames: T of the sequence, the slots of the memory.
       draws: network evaluations per frame.
       mean, most: turns of a rollout, on average and at most.
-      rate: of the steps that roll out.
+      rate: the share of the steps that roll out.
     """
     return (
         Pass(f"{what} source", 1, 1, mean=rate),

@@ -52,7 +52,7 @@ class RoundTrip:
         return code(params, latents, chosen)
 
     def _one(self, params: Any, latents: jax.Array) -> jax.Array:
-        """One frame [h, w, C] and back."""
+        """Decode one frame [h, w, C] and encode it again."""
         codec = self._codec
         if not hasattr(codec, "params"):
             return codec.encode(codec.decode(latents))
@@ -67,7 +67,7 @@ def _code_chosen(
     latents: jax.Array,
     chosen: jax.Array,
 ) -> jax.Array:
-    """One frame after the other: only a loop's body may leave work out."""
+    """Code one frame after the other, since only a loop's body may leave work out."""
     flat = latents.reshape(-1, *latents.shape[2:])
 
     def code(frame: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -79,7 +79,7 @@ def _code_chosen(
 
 
 def needs_codec(options: Any) -> bool:
-    """Whether a stage with these options asks for the run's codec."""
+    """Tell whether a stage with these options asks for the run's codec."""
     degrade = getattr(options, "degrade", None)
     return degrade is not None and degrade.round_trip > 0
 

@@ -1,4 +1,6 @@
-"""The denoising loss of a whole sequence, shared by stages 1 and 2 (design 3.5).
+"""The denoising loss of a whole sequence, shared by stages 1 and 2.
+
+See docs/method.md, Losses.
 
 Pure in its draws, so recorded ones can be replayed value by value.
 """

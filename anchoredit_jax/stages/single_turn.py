@@ -1,4 +1,4 @@
-"""Stage 1: single-turn, identity-preserving pretraining (design 1 and 3.5).
+"""Stage 1: single-turn, identity-preserving pretraining (docs/method.md, Single turn).
 
 T = 2: a source and one edited frame, `temporal_stride` apart. Samples that share their
 source may be packed into one sequence (`data.sprites.layout = "star"`): every edited
@@ -133,7 +133,7 @@ def _visibility(run: RunConfig, frames: int) -> FrameVisibility:
 
 
 def passes(run: RunConfig, frames: int) -> tuple[Pass, ...]:
-    """Of one step, per sample: the sequence."""
+    """The passes of one step, per sample: the sequence."""
     rule = _visibility(run, frames)
     length = 2 * frames if rule == TEACHER_FORCING else frames
     return (Pass("target", length, frames - 1, rule, gradient=True),)

@@ -46,7 +46,7 @@ class TrainState:
 
     Attributes:
       step: int32, batches consumed; the next batch is number `step`.
-      params, opt_state: of the network being trained.
+      params, opt_state: parameters and optimizer state of the network being trained.
       ema: moving average of params: what the next stage and editing use.
       teacher: frozen parameters (distillation), else None.
       critic, critic_opt_state: the fake score (distribution matching), else None.
@@ -62,7 +62,7 @@ class TrainState:
 
 
 def random_params(model: TransformerConfig, key: jax.Array, text_tokens: int) -> dict:
-    """Fresh parameters of the transformer."""
+    """Draw fresh parameters of the transformer."""
     latents = jnp.zeros((1, 2, model.patch, model.patch, model.channels))
     text = jnp.zeros((1, 1, text_tokens, model.text_dim))
     with randomness.plain_counters():
@@ -124,7 +124,7 @@ def update(
     params: Params,
     every: int = 1,
 ) -> tuple[Params, Any, Metrics, Bool[Array, " leaves"]]:
-    """One optimiser update, not applied unless the loss and all gradients are finite.
+    """Make one update, which is not applied unless loss and gradients are finite.
 
     Args:
       every: loop steps from one update to the next, for the schedule.

@@ -1,4 +1,4 @@
-"""All stages in order, each starting from the one before."""
+"""Running all stages in order, each starting from the one before."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -55,7 +55,7 @@ from anchoredit_jax.training.throughput import Throughput
 
 @dataclasses.dataclass(frozen=True)
 class StageResult:
-    """What `run_stage` leaves behind.
+    """The result of `run_stage`.
 
     Attributes:
       step: the last committed step.

@@ -32,7 +32,7 @@ class MetricsLog:
         )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """One row; on disk when this returns."""
+        """Write one row, which is on disk when this returns."""
         if self._file is None:
             return
         self._file.write(json.dumps({"step": step, **values}) + "\n")

@@ -25,7 +25,7 @@ class Observer(Protocol):
         mesh: Mesh,
         lineage: Lineage | None,
     ) -> None:
-        """Before the first step after `start`; `folder` is the stage's."""
+        """The first step after `start` is about to run; `folder` is the stage's."""
 
     def batch(self, step: int, of_host: Mapping[str, np.ndarray]) -> None:
         """Step `step` (1 is the first) was started on this host's rows."""

@@ -18,12 +18,12 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}  # 75: "try again later"
 
 @dataclasses.dataclass
 class StopRequest:
-    """Whether to stop.
+    """Knows whether the loop is to stop.
 
     Attributes:
       received: the first signal that this process got, or None.
       honoured: the one that all processes stop for, or None.
-      agree: of several processes, see `hosts.Agreement`.
+      agree: lets several processes agree, see `hosts.Agreement`.
     """
 
     received: signal.Signals | None = None
@@ -31,7 +31,7 @@ class StopRequest:
     agree: Callable[[int], int] | None = None
 
     def due(self) -> bool:
-        """Whether to stop before the next step; every process asks before each."""
+        """Tell whether to stop before the next step; every process asks before each."""
         if self.agree is None:
             self.honoured = self.received
         elif self.honoured is None:
@@ -40,7 +40,7 @@ class StopRequest:
         return self.honoured is not None
 
     def settle(self) -> None:
-        """After the last step: ask until every signal so far was heard by all."""
+        """Ask, after the last step, until every signal so far was heard by all."""
         if not self.due():
             self.due()
 

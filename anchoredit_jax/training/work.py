@@ -31,7 +31,7 @@ class WorkOfPass:
 
     @property
     def parts(self) -> dict[str, float]:
-        """Forward and backward, by part."""
+        """The operations of forward and backward pass, by part."""
         times = 3 if self.of.gradient else 1
         return {part: times * count for part, count in self.forward.items()}
 
@@ -49,7 +49,7 @@ class WorkOfStep:
 
     @property
     def parts(self) -> dict[str, float]:
-        """Of each part that `forward_flops` tells apart."""
+        """The operations of each part that `forward_flops` tells apart."""
         total: Counter[str] = Counter()
         for work in self.passes:
             total.update(work.parts)

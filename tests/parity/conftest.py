@@ -1,4 +1,7 @@
-"""Recorded numbers of the reference, where they are present (design 7)."""
+"""Recorded numbers of the reference, where they are present.
+
+See docs/method.md, Reference.
+"""
 
 import json
 import os

@@ -23,7 +23,7 @@ COLUMNS = {"turns": np.uint8, "height": np.uint16, "width": np.uint16}
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """One stored session.
+    """A stored session, its images as encoded files.
 
     Attributes:
       key: its name in the source.
@@ -44,8 +44,8 @@ class PreparedSessions:
     """Sessions by index, 0 .. len - 1; read when asked for, in any process.
 
     Attributes:
-      folder: of the dataset.
-      fingerprint: of every session's name, images and texts, in order.
+      folder: the folder of the dataset.
+      fingerprint: a digest of every session's name, images and texts, in order.
       turns, height, width: columns of all sessions, the size that of the source image.
     """
 

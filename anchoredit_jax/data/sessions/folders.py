@@ -79,9 +79,9 @@ def read_part(
     """Sessions of a part in the order of their files; whatever is wrong is `Dropped`.
 
     Args:
-      part: of `list_parts`.
+      part: one of those that `list_parts` gives.
       languages: those wanted; plain texts ("text") are always taken.
-      max_image_bytes: of an image file; a session with a larger one is dropped.
+      max_image_bytes: the largest image file; a session with a larger one is dropped.
 
     Raises:
       UserError: the shard or the root is gone, or a setting is of the wrong kind.
@@ -114,7 +114,7 @@ def read_folders(
         `RefusedError`.
       build: as `raw.build_session`: (key, origin, number -> (file name relative to the
         root, content), what was parsed or None) -> session or `Dropped`.
-      max_image_bytes: of an image file; a session with a larger one is dropped.
+      max_image_bytes: the largest image file; a session with a larger one is dropped.
     """
     return (
         found

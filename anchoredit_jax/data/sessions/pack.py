@@ -31,7 +31,7 @@ def pack_sessions(
     and is written over by the next call.
 
     Args:
-      source: of `list_parts`.
+      source: what `list_parts` takes.
       out: the folder to write, made if need be.
       sessions_per_shard: at most.
       languages: those kept, beside plain texts; see `read_part`.
@@ -121,7 +121,10 @@ def _members(session: RawSession) -> Iterator[tuple[str, bytes]]:
 
 
 def _extension(data: bytes) -> str:
-    """Of the content; other formats are called png, which readers do not believe."""
+    """The file ending of the content; other formats are called png.
+
+    Readers go by the content and not by the name.
+    """
     if data.startswith(b"\xff\xd8"):
         return "jpg"
     return "webp" if data[8:12] == b"WEBP" else "png"

@@ -43,7 +43,7 @@ _IMAGE = re.compile(r"(.+)\.([0-9]{1,6})" + _EXTENSION, re.IGNORECASE | re.DOTAL
 
 @dataclasses.dataclass(frozen=True)
 class RawSession:
-    """A sound session.
+    """A session of which every file is there and sound.
 
     Attributes:
       key: its id: relative, without "..".
@@ -120,7 +120,7 @@ class Place:
       key: the session's id. A document named otherwise than its session has its own
         path here, and belongs to the session `folder` if that has frames.
       folder: the id that frames in the same folder have.
-      number: of the image; None for a document.
+      number: the number of the image; None for a document.
       framed: whether it is named frame_<n>.
     """
 

@@ -88,7 +88,7 @@ class _Guard:
         return self.last
 
     def rest_is_empty(self) -> bool:
-        """Whether zeros follow the end mark, as far as a megabyte tells."""
+        """Tell whether zeros follow the end mark, as far as a megabyte tells."""
         return not self._file.read(2**20).strip(b"\0")
 
 

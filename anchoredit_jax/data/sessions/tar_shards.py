@@ -41,10 +41,10 @@ def read_shard(
     """The sessions of a tar file, each when it is complete.
 
     Args:
-      path: of the tar file.
+      path: where the tar file lies.
       origin: how the user calls it.
       languages: of the instructions, see `parse_document`.
-      max_image_bytes: of an image file; larger ones are not read.
+      max_image_bytes: the largest image file; larger ones are not read.
     """
     shard = PurePath(origin).name
     try:
@@ -110,7 +110,7 @@ class _Open:
 
     @property
     def full(self) -> bool:
-        """Whether it waits for nothing more."""
+        """Tell whether the session waits for no further file."""
         if self.instructions is None:
             return False
         return len(self.images) > len(next(iter(self.instructions.values())))
@@ -181,7 +181,7 @@ class _Groups:
             yield self._build(last)
 
     def leftovers(self) -> Iterator[Found]:
-        """At the end of the shard: what every open session lacks."""
+        """Yield what every session lacks that is open at the end of the shard."""
         for key in list(self._open):
             yield self._build(key)
 

@@ -86,7 +86,7 @@ def read_validation(
 
 
 def _hidden(found: ValidationSession | Dropped) -> bool:
-    """Whether it is but a hidden file beside a session's."""
+    """Tell whether what was found is only a hidden file beside a session's."""
     folder, _, name = found.key.rpartition("/")
     return isinstance(found, Dropped) and bool(folder) and name.startswith(".")
 

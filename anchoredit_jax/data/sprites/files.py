@@ -32,7 +32,7 @@ class FilesConfig:
 
     Attributes:
       sessions: how many, indices 0, 1, .. of the seed.
-      seed: of the sessions.
+      seed: names the sequence of sessions.
       shapes: (height, width) in pixels; every session has one of them.
       turns: fewest and most turns of a session.
       first_turns: only so many turns of each are written, from its first; None: all.

@@ -98,7 +98,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-    """One turn.
+    """One turn of a sprite session: an instruction and its right answers.
 
     Attributes:
       kind: one of `KINDS` or `AMBIGUOUS_KINDS`.
@@ -137,7 +137,7 @@ def sample_edit(
 def choose_kind(
     rng: np.random.Generator, scene: Scene, weights: Mapping[str, float]
 ) -> str | None:
-    """One of the possible kinds, by weight; None where none of them has a weight."""
+    """Draw one of the possible kinds by weight; None where none of them has one."""
     totals, kinds = [0.0], []
     for kind in possible_kinds(scene):
         if weights.get(kind, 0.0) > 0:

@@ -93,7 +93,7 @@ class SpriteSource:
         return self.records([int(index)])[0]
 
     def records(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Several records, rendered together."""
+        """Make several records, whose scenes are rendered together."""
         sessions = [self.session(index) for index in indices]
         runs = [self._run(session) for session in sessions]
         scenes = [

@@ -63,7 +63,7 @@ class SpriteView:
         return fitted >= 255 - self.tolerance
 
     def differ(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Where uint8 [..., H, W, 3] of this view show different things: bool."""
+        """Mark where uint8 [..., H, W, 3] of this view show different things: bool."""
         apart = np.abs(first.astype(np.int16) - second).max(-1)
         return apart > self.tolerance
 

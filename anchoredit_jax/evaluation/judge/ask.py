@@ -333,7 +333,7 @@ def _advice(config: JudgeConfig, status: int) -> str:
 
 
 def _read_completion(body: str) -> Completion | None:
-    """None where `body` is not the JSON of a chat completion."""
+    """Read a chat completion; None where `body` is not the JSON of one."""
     try:
         reply = json.loads(body)
         choice = reply["choices"][0]

@@ -92,7 +92,10 @@ class VerdictCache:
 
 
 def _is_torn(line: bytes) -> bool:
-    """Whether it is the beginning of a record: lines of other files are not dropped."""
+    """Tell whether a line is the beginning of a record, which may be dropped.
+
+    A line of some other file is not.
+    """
     if line.endswith(b"\n") or line[: len(_START)] != _START[: len(line)]:
         return False
     try:

@@ -24,7 +24,7 @@ PASSES_ABOVE = 6  # MSE-Bench's threshold, of both scores
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TurnScores:
-    """Both scores of a session's N turns.
+    """The two scores that a judge gave each of a session's N turns.
 
     Attributes:
       instruction, consistency: float64 [N], 0 to 10, NaN where a turn is unjudged.

@@ -21,7 +21,7 @@ BATCH = 16  # images
 
 
 class FeatureExtractor(Protocol):
-    """One vector an image, such that like images have vectors of a like direction.
+    """Makes one vector of an image; like images have vectors of a like direction.
 
     Attributes:
       name: what its measures are called after.
@@ -73,7 +73,7 @@ def feature_measures(
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of rows [n, D] and rows [n or 1, D]: [n]."""
+    """The cosine of the angles between rows [n, D] and rows [n or 1, D]: [n]."""
     lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     unknown = np.full(lengths.shape, np.nan)
     cosine = np.divide((a * b).sum(-1), lengths, out=unknown, where=lengths > 0)

@@ -30,8 +30,8 @@ class Moments(NamedTuple):
 
     Attributes:
       centred: values minus `CENTRE`: variances in float32 then keep their digits.
-      mean: of each window, centred too.
-      variance: of each window.
+      mean: the mean of each window, centred too.
+      variance: the variance of each window.
     """
 
     centred: np.ndarray

@@ -167,8 +167,11 @@ def judge_table(told: Mapping[str, dict]) -> str:
 
 
 def compare_runs(runs: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:
-    """On the same sessions: every later policy against the first of its contestant,
-    and every later contestant against the first under the same policy."""
+    """Compare on the same sessions what is to be compared.
+
+    That is every later policy with the first of its contestant, and every later
+    contestant with the first under the same policy.
+    """
     pairs = []
     for label, policies in runs.items():
         first, *others = policies

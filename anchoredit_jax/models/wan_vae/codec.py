@@ -107,7 +107,7 @@ class WanCodec:
       params: the parameters, a pytree. A caller that compiles the codec into a program
         of its own had better call `encode` and `decode` of this package, and pass them.
       config: the geometry.
-      stride, channels: of the latents.
+      stride, channels: pixels of a latent's side, and channels of a latent.
       tile: side of a tile in pixels, 0 for no tiles.
     """
 

@@ -20,7 +20,7 @@ DTYPES = ("float32", "bfloat16")
 
 @dataclasses.dataclass(frozen=True)
 class WanVaeConfig:
-    """The geometry of the VAE (design 3.7).
+    """The geometry of the VAE (docs/method.md, Codec).
 
     Attributes:
       dim: channels at full resolution.

@@ -51,7 +51,7 @@ class Axis(NamedTuple):
         return -(-self.size // self.tile)
 
     def starts(self, index: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Where tile and window of that number begin; the last tiles may overlap."""
+        """The first places of a tile and its window; the last tiles may overlap."""
         tile = jnp.minimum(index * self.tile, self.size - self.tile)
         return tile, jnp.clip(tile - self.halo, 0, self.size - self.window)
 
