@@ -5,7 +5,8 @@ The letters are those of `models/__init__.py`. Tests check shapes and dtypes at 
 wherever jax's are, which a type checker need not consider.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -16,4 +17,17 @@ if TYPE_CHECKING:
 else:
     Array = jax.Array | np.ndarray | np.generic
 
-__all__ = ["Array", "Bool", "Float", "Float32", "Int", "Int32", "Key", "Real", "Shaped"]
+Params = Mapping[str, Any]  # parameters of a network: nested, of arrays
+
+__all__ = [
+    "Array",
+    "Bool",
+    "Float",
+    "Float32",
+    "Int",
+    "Int32",
+    "Key",
+    "Params",
+    "Real",
+    "Shaped",
+]

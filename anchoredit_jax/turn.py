@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from anchoredit_jax import memory as memories
 from anchoredit_jax import randomness
-from anchoredit_jax.arrays import Array, Float, Int, Key, Real
+from anchoredit_jax.arrays import Array, Float, Int, Key, Params, Real
 from anchoredit_jax.diffusion import samplers
 from anchoredit_jax.memory import (
     CausalMemory,
@@ -45,7 +45,7 @@ def session_key(
 
 def start_memory(
     model: TransformerConfig,
-    params: dict,
+    params: Params,
     source: Latents,
     text: Text,
     null_text: NullText,
@@ -85,7 +85,7 @@ def start_memory(
 
 def generate_turn(
     model: TransformerConfig,
-    params: dict,
+    params: Params,
     memory: CausalMemory,
     text: Text,
     null_text: NullText,
@@ -122,7 +122,7 @@ def turn_noise(
 
 def denoise(
     model: TransformerConfig,
-    params: dict,
+    params: Params,
     memory: CausalMemory,
     text: Text,
     null_text: NullText,
@@ -136,7 +136,7 @@ def denoise(
 
 def denoise_steps(
     model: TransformerConfig,
-    params: dict,
+    params: Params,
     memory: CausalMemory,
     text: Text,
     null_text: NullText,
@@ -154,7 +154,7 @@ def denoise_steps(
 
 def commit_frame(
     model: TransformerConfig,
-    params: dict,
+    params: Params,
     memory: CausalMemory,
     latents: Latents,
     text: Text,
@@ -170,7 +170,7 @@ def commit_frame(
 
 def guided_velocity(
     model: TransformerConfig,
-    params: dict,
+    params: Params,
     memory: CausalMemory,
     text: Text,
     null_text: NullText,
@@ -193,7 +193,7 @@ def guided_velocity(
 
 
 def beside_memory(
-    model: TransformerConfig, params: dict, past: MemoryView, text: Text
+    model: TransformerConfig, params: Params, past: MemoryView, text: Text
 ) -> samplers.Velocity:
     """The velocity of one frame beside a memory: of x, at each session's timestep."""
     apply = _network(model, params)
@@ -208,7 +208,7 @@ def beside_memory(
 
 def remember_sequence(
     model: TransformerConfig,
-    params: dict,
+    params: Params,
     latents: Float[Array, "B T h w C"],
     text: Float[Array, "B prompts S Dt"],
     visibility: FrameVisibility,
@@ -240,7 +240,7 @@ def remember_sequence(
 
 def _commit(
     model: TransformerConfig,
-    params: dict,
+    params: Params,
     memory: CausalMemory,
     latents: Latents,
     text: Text,
@@ -266,7 +266,7 @@ def _commit(
     )
 
 
-def _network(model: TransformerConfig, params: dict) -> Callable[..., Any]:
+def _network(model: TransformerConfig, params: Params) -> Callable[..., Any]:
     """The transformer as a function of what it is called with."""
     return functools.partial(Transformer(model).apply, {"params": params})
 

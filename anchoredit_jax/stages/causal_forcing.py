@@ -199,7 +199,7 @@ def loss_fn(
     else:
         visibility = draw_visibility(keys(Purpose.MEMORY_POLICY), options)
     positions = draw_positions(keys(Purpose.POSITION_GAP), frames, options)
-    network = functools.partial(Transformer(run.model).apply, text=batch["text"])
+    network: Any = functools.partial(Transformer(run.model).apply, text=batch["text"])
 
     def velocity_given(history: Float[Array, "B T h w C"]) -> VelocityOf:
         if options.history == "beside":
@@ -309,7 +309,10 @@ def passes(run: RunConfig, frames: int) -> tuple[Pass, ...]:
     """The passes of one step, per sample: the sequence, and what its rollout adds."""
     config, rule, length = run.options.rollout, memory_visibility(run.options), frames
     if run.options.history == "beside":
-        rule, length = rule.replace(mode="history_and_targets"), 2 * (frames - 1)
+        rule, length = (
+            dataclasses.replace(rule, mode="history_and_targets"),
+            2 * (frames - 1),
+        )
     elif run.options.attention == "bidirectional":
         rule = FrameVisibility("bidirectional")
     elif run.options.attention == "teacher_forcing":

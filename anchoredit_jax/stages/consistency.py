@@ -156,7 +156,8 @@ def consistency_pair(
     ) -> Velocity:
         view = distill.history_view(run, weights, latents, text, history)
         if repeat > 1:  # both prompts beside the same, conditional, history
-            view = view.replace(
+            view = dataclasses.replace(
+                view,
                 keys=jnp.concatenate([view.keys] * repeat, 1),
                 values=jnp.concatenate([view.values] * repeat, 1),
                 valid=jnp.concatenate([view.valid] * repeat),
@@ -180,7 +181,8 @@ def consistency_pair(
             jnp.concatenate([noised] * 2),
             jnp.concatenate([sigma] * 2) * schedule.TIMESTEPS,
         )
-        direction = samplers.guide(*jnp.split(both, 2), options.guidance)
+        given, none = jnp.split(both, 2)
+        direction = samplers.guide(given, none, options.guidance)
     else:
         direction = direction(noised, sigma * schedule.TIMESTEPS)
     stepped = schedule.euler_step(noised, direction, sigma, following)

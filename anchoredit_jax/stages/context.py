@@ -3,6 +3,7 @@
 Pure in its keys; the options are the stage's (`causal_forcing.Options`).
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -109,7 +110,7 @@ def beside_history(
       history: [B, T, h, w, C], clean; frame i is seen by the frames after it.
       positions: [B or 1, T], of both.
     """
-    visibility = visibility.replace(mode="history_and_targets")
+    visibility = dataclasses.replace(visibility, mode="history_and_targets")
     positions = jnp.concatenate([positions[:, :-1], positions[:, 1:]], 1)
 
     def velocity(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +80,7 @@ def sequence_x0(
       guidance: 1 for none; else guided against the unconditional text.
     """
     text = batch["text"]
-    apply = functools.partial(Transformer(run.model).apply, {"params": params})
+    apply: Any = functools.partial(Transformer(run.model).apply, {"params": params})
     if guidance == 1.0:
         velocity = apply(noised, timesteps, text)
     else:
@@ -88,7 +89,8 @@ def sequence_x0(
             jnp.concatenate([timesteps, timesteps]),
             jnp.concatenate([text, null_turns(batch)]),
         )
-        velocity = samplers.guide(*jnp.split(both, 2), guidance)
+        given, none = jnp.split(both, 2)
+        velocity = samplers.guide(given, none, guidance)
     at = jnp.take(timesteps, target, axis=1)
     sigma = schedule.sigma_at(at, run.sampler.snap_shift)
     return schedule.velocity_to_x0(

@@ -353,7 +353,7 @@ def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, None]:
             optimizer, loss, grads, state.opt_state, state.params, every=ratio
         )
         ema = steps.update_ema(state.ema, params, state.step // ratio, optimizer)
-        state = state.replace(params=params, opt_state=opt_state, ema=ema)
+        state = dataclasses.replace(state, params=params, opt_state=opt_state, ema=ema)
         return state, {"loss": loss, **metrics, **norms}, finite
 
     def step(
@@ -380,8 +380,8 @@ def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, None]:
             state.critic_opt_state,
             state.critic,
         )
-        state = state.replace(
-            step=state.step + 1, critic=critic, critic_opt_state=critic_opt_state
+        state = dataclasses.replace(
+            state, step=state.step + 1, critic=critic, critic_opt_state=critic_opt_state
         )
         generator = {f"generator_{name}": value for name, value in metrics.items()}
         flags = {"params": finite, "critic": critic_finite}

@@ -41,8 +41,7 @@ class RoundTrip:
         mesh = jax.sharding.get_abstract_mesh()
         code = functools.partial(_code_chosen, self._one)
         if not mesh.empty and mesh.size > 1:
-            (batch,) = nn.logical_to_mesh_axes(("batch",))
-            rows = PartitionSpec(batch)
+            rows = PartitionSpec(*nn.logical_to_mesh_axes(("batch",)) or ())
             code = jax.shard_map(
                 code,
                 in_specs=(PartitionSpec(), rows, rows),
@@ -53,7 +52,7 @@ class RoundTrip:
 
     def _one(self, params: Any, latents: jax.Array) -> jax.Array:
         """Decode one frame [h, w, C] and encode it again."""
-        codec = self._codec
+        codec: Any = self._codec
         if not hasattr(codec, "params"):
             return codec.encode(codec.decode(latents))
         images = wan_vae.decode(params, latents[None], codec.config, codec.tile)

@@ -10,6 +10,7 @@ to keep what it is not told to change.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -83,7 +84,7 @@ def loss_fn(
     timesteps = draw_timesteps(keys(Purpose.TIMESTEPS), frames, options.timesteps)
     clean = randomness.uniforms(keys(Purpose.HISTORY)) < options.clean_source
     timesteps = timesteps.at[:, 0].set(jnp.where(clean, 0.0, timesteps[:, 0]))
-    network = functools.partial(Transformer(run.model).apply, text=batch["text"])
+    network: Any = functools.partial(Transformer(run.model).apply, text=batch["text"])
     positions = jnp.minimum(jnp.arange(frames, dtype=jnp.float32), 1.0)[None]
     rule = _visibility(run, frames)
     velocity = functools.partial(network, visibility=rule, positions=positions)

@@ -6,7 +6,7 @@ A stage is one file beside this one, ending in `STAGE = Stage(...)`, and one lin
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -44,7 +44,7 @@ class Stage:
     name: str
     options: type
     parents: tuple[str, ...]
-    init_state: Callable[[RunConfig, Mapping[str, Any] | None], TrainState]
+    init_state: Callable[[RunConfig, Any], TrainState]
     passes: Callable[[RunConfig, int], tuple[Pass, ...]]
     draw_targets: Callable[[jax.Array, RunConfig], jax.Array] | None = None
     loss_fn: LossFn | None = None

@@ -8,6 +8,7 @@ and gets one step, which `Stage.make_train_step` compiles. The loss is sum(error
 weights) / sum(weights) over the whole batch, also when it is cut into micro-batches.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,7 +19,7 @@ import optax
 from flax import struct
 
 from anchoredit_jax import randomness
-from anchoredit_jax.arrays import Array, Bool, Float, Int
+from anchoredit_jax.arrays import Array, Bool, Float, Int, Params
 from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.initialisation import (
     point_heads_at_same_place,
@@ -31,7 +32,6 @@ from anchoredit_jax.optimizer import (
     make_optimizer,
 )
 
-Params = Mapping[str, Any]  # nested, of arrays
 Batch = Mapping[str, Array]  # see `data/batches.py`
 Metrics = dict[str, Any]
 LossFn = Callable[..., tuple[jax.Array, jax.Array, Metrics]]
@@ -67,14 +67,16 @@ def random_params(model: TransformerConfig, key: jax.Array, text_tokens: int) ->
     text = jnp.zeros((1, 1, text_tokens, model.text_dim))
     with randomness.plain_counters():
         variables = Transformer(model).init(key, latents, jnp.zeros((1, 2)), text)
-    params = variables["params"]
+    params: Any = variables["params"]
     if model.init == "same_place":
         params = point_heads_at_same_place(params, model)
         params = start_as_copier(params, jax.random.fold_in(key, 1), model)
     return params
 
 
-def make_train_state(params: dict, optimizer: OptimizerConfig, **extra) -> TrainState:
+def make_train_state(
+    params: Params, optimizer: OptimizerConfig, **extra: Any
+) -> TrainState:
     """A state at step 0 whose EMA equals the parameters it starts from."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -180,7 +182,8 @@ def simple_step(loss_fn: LossFn, optimizer: OptimizerConfig) -> Step:
         params, opt_state, norms, finite = update(
             optimizer, loss, grads, state.opt_state, state.params
         )
-        state = state.replace(
+        state = dataclasses.replace(
+            state,
             step=state.step + 1,
             params=params,
             opt_state=opt_state,
