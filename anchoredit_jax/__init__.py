@@ -5,7 +5,8 @@ from anchoredit_jax import load_editor
 session = load_editor().start("photo.png")
 image = session.edit("make the background blue")
 
-What is where, from what knows nothing of the rest upwards:
+What is where, from what knows nothing of the rest upwards; docs/architecture.md says
+more:
 
   errors.py, strict.py, trees.py, files.py
                     errors for users, settings that are read, names, whole files
