@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Int32, Key, Real, Shaped
+from jaxtyping import Bool, Float, Float32, Int, Int32, Integer, Key, Real, Shaped
 
 if TYPE_CHECKING:
     Array = jax.Array
@@ -26,6 +26,7 @@ __all__ = [
     "Float32",
     "Int",
     "Int32",
+    "Integer",
     "Key",
     "Params",
     "Real",

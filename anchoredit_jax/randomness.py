@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from anchoredit_jax.arrays import Array, Float, Int, Key
+from anchoredit_jax.arrays import Array, Float, Integer, Key
 
 
 class Purpose(enum.IntEnum):
@@ -40,13 +40,13 @@ class Purpose(enum.IntEnum):
     SESSION = 15
 
 
-def stage_key(seed: int, stage: str) -> Key[Array, ""]:
+def stage_key(seed: int | Integer[Array, ""], stage: str) -> Key[Array, ""]:
     """The root key of a stage: its name is hashed, so stages never share draws."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(stage.encode()))
 
 
 def step_key(
-    root: Key[Array, ""], step: Int[Array, ""] | int, purpose: Purpose
+    root: Key[Array, ""], step: Integer[Array, ""] | int, purpose: Purpose
 ) -> Key[Array, ""]:
     """A key that a whole step shares (a draw common to the batch, such as a turn)."""
     return jax.random.fold_in(jax.random.fold_in(root, step), int(purpose))
@@ -54,8 +54,8 @@ def step_key(
 
 def sample_keys(
     root: Key[Array, ""],
-    step: Int[Array, ""] | int,
-    samples: Int[Array, " B"],
+    step: Integer[Array, ""] | int,
+    samples: Integer[Array, " B"],
     purpose: Purpose,
 ) -> Key[Array, " B"]:
     """One key for each sample, by its index."""
@@ -75,8 +75,8 @@ def per_example(draw: Callable[[Array], Array], keys: Key[Array, " B"]) -> Array
 
 
 def integer(
-    key: Key[Array, ""], low: int, high: Int[Array, ""] | int
-) -> Int[Array, ""]:
+    key: Key[Array, ""], low: int, high: Integer[Array, ""] | int
+) -> Integer[Array, ""]:
     """One int32 in [low, high) that a whole step shares."""
     with plain_counters():
         return jax.random.randint(key, (), low, high)

@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from anchoredit_jax import memory as memories
 from anchoredit_jax import randomness
-from anchoredit_jax.arrays import Array, Float, Int, Key, Params, Real
+from anchoredit_jax.arrays import Array, Float, Integer, Key, Params, Real
 from anchoredit_jax.diffusion import samplers
 from anchoredit_jax.memory import (
     CausalMemory,
@@ -36,7 +36,9 @@ STEPS_SCOPE = "denoise_steps"  # names the loop in compiled programs, for plans
 
 
 def session_key(
-    seed: int, session: Int[Array, ""] | int, turn: Int[Array, ""] | int
+    seed: int | Integer[Array, ""],
+    session: int | Integer[Array, ""],
+    turn: int | Integer[Array, ""],
 ) -> Key[Array, ""]:
     """The key of a turn's draws: a function of (seed, session, turn) and no more."""
     root = randomness.stage_key(seed, "session")
@@ -142,8 +144,8 @@ def denoise_steps(
     null_text: NullText,
     x: Latents,
     noise: Noise,
-    first: Int[Array, ""] | int,
-    last: Int[Array, ""] | int,
+    first: Integer[Array, ""] | int,
+    last: Integer[Array, ""] | int,
     sampler: samplers.SamplerConfig,
 ) -> Latents:
     """Some of the steps of `denoise`, see `samplers.sample_steps`."""

@@ -92,7 +92,7 @@ def compile_turn(
     sides = (height // run.codec.stride, width // run.codec.stride)
     frame, words = (*sides, run.model.channels), (run.text.length, run.text.dim)
     null = jnp.zeros(words)
-    programs = make_programs(run.model, run.memory, run.sampler, null, mesh=mesh)
+    programs = make_programs(run.model, run.memory, run.sampler, null, mesh)
     memory = _memory(run, mesh, sides)
     text, x, noise, step = _placed(
         (

@@ -46,7 +46,7 @@ class LoadedModel:
       checkpoint: path that was loaded, None for the shipped weights.
       weights: which of the checkpoint's weights, "ema" or "params".
       max_turns: longest session; needed, and used, with a full history only.
-      mesh: that the parameters lie on, None for one device.
+      mesh: that the parameters lie on; one device is a mesh of one.
       size: that images are edited at, where `start` is not given one; see
         `shapes.editing_size`.
 
@@ -64,7 +64,7 @@ class LoadedModel:
     checkpoint: str | None = None
     weights: str = "ema"
     max_turns: int | None = None
-    mesh: Mesh | None = None
+    mesh: Mesh = dataclasses.field(default_factory=make_mesh)
     size: AskedSize = None
     # By settings; shared with the editors that `with_settings` gives.
     _programs: dict[Any, Programs] = dataclasses.field(
@@ -123,8 +123,8 @@ class LoadedModel:
                 self.memory,
                 self.sampler,
                 jnp.asarray(self.text.encode([self.sampler.negative])[0]),
-                None if self.max_turns is None else self.max_turns + 1,
                 self.mesh,
+                None if self.max_turns is None else self.max_turns + 1,
             )
         return self._programs[settings]
 
@@ -186,19 +186,14 @@ class LoadedModel:
             codec = make_codec(run.codec)
         with naming_flag("text encoder", "text"):
             text_encoder = make_text_encoder(run.text)
-        devices = None if mesh is None else make_mesh(mesh)
-
-        def places(tree):
-            return state_shardings(tree, devices)
-
-        loaded = assets.load_weights(path, weights, devices and places)
+        devices = make_mesh(MeshConfig() if mesh is None else mesh)
+        places = functools.partial(state_shardings, mesh=devices)
+        loaded = assets.load_weights(path, weights, places)
         params = loaded.params
         if params_dtype is not None:
             params = cast_copy(params, params_dtype)
-        if devices is not None:
-            params = jax.device_put(params, places(params))
         return cls(
-            params=params,
+            params=jax.device_put(params, places(params)),
             run=run,
             codec=codec,
             text=text_encoder,

@@ -39,8 +39,8 @@ def make_programs(
     memory: MemoryConfig,
     sampler: SamplerConfig,
     null: jax.Array,
+    mesh: Mesh,
     max_frames: int | None = None,
-    mesh: Mesh | None = None,
 ) -> Programs:
     """The programs of some settings; parameters are arguments, settings constants.
 
@@ -68,17 +68,14 @@ def make_programs(
     def commit(params, past, latents, text):
         return turn.commit_frame(model, params, past, latents, text, null, sampler)
 
-    # On a mesh, every call of `draw` finds x where the first one does.
-    whole = None if mesh is None else NamedSharding(mesh, PartitionSpec())
-    programs = Programs(
-        jax.jit(start),
-        jax.jit(noise, static_argnums=2, out_shardings=whole),
-        jax.jit(draw, out_shardings=whole),
-        jax.jit(commit),
+    # Every call of `draw` finds x where the first one does.
+    whole = NamedSharding(mesh, PartitionSpec())
+    return Programs(
+        _OnMesh(jax.jit(start), mesh),
+        _OnMesh(jax.jit(noise, static_argnums=2, out_shardings=whole), mesh),
+        _OnMesh(jax.jit(draw, out_shardings=whole), mesh),
+        _OnMesh(jax.jit(commit), mesh),
     )
-    if mesh is None:
-        return programs
-    return Programs(*(_OnMesh(program, mesh) for program in programs))
 
 
 class _OnMesh:
@@ -86,6 +83,7 @@ class _OnMesh:
 
     def __init__(self, program: Any, mesh: Mesh):
         self._program, self._mesh = program, mesh
+        self._cache_size = program._cache_size
         functools.update_wrapper(self, program)
 
     def __call__(self, *arguments):

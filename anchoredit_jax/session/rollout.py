@@ -8,7 +8,6 @@ side, a turn is one program, its memory is let go, and the programs serve all
 checkpoints of one shape. What a turn is, both have from `anchoredit_jax.turn`.
 """
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -66,13 +65,11 @@ def iterate_rollouts(
     ids = list(range(len(images))) if ids is None else list(ids)
     lengths = _check(images, instructions, ids)
     mesh = editor.mesh
-    parts = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
     model, null = editor.run.model, editor.text.encode([sampler.negative])[0]
     frames = max(lengths) + 1 if memory.window is None else None
 
-    def place(array):
-        return array if mesh is None else jax.device_put(array, batch_sharding(mesh))
-
+    place = functools.partial(jax.device_put, device=batch_sharding(mesh))
     for rows, real in _batches([image.shape for image in images], batch, parts):
         if finished.issuperset(rows):
             continue
@@ -86,7 +83,7 @@ def iterate_rollouts(
         text = text.reshape(turns, len(rows), *text.shape[1:])
         numbers = place(np.array([ids[row] for row in rows], np.uint32))
         latents = []
-        with contextlib.nullcontext() if mesh is None else using(mesh):
+        with using(mesh):
             state = _start(
                 editor.params,
                 place(source),

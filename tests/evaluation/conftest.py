@@ -12,6 +12,7 @@ from anchoredit_jax.models.codec import CodecConfig
 from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.text import TextConfig
 from anchoredit_jax.models.transformer import Transformer
+from anchoredit_jax.parallel import make_mesh
 from tests.data.conftest import (  # noqa: F401  (fixtures)
     perfect,
     perfect_stories,
@@ -48,5 +49,5 @@ def tiny_editor():
         codec=codec,
         text=text,
         lineage=None,
-        mesh=None,
+        mesh=make_mesh(),
     )
