@@ -7,7 +7,6 @@ A step is a folder `<checkpoints>/<step>` with one Orbax item per field of the s
 
 import contextlib
 import dataclasses
-import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -90,13 +89,10 @@ def latest_step(directory: Path) -> int | None:
 
 def is_committed(step_dir: Path) -> bool:
     """Whether the save of this step folder was completed, all items being there."""
-    try:
-        record = json.loads((step_dir / "_CHECKPOINT_METADATA").read_text())
-    except (OSError, json.JSONDecodeError):
-        return False
-    items = record.get("item_handlers")
+    record = _record(step_dir)
+    items = record.item_handlers
     return (
-        bool(record.get("commit_timestamp_nsecs"))
+        bool(record.commit_timestamp_nsecs)
         and isinstance(items, dict)
         and META in items
         and all((step_dir / name).is_dir() for name in items)
@@ -106,8 +102,9 @@ def is_committed(step_dir: Path) -> bool:
 def read_meta(step_dir: Path) -> dict[str, Any]:
     """The JSON item that `save` was given."""
     try:
-        return json.loads((Path(step_dir) / META / "metadata").read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        with contextlib.closing(ocp.JsonCheckpointHandler()) as reader:
+            return reader.restore(Path(step_dir).absolute() / META)
+    except (OSError, ValueError) as error:
         raise UserError(f"{step_dir} is not a checkpoint of ours: {error}") from error
 
 
@@ -118,12 +115,10 @@ def tree_shapes(step_dir: Path) -> dict[str, Any]:
       item name -> tree of `jax.ShapeDtypeStruct`.
     """
     step_dir = Path(step_dir).absolute()
-    record = json.loads((step_dir / "_CHECKPOINT_METADATA").read_text())
+    items = _record(step_dir).item_handlers
     with _reader() as reader:
         return {
-            name: _shapes(reader, step_dir / name)
-            for name in record["item_handlers"]
-            if name != META
+            name: _shapes(reader, step_dir / name) for name in items if name != META
         }
 
 
@@ -222,6 +217,12 @@ def _placed(abstract: Any, places: Callable[[Any], Any] | None = None) -> Any:
         ),
         abstract,
     )
+
+
+def _record(step_dir: Path) -> ocp.metadata.StepMetadata:
+    """What Orbax wrote of a step: its items, and when their save was completed."""
+    with contextlib.closing(ocp.CompositeCheckpointHandler()) as reader:
+        return ocp.Checkpointer(reader).metadata(Path(step_dir).absolute())
 
 
 def _reader():
