@@ -1,10 +1,19 @@
 """What is known of each accelerator, as a table: the plan and the logs divide by it."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 
-Device = jax.Device | jax.sharding.AbstractDevice
+
+@runtime_checkable
+class Device(Protocol):
+    """What is read of a device, one at hand or one of a topology."""
+
+    @property
+    def platform(self) -> str: ...
+
+    @property
+    def device_kind(self) -> str: ...
 
 
 class Chip(NamedTuple):
