@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from anchoredit_jax import memory as memories
 from anchoredit_jax import randomness, turn
 from anchoredit_jax.arrays import Array, Float, Int, Key
-from anchoredit_jax.diffusion import losses, samplers, schedule
+from anchoredit_jax.diffusion import samplers, schedule
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec
@@ -28,6 +28,7 @@ from anchoredit_jax.stages import distill
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.passes import Pass, rollout_passes
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
+from anchoredit_jax.stages.scores import denoising_loss, matching_loss
 from anchoredit_jax.stages.sequence import check_weighting
 from anchoredit_jax.stages.stage import Stage, Step
 from anchoredit_jax.strict import result
@@ -221,51 +222,6 @@ def last_step_x0(
     return x0, sequence
 
 
-def matching_loss(
-    run: RunConfig,
-    teacher: steps.Params,
-    critic: steps.Params,
-    batch: steps.Batch,
-    x0: Float[Array, "B h w C"],
-    sequence: Float[Array, "B T h w C"],
-    target: int | Int[Array, ""],
-    level: Float[Array, " B"],
-    noise: Float[Array, "B h w C"],
-) -> tuple[Float[Array, " B"], Float[Array, "B h w C"]]:
-    """(loss [B], normalised gradient [B, h, w, C]) of frame k's x_0.
-
-    Args:
-      level: timesteps [B] at which the scores are compared.
-      noise: [B, h, w, C].
-    """
-    noised, timesteps = renoise(
-        run, sequence, jax.lax.stop_gradient(x0), target, level, noise
-    )
-    real = distill.sequence_x0(
-        run, teacher, noised, timesteps, batch, target, run.options.guidance
-    )
-    fake = distill.sequence_x0(run, critic, noised, timesteps, batch, target)
-    return losses.distribution_matching(x0, real, fake)
-
-
-def renoise(
-    run: RunConfig,
-    sequence: Float[Array, "B T h w C"],
-    x0: Float[Array, "B h w C"],
-    target: int | Int[Array, ""],
-    level: Float[Array, " B"],
-    noise: Float[Array, "B h w C"],
-) -> tuple[Float[Array, "B T h w C"], Float[Array, "B T"]]:
-    """The sequence with frame k = x_0 noised to `level`, all other frames clean."""
-    noised = schedule.add_noise(
-        x0, noise, schedule.sigma_at(level, run.sampler.snap_shift)
-    )
-    is_target = jnp.arange(sequence.shape[1]) == target
-    mask = is_target[None, :, None, None, None]
-    timesteps = jnp.where(is_target[None], level[:, None], 0.0)
-    return jnp.where(mask, noised[:, None], sequence), timesteps
-
-
 def critic_loss(
     run: RunConfig, critic: steps.Params, state: steps.TrainState, batch: steps.Batch
 ) -> tuple[Float[Array, " B"], Float[Array, " B"], steps.Metrics]:
@@ -282,29 +238,6 @@ def critic_loss(
     generated = jax.lax.stop_gradient(generated)
     errors = denoising_loss(run, critic, batch, generated, target, level, noise)
     return errors, jnp.take(batch["frame_valid"], target, axis=1), {}
-
-
-def denoising_loss(
-    run: RunConfig,
-    critic: steps.Params,
-    batch: steps.Batch,
-    generated: Float[Array, "B T h w C"],
-    target: int | Int[Array, ""],
-    level: Float[Array, " B"],
-    noise: Float[Array, "B h w C"],
-) -> Float[Array, " B"]:
-    """Weighted error [B] of the critic on frame k of a generated sequence."""
-    x0 = jnp.take(generated, target, axis=1)
-    noised, timesteps = renoise(run, generated, x0, target, level, noise)
-    predicted = distill.sequence_x0(run, critic, noised, timesteps, batch, target)
-    if run.options.critic_weighting == "x0":
-        return jnp.mean(jnp.square(predicted - x0), axis=(1, 2, 3))
-    velocity = schedule.x0_to_velocity(
-        jnp.take(noised, target, axis=1),
-        predicted,
-        schedule.sigma_at(level, run.sampler.snap_shift),
-    )
-    return jnp.mean(jnp.square(velocity - (noise - x0)), axis=(1, 2, 3))
 
 
 def passes(run: RunConfig, frames: int) -> tuple[Pass, ...]:

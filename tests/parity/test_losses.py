@@ -13,7 +13,7 @@ from anchoredit_jax.diffusion import samplers, schedule
 from anchoredit_jax.diffusion.losses import distribution_matching
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer
-from anchoredit_jax.stages import causal_forcing, consistency, distill, sequence
+from anchoredit_jax.stages import causal_forcing, consistency, distill, scores, sequence
 from anchoredit_jax.stages import distribution_matching as dmd
 from anchoredit_jax.stages.context import swap_in
 from anchoredit_jax.stages.rollout import generate_history
@@ -274,7 +274,7 @@ def check_full_sequence(arrays, name, run, sequence, x0, target, kind):
     drawn = arrays[f"{name}/{kind}_t_drawn"] / 1000
     level = np.clip(np.floor(1000 * schedule.shift_sigma(drawn, shift)), 20, 979)
     np.testing.assert_array_equal(level, arrays[f"{name}/{kind}_t"])
-    noised, timesteps = dmd.renoise(
+    noised, timesteps = scores.renoise(
         run, sequence, x0, target, np.float32(level),
         channels_last(arrays[f"{name}/{kind}_noise"]),
     )  # fmt: skip
@@ -303,7 +303,7 @@ def test_generator(recorded, networks, name):
         x0, history = dmd.last_step_x0(
             cached, params, batch, jnp.int32(target), jnp.int32(step), noise
         )
-        errors, gradient = dmd.matching_loss(
+        errors, gradient = scores.matching_loss(
             full, networks.teacher, networks.fake, batch, x0, history,
             jnp.int32(target), level, score_noise,
         )  # fmt: skip
@@ -349,7 +349,7 @@ def test_critic(recorded, networks, name):
 
     def loss(params):
         return jnp.mean(
-            dmd.denoising_loss(
+            scores.denoising_loss(
                 full, params, batch, generated, jnp.int32(target), level, critic_noise
             )
         )
@@ -360,7 +360,7 @@ def test_critic(recorded, networks, name):
     check_gradients(arrays, meta, name, grads, "fake_grad")
     x0 = generated[:, target]
     check_full_sequence(arrays, name, full, generated, x0, target, "critic")
-    noised, timesteps = dmd.renoise(full, generated, x0, target, level, critic_noise)
+    noised, timesteps = scores.renoise(full, generated, x0, target, level, critic_noise)
     predicted = distill.sequence_x0(
         full, networks.fake, noised, timesteps, batch, target
     )

@@ -11,7 +11,11 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
 from anchoredit_jax.models import Transformer
 from anchoredit_jax.parallel import state_shardings
-from anchoredit_jax.stages import causal_forcing, distill, distribution_matching
+from anchoredit_jax.stages import (
+    causal_forcing,
+    distill,
+    scores,
+)
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.context import beside_history, swap_in
 from anchoredit_jax.stages.sequence import sequence_loss
@@ -283,7 +287,7 @@ def test_critic_errors_are_weighted_as_asked():
         run = tiny_run(
             "distribution_matching", options=dict(critic_weighting=weighting)
         )
-        return distribution_matching.denoising_loss(
+        return scores.denoising_loss(
             run, tiny_params(), batch, jnp.asarray(batch["latents"]), 2, level, noise
         )
 
