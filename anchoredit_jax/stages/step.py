@@ -121,11 +121,11 @@ def gradients(
 def update(
     optimizer: AdamConfig,
     loss: Float[Array, ""],
-    grads: Params,
+    grads: Any,
     opt_state: Any,
-    params: Params,
+    params: Any,
     every: int = 1,
-) -> tuple[Params, Any, Metrics, Bool[Array, " leaves"]]:
+) -> tuple[Any, Any, Metrics, Bool[Array, " leaves"]]:
     """Make one update, which is not applied unless loss and gradients are finite.
 
     Args:
@@ -154,8 +154,8 @@ def update(
 
 
 def update_ema(
-    ema: Params, params: Params, updates: Int[Array, ""], optimizer: OptimizerConfig
-) -> Params:
+    ema: Any, params: Any, updates: Int[Array, ""], optimizer: OptimizerConfig
+) -> Any:
     """decay * ema + (1 - decay) * params; `updates` were made before this one."""
     decay = jnp.float32(optimizer.ema)
     if optimizer.ema_warmup:
