@@ -1,6 +1,7 @@
 """The three networks that are converted: their tables, sizes and published configs."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -43,7 +44,7 @@ class Network:
 
     def leaves(self, config: Any) -> dict[str, Any]:
         """Name -> shape and dtype of every leaf of ours."""
-        return leaves_by_name(self.tree(config))
+        return dict(_leaves(self.tree, config))
 
     def shapes(self, dialect: str, config: Any) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every published tensor.
@@ -52,6 +53,11 @@ class Network:
           UserError: It is an unknown dialect.
         """
         return self.table(config).shapes(dialect, self.leaves(config))
+
+
+@functools.lru_cache(maxsize=8)  # tracing a network takes a second
+def _leaves(tree: Callable[[Any], Any], config: Any) -> dict[str, Any]:
+    return leaves_by_name(tree(config))
 
 
 def recognise(names: Collection[str]) -> tuple[Network, str]:
