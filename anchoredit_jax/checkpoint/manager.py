@@ -89,7 +89,10 @@ def latest_step(directory: Path) -> int | None:
 
 def is_committed(step_dir: Path) -> bool:
     """Whether the save of this step folder was completed, all items being there."""
-    record = _record(step_dir)
+    try:
+        record = _record(step_dir)
+    except FileNotFoundError:  # there is none, or another process has just removed it
+        return False
     items = record.item_handlers
     return (
         bool(record.commit_timestamp_nsecs)
