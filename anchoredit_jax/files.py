@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +20,20 @@ Data = bytes | bytearray | memoryview
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
+def appearing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Yields where to write a file or a folder, which then takes its place at `path`.
 
     The place is beside `path`, in a folder that is made where it is missing. A file
     that is there is replaced; a folder has to be new. After an error nothing is left.
+
+    Args:
+      shared: Several may write `path` at the same time. Each then has a place of its
+        own, and the last one counts; else the place is that of an interrupted run too,
+        whose part is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
+    own = f".{uuid.uuid4().hex}" if shared else ""
+    temporary = path.with_name(f".{path.name}{own}.partial")
     _remove(temporary)  # of an interrupted run
     try:
         yield temporary

@@ -30,6 +30,17 @@ def test_a_folder_appears_with_all_that_is_in_it(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_two_may_write_the_same_file_at_once(tmp_path):
+    place = tmp_path / "a.txt"
+    with files.appearing(place, shared=True) as first:
+        first.write_text("first")
+        with files.appearing(place, shared=True) as second:
+            second.write_text("second")
+        assert place.read_text() == "second"
+    assert place.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [place]
+
+
 def test_a_folder_of_other_settings_is_refused_by_name(tmp_path):
     settings = {"seed": 1, "sizes": (8, 8)}
     for _ in range(2):

@@ -83,7 +83,7 @@ def write(
     path = Path(path)
     metadata = {"session": json.dumps(record)}
     try:
-        with files.appearing(path) as made:
+        with files.appearing(path, shared=True) as made:
             save_file(dict(tensors), made, metadata)
     except (OSError, SafetensorError) as error:
         raise UserError(f"session {str(path)!r} cannot be written: {error}") from error

@@ -111,7 +111,7 @@ def _write(
 ) -> dict[str, Any]:
     """Write the folder beside its place, then move it there."""
     sources = {}
-    with files.appearing(out.resolve()) as made:
+    with files.appearing(out.resolve(), shared=True) as made:
         for name, picture in pictures.items():
             data, ending = encode_picture(picture)
             (made / name).mkdir(parents=True)
