@@ -46,6 +46,38 @@ class LoopConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """What is measured on held-out sessions while a stage trains.
+
+    It reads the weights and changes nothing: a run has the same bits with and without.
+    Prepared sessions need `data.sessions.held_out`; sprites have held-out ones anyway.
+
+    Attributes:
+      every: steps between two measures of the loss, by noise level and turn, also
+        before the first step and after the last; 0 for none.
+      sessions: that the loss is measured on.
+      edits_every: steps between two sheets of sessions that are edited turn after turn
+        by the run's own sampler and memory, also after the last step; 0 for none.
+      edits: sessions on a sheet.
+      turns: of a session on a sheet, or as many as it has.
+    """
+
+    every: int = way(0)
+    sessions: int = way(16)
+    edits_every: int = way(0)
+    edits: int = way(4)
+    turns: int = way(5)
+
+    def __post_init__(self):
+        for name, least in (
+            ("every", 0), ("sessions", 1), ("edits_every", 0), ("edits", 1),
+            ("turns", 1),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise UserError(f"eval.{name} must be {least} or more")
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """Everything that decides one stage's run. Hashable, so it can be static in jit.
 
@@ -67,6 +99,7 @@ class RunConfig:
     sampler: SamplerConfig
     loop: LoopConfig
     mesh: MeshConfig
+    eval: EvalConfig = EvalConfig()
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dicts (tuples stay tuples)."""

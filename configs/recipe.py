@@ -139,6 +139,12 @@ def sections(stage: str, size: str, *, steps: int, batch: int, recipe: str = "ou
     )
 
 
+def held_out_measures(steps, edits_every=400):
+    """The section `eval`: what is measured while a stage of so many steps trains, which
+    takes a few per cent of its time; short stages are measured before and after."""
+    return dict(every=min(200, steps), edits_every=min(edits_every, steps))
+
+
 def _optimizer(stage, table, steps, batch):
     rate, (b1, b2) = table["learning_rate"][stage], table["betas"][stage]
     if table["learned_at"]:  # Adam's steps are signs: noise falls with the root

@@ -97,8 +97,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
             cache=given["cache"] + where if given["cache"] else None,
             # Few sizes, each a compilation: one number of turns for all.
             buckets=dict(mix_turns=True),
+            held_out=0.0,  # evaluated on sprites that no file shows
         ),
     )
+    config.eval.update(every=0, edits_every=0)
     config.loop.update(
         log_every=max(1, min(20, steps // 4)),
         checkpoint_every=max(1, min(200, steps // 2)),

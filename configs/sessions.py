@@ -21,6 +21,7 @@ from anchoredit_jax.errors import UserError
 from configs import recipe, sprites
 
 LENGTH = 24  # words of an instruction
+HELD_OUT = 0.05  # of the sessions: own data are few
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -59,6 +60,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 path=given["path"],
                 cache=given["cache"] or None,
                 layout="pairs" if stage == "single_turn" else "chain",
+                held_out=HELD_OUT,
             ),
         )
     )

@@ -124,6 +124,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 checkpoint_every=max(1, min(200, steps // 2)),
                 keep=2,
             ),
+            eval=recipe.held_out_measures(steps),
         )
     )
     return override(config, overrides)

@@ -29,6 +29,7 @@ from anchoredit_jax.strict import unknown_name
 from configs import recipe
 
 TURNS = 5  # 6 frames; of 1024 x 1024 pixels one has 4,096 tokens
+HELD_OUT = 0.02  # of the sessions, never trained on
 STEPS = dict(
     single_turn=20_000, causal_forcing=10_000, consistency=3_000,
     distribution_matching=2_000,
@@ -86,11 +87,14 @@ def make_config(size: str, pods: dict, arg: str | None) -> ConfigDict:
                     # Compiling takes minutes: one program a size, not one for each
                     # number of turns too.
                     buckets=dict(mix_turns=True),
+                    held_out=HELD_OUT,
                 ),
             ),
             **common,
             loop=dict(steps=steps, log_every=10, checkpoint_every=500, keep=3),
             mesh=settings["mesh"],
+            # Fifty guided steps a frame: edited seldom.
+            eval=recipe.held_out_measures(steps, edits_every=1000),
         )
     )  # fmt: skip
     return override(config, overrides)

@@ -67,14 +67,23 @@ class SessionsConfig:
         "chain": the source and a run of successive turns that may start anywhere, every
         turn of every session once an epoch as a target.
       buckets: the sizes that images are cut to.
+      held_out: about this share of the sessions is never trained on: those on which a
+        run is measured while it goes on (the section `eval`). By a session's name, so
+        one stays held out when the dataset grows.
     """
 
     path: str = way()
     cache: str | None = way(None)
     layout: str = result("chain")
     buckets: BucketConfig = BucketConfig()
+    held_out: float = result(0.0)
 
     def __post_init__(self):
+        if not 0 <= self.held_out < 1:
+            raise UserError(
+                "data.sessions.held_out must be 0 or more and below 1, got "
+                f"{self.held_out}"
+            )
         if self.layout not in SESSION_LAYOUTS:
             raise UserError(
                 f"data.sessions.layout must be one of {SESSION_LAYOUTS}, got "

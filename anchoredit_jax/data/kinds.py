@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from anchoredit_jax.data.config import DataConfig
+from anchoredit_jax.data.held_out_sessions import (
+    HeldOutSession,
+    of_prepared,
+    of_sprites,
+)
 from anchoredit_jax.data.prepared import PreparedSessions
 from anchoredit_jax.data.sprites.records import open_sprites
 from anchoredit_jax.errors import UserError
@@ -37,10 +42,13 @@ class Kind:
         have a plan of their own (`session_batches.py`).
       fingerprint: config -> a digest of what decides a run's result. Paths do not, what
         lies there does.
+      held_out: (config, codec, text encoder, patch, count, turns) -> sessions that no
+        run on this data trains on, see `held_out_sessions`; None: there are none.
     """
 
     source: Callable[[DataConfig], SessionSource | None]
     fingerprint: Callable[[DataConfig], str]
+    held_out: Callable[..., list[HeldOutSession]] | None = None
 
 
 def fingerprint(data: DataConfig) -> str:
@@ -92,10 +100,11 @@ def _digest(values: Any) -> str:
 
 
 KINDS = {
-    "sprites": Kind(DataConfig.sprite_source, _of_settings),
-    "records": Kind(open_stored_sprites, _of_files),
+    "sprites": Kind(DataConfig.sprite_source, _of_settings, of_sprites),
+    "records": Kind(open_stored_sprites, _of_files, of_sprites),
     "sessions": Kind(
         lambda config: None,
         lambda config: PreparedSessions(config.sessions.path).fingerprint,
+        of_prepared,
     ),
 }

@@ -14,7 +14,8 @@ from anchoredit_jax.data.chains import Chains
 from anchoredit_jax.data.config import DataConfig
 from anchoredit_jax.data.feature_cache import FeatureCache, describe_features
 from anchoredit_jax.data.features import LiveFeatures
-from anchoredit_jax.data.groups import Groups, Members, group_sessions
+from anchoredit_jax.data.groups import Groups, group_sessions
+from anchoredit_jax.data.held_out import held_out, without
 from anchoredit_jax.data.keys import key_of
 from anchoredit_jax.data.pairs import Pairs
 from anchoredit_jax.data.plan import EMPTY, BatchPlan
@@ -93,7 +94,8 @@ class SessionSteps:
         """
         self._config, self._count = config, len(sessions)
         self._name = (sessions.fingerprint, config.seed)
-        members = Members(groups.of_session, len(groups.shapes))
+        chosen = held_out(sessions, config.sessions.held_out)
+        members = without(groups, chosen)
         if config.sessions.layout == "pairs":
             self.samples = Pairs(groups, members, config.null_fraction, self._name)
         else:
@@ -113,11 +115,13 @@ class SessionSteps:
         self._rows = host.rows(config.batch)
         self._features = features
         self._left_out = int(np.count_nonzero(groups.of_session == len(groups.shapes)))
+        self._held_out = int(np.count_nonzero(chosen))
 
     def coverage(self) -> str:
         """What there is to compile, and which buckets never fill a batch."""
         told = describe_coverage(self.samples.shapes, self.plan, self._config.batch)
-        return f"{told}; {self._left_out} of {self._count} sessions left out"
+        told += f"; {self._left_out} of {self._count} sessions left out"
+        return f"{told}, {self._held_out} held out" if self._held_out else told
 
     def __len__(self) -> int:
         return STEPS
@@ -172,6 +176,26 @@ def group_prepared(
     )  # fmt: skip
 
 
+def open_features(
+    config: DataConfig,
+    sessions: PreparedSessions,
+    groups: Groups,
+    codec: Codec,
+    text: TextEncoder,
+) -> Features:
+    """Features of every session: of the cache, if there is one.
+
+    Raises:
+      UserError: a cache made with other settings.
+    """
+    if config.sessions.cache is None:
+        return LiveFeatures(sessions, groups, codec, text)
+    # Nothing is encoded then: weights need not stay in memory.
+    return FeatureCache(
+        config.sessions.cache, describe_features(sessions, groups, codec, text)
+    )
+
+
 def open_session_steps(
     config: DataConfig,
     codec: Codec,
@@ -191,11 +215,5 @@ def open_session_steps(
     """
     sessions = PreparedSessions(config.sessions.path)
     groups = group_prepared(sessions, config, codec.stride, patch)
-    if config.sessions.cache is not None:
-        # Nothing is encoded then: weights need not stay in memory.
-        features = FeatureCache(
-            config.sessions.cache, describe_features(sessions, groups, codec, text)
-        )
-    else:
-        features = LiveFeatures(sessions, groups, codec, text)
+    features = open_features(config, sessions, groups, codec, text)
     return SessionSteps(config, sessions, groups, features, host)

@@ -18,6 +18,7 @@ from anchoredit_jax.strict import result
 
 # (x [B, ...], timestep float32 scalar) -> velocity [B, ...]
 Velocity = Callable[[Array, Array], Array]
+_QUARTERS = 4  # of a sampler with more steps, where noise levels are told apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,21 @@ class SamplerConfig:
     def draws(self) -> int:
         """Noise images that a frame takes."""
         return 1 if self.kind == "euler" else len(self.schedule[0])
+
+
+def asked_levels(config: SamplerConfig) -> Float[np.ndarray, " levels"]:
+    """The sampler's timesteps, descending; of one with many steps those of four."""
+    levels = config.schedule[0]
+    if len(levels) > _QUARTERS and config.timesteps is None:
+        levels = schedule.make_sigmas(_QUARTERS, config.shift) * schedule.TIMESTEPS
+    return np.asarray(levels)
+
+
+def noise_intervals(config: SamplerConfig) -> tuple[tuple[float, float], ...]:
+    """(low, high) of each interval from one of `asked_levels` down to the next, the
+    highest first; the first reaches up to pure noise, the last down to 0."""
+    lows = [*asked_levels(config)[1:].tolist(), 0.0]
+    return tuple(zip(lows, [schedule.TIMESTEPS, *lows[:-1]], strict=True))
 
 
 def check_negative(config: SamplerConfig) -> SamplerConfig:

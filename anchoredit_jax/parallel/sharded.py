@@ -14,9 +14,10 @@ from anchoredit_jax.parallel.mesh import make_mesh, using
 from anchoredit_jax.parallel.rules import batch_sharding, state_shardings
 
 
-def put(leaf: jax.Array, place: jax.sharding.Sharding) -> jax.Array:
+def put(leaf: jax.Array | np.ndarray, place: jax.sharding.Sharding) -> jax.Array:
     """The same array elsewhere; one of this process is the same on all others."""
-    if not leaf.is_fully_addressable or place.is_fully_addressable:
+    elsewhere = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+    if elsewhere or place.is_fully_addressable:
         return jax.device_put(leaf, place)
     local = np.asarray(leaf)
     return jax.make_array_from_callback(leaf.shape, place, lambda part: local[part])

@@ -14,10 +14,16 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
+from anchoredit_jax.arrays import Params
+from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.models.codec import from_uint8, to_uint8
+from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.parallel import batch_sharding, using
+from anchoredit_jax.parallel.sharded import put
 from anchoredit_jax.turn import generate_turn, session_key, start_memory
 
 
@@ -25,8 +31,8 @@ def iterate_rollouts(
     editor: Any,
     images: Sequence[np.ndarray],
     instructions: Sequence[Sequence[str]],
-    sampler: Any,
-    memory: Any,
+    sampler: SamplerConfig,
+    memory: MemoryConfig,
     seed: int = 0,
     *,
     ids: Sequence[int] | None = None,
@@ -66,10 +72,9 @@ def iterate_rollouts(
     lengths = _check(images, instructions, ids)
     mesh = editor.mesh
     parts = mesh.shape["data"] * mesh.shape["fsdp"]
-    model, null = editor.run.model, editor.text.encode([sampler.negative])[0]
+    null = editor.text.encode([sampler.negative])[0]
     frames = max(lengths) + 1 if memory.window is None else None
 
-    place = functools.partial(jax.device_put, device=batch_sharding(mesh))
     for rows, real in _batches([image.shape for image in images], batch, parts):
         if finished.issuperset(rows):
             continue
@@ -80,35 +85,16 @@ def iterate_rollouts(
         )
         texts = [_padded(instructions[row], turns) for row in rows]
         text = editor.text.encode([own[turn] for turn in range(turns) for own in texts])
-        text = text.reshape(turns, len(rows), *text.shape[1:])
-        numbers = place(np.array([ids[row] for row in rows], np.uint32))
         latents = []
-        with using(mesh):
-            state = _start(
-                editor.params,
-                place(source),
-                place(text[0]),
-                null,
-                model=model,
-                memory=memory,
-                sampler=sampler,
-                frames=frames,
+        for turn, latent in enumerate(
+            iterate_turns(
+                editor.run.model, editor.params, mesh, source,
+                text.reshape(turns, len(rows), *text.shape[1:]), null, sampler, memory,
+                seed, [ids[row] for row in rows], frames,
             )
-            for turn in range(turns):
-                latent, state = _turn(
-                    editor.params,
-                    state,
-                    place(text[turn]),
-                    null,
-                    np.uint32(seed),
-                    numbers,
-                    np.uint32(turn + 1),
-                    model=model,
-                    sampler=sampler,
-                    shape=source.shape[1:],
-                )
-                latents.append(jax.block_until_ready(latent))
-                on_turn(sum(lengths[row] > turn for row in rows[:real]))
+        ):  # fmt: skip
+            latents.append(jax.block_until_ready(latent))
+            on_turn(sum(lengths[row] > turn for row in rows[:real]))
         # One turn after the other: decoding all at once may not fit a device.
         images_of = [
             np.asarray(to_uint8(editor.codec.decode(latent)))
@@ -118,6 +104,51 @@ def iterate_rollouts(
             if row not in finished:
                 own = images_of[: lengths[row]]
                 yield row, np.stack([turn[place_in_batch] for turn in own])
+
+
+def iterate_turns(
+    model: TransformerConfig,
+    params: Params,
+    mesh: Mesh,
+    source: np.ndarray,
+    text: np.ndarray,
+    null: np.ndarray,
+    sampler: SamplerConfig,
+    memory: MemoryConfig,
+    seed: int,
+    ids: Sequence[int],
+    frames: int | None = None,
+) -> Iterator[jax.Array]:
+    """Edit B sessions turn after turn, latents in and latents out.
+
+    Args:
+      model, params: the network, which lies on the mesh.
+      mesh: the devices that the sessions are spread over; of several processes all
+        give the same.
+      source: latents [B, h, w, C].
+      text: prompts [N, B, S, Dt] of the turns.
+      null: the text [S, Dt] of the unconditional branch.
+      ids: B keys of the sessions' noise.
+      frames: size of a full history (`memory.window` None).
+
+    Yields:
+      latents [B, h, w, C] of every turn, spread over the mesh.
+    """
+    place = functools.partial(put, place=batch_sharding(mesh))
+    numbers = place(np.array(ids, np.uint32))
+    with using(mesh):
+        state = _start(
+            params, place(source), place(text[0]), null,
+            model=model, memory=memory, sampler=sampler, frames=frames,
+        )  # fmt: skip
+    for number, prompts in enumerate(text, 1):
+        with using(mesh):
+            latents, state = _turn(
+                params, state, place(prompts), null, np.uint32(seed), numbers,
+                np.uint32(number),
+                model=model, sampler=sampler, shape=source.shape[1:],
+            )  # fmt: skip
+        yield latents
 
 
 def rollout_sessions(

@@ -19,7 +19,7 @@ from anchoredit_jax import randomness
 from anchoredit_jax.arrays import Array, Bool, Float, Int, Key
 from anchoredit_jax.diffusion import losses, schedule
 from anchoredit_jax.diffusion.degradation import DegradeConfig
-from anchoredit_jax.diffusion.samplers import SamplerConfig
+from anchoredit_jax.diffusion.samplers import SamplerConfig, noise_intervals
 from anchoredit_jax.diffusion.timesteps import TimestepConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
@@ -243,6 +243,7 @@ def loss_fn(
         options.loss,
         run.model.patch,
         answers=batch["answers"],
+        intervals=noise_intervals(run.sampler),
         counted=counted,
     )
     return errors, kept, {**metrics, "replaced": jnp.mean(jnp.float32(replaced))}

@@ -19,6 +19,7 @@ from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages import distill
 from anchoredit_jax.stages import step as steps
+from anchoredit_jax.stages.breakdown import by_noise
 from anchoredit_jax.stages.context import (
     Velocity,
     draw_positions,
@@ -94,7 +95,17 @@ def loss_fn(
         run, params, state.ema, state.teacher, batch, history, point, noise
     )
     errors = jnp.mean(jnp.square(predicted - goal), axis=(1, 2, 3))
-    metrics = {"plain": jnp.mean(errors)}
+    weights = distill.frame(batch["frame_valid"], history.target)
+    grid = jnp.asarray(schedule.make_sigmas(options.grid_steps, options.shift))
+    metrics = {
+        "plain": jnp.mean(errors),
+        **by_noise(
+            errors,
+            grid[point] * schedule.TIMESTEPS,
+            weights,
+            samplers.noise_intervals(run.sampler),
+        ),
+    }
     if options.edit_weight:
         changed = losses.changed_tokens(
             latents, latents[:, :-1], run.model.patch, options.edit_threshold
@@ -111,7 +122,7 @@ def loss_fn(
         )
         metrics["anchor"] = jnp.mean(anchor)
         errors = errors + options.anchor_weight * anchor
-    return errors, distill.frame(batch["frame_valid"], history.target), metrics
+    return errors, weights, metrics
 
 
 def draw_points(keys: Key[Array, " B"], options: Options) -> Int[Array, " B"]:

@@ -26,6 +26,7 @@ from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages import distill
 from anchoredit_jax.stages import step as steps
+from anchoredit_jax.stages.breakdown import by_noise
 from anchoredit_jax.stages.passes import Pass, rollout_passes
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.scores import denoising_loss, matching_loss
@@ -237,7 +238,9 @@ def critic_loss(
     )
     generated = jax.lax.stop_gradient(generated)
     errors = denoising_loss(run, critic, batch, generated, target, level, noise)
-    return errors, jnp.take(batch["frame_valid"], target, axis=1), {}
+    weights = jnp.take(batch["frame_valid"], target, axis=1)
+    intervals = samplers.noise_intervals(run.sampler)
+    return errors, weights, by_noise(errors, level, weights, intervals)
 
 
 def passes(run: RunConfig, frames: int) -> tuple[Pass, ...]:
@@ -303,10 +306,10 @@ def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, None]:
         state, metrics, finite = jax.lax.cond(
             due, lambda: update_generator(state, batch), no_update
         )
-        critic_loss_value, _, grads = steps.gradients(
+        critic_loss_value, levels, grads = steps.gradients(
             functools.partial(critic_loss, run), state.critic, state, batch, accumulate
         )
-        critic, critic_opt_state, _, critic_finite = steps.update(
+        critic, critic_opt_state, norms, critic_finite = steps.update(
             critic_config,
             critic_loss_value,
             grads,
@@ -317,8 +320,15 @@ def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, None]:
             state, step=state.step + 1, critic=critic, critic_opt_state=critic_opt_state
         )
         generator = {f"generator_{name}": value for name, value in metrics.items()}
+        critics = {f"critic_{name}": value for name, value in norms.items()}
         flags = {"params": finite, "critic": critic_finite}
-        return state, {"loss": critic_loss_value, **generator, steps.FINITE: flags}
+        return state, {
+            "loss": critic_loss_value,
+            **levels,
+            **critics,
+            **generator,
+            steps.FINITE: flags,
+        }
 
     return step, None
 
@@ -331,5 +341,9 @@ STAGE = Stage(
     passes=passes,
     draw_targets=lambda keys, run: draw_levels(keys, run.options),
     train_step=train_step,
+    optimizers=lambda run: {
+        "generator_learning_rate": run.optimizer,
+        "critic_learning_rate": critic_optimizer(run),
+    },
     with_teacher=("consistency", "distribution_matching"),
 )

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from anchoredit_jax.arrays import Array, Float
 from anchoredit_jax.diffusion import losses, schedule
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.stages.breakdown import Interval, by_noise, by_turn
 from anchoredit_jax.strict import result
 
 
@@ -74,6 +75,7 @@ def sequence_loss(
     before: Float[Array, "B ... h w C"] | None = None,
     answers: Float[Array, "B T h w"] | None = None,
     counted: Float[Array, "B T rows columns"] | None = None,
+    intervals: Sequence[Interval] = (),
 ) -> tuple[
     Float[Array, " B"], Float[Array, " B"], dict[str, Any], Float[Array, "B T h w C"]
 ]:
@@ -91,6 +93,7 @@ def sequence_loss(
       answers: [B, T, h, w], 1 where any of several right answers changes the image; by
         default every instruction has one.
       counted: [B, T, h/p, w/p], 1 for tokens in the loss; by default all.
+      intervals: of timesteps, whose losses the metrics tell apart.
       sigmas: [B, T]; timesteps / 1000 by default (the reference snaps to a grid).
 
     Returns:
@@ -110,6 +113,9 @@ def sequence_loss(
     )
     errors, kept = losses.weighted_mean(plain, weights)
     metrics = {"plain": _mean(errors, kept)}
+    if intervals:
+        metrics |= by_noise(plain, timesteps, weights, intervals)
+        metrics |= by_turn(plain, weights)
     if config.edit_weight:
         before = latents[:, :-1] if before is None else before
         changed = losses.changed_tokens(latents, before, patch, config.edit_threshold)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from anchoredit_jax import randomness
 from anchoredit_jax.arrays import Array, Float, Key
+from anchoredit_jax.diffusion.samplers import noise_intervals
 from anchoredit_jax.diffusion.timesteps import TimestepConfig, frame_timesteps
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
@@ -101,6 +102,7 @@ def loss_fn(
         run.model.patch,
         before=latents[:, :1],
         answers=batch["answers"],
+        intervals=noise_intervals(run.sampler),
     )
     return errors, kept, metrics
 

@@ -13,6 +13,7 @@ import jax
 from jax.sharding import Mesh
 
 from anchoredit_jax.models.codec import Codec
+from anchoredit_jax.optimizer import AdamConfig
 from anchoredit_jax.parallel.sharded import CompiledStep
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.passes import Pass
@@ -38,6 +39,7 @@ class Stage:
         stage that trains one network; `train_step` says the rest of any other.
       train_step: (run, codec or None) -> (the step, its frozen parameters or None),
         see `CompiledStep`, where `loss_fn` does not say all.
+      optimizers: run -> name of a learning rate among the metrics -> whose it is.
       with_teacher: parents that bring a teacher along, which goes on teaching.
     """
 
@@ -49,6 +51,9 @@ class Stage:
     draw_targets: Callable[[jax.Array, RunConfig], jax.Array] | None = None
     loss_fn: LossFn | None = None
     train_step: Callable[[RunConfig, Codec | None], tuple[Step, Any]] | None = None
+    optimizers: Callable[[RunConfig], dict[str, AdamConfig]] = lambda run: {
+        "learning_rate": run.optimizer
+    }
     with_teacher: tuple[str, ...] = ()
 
     def make_train_step(

@@ -105,14 +105,20 @@ def gradients(
             batch,
         )
 
+        def of_part(part):
+            (loss, (weight, metrics)), grads = grad_fn(params, part)
+            known = jax.tree.map(lambda x: jnp.float32(~jnp.isnan(x)), metrics)
+            metrics = jax.tree.map(jnp.nan_to_num, metrics)
+            return ((loss, (weight, (metrics, known))), grads)
+
         def add(carry, part):
-            return jax.tree.map(jnp.add, carry, grad_fn(params, part)), None
+            return jax.tree.map(jnp.add, carry, of_part(part)), None
 
         first = jax.tree.map(lambda x: x[0], parts)
-        shapes = jax.eval_shape(grad_fn, params, first)
+        shapes = jax.eval_shape(of_part, first)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        ((loss, (weight, metrics)), grads), _ = jax.lax.scan(add, zeros, parts)
-        metrics = jax.tree.map(lambda x: x / accumulate, metrics)
+        ((loss, (weight, told)), grads), _ = jax.lax.scan(add, zeros, parts)
+        metrics = jax.tree.map(jnp.divide, *told)  # NaN where no part knows it
     weight = jnp.maximum(weight, 1e-6)
     grads = jax.tree.map(lambda g: g / weight, grads)
     return loss / weight, metrics, grads

@@ -9,13 +9,12 @@ import jax
 import numpy as np
 
 from anchoredit_jax.config import load_config, with_argument
-from anchoredit_jax.diffusion import schedule
+from anchoredit_jax.diffusion import samplers, schedule
 from anchoredit_jax.errors import exit_on_user_error
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.table import STAGES
 
 DRAWS = 100_000
-QUARTERS = 4  # of a sampler with more steps
 
 
 def draw_targets(run: RunConfig, count: int = DRAWS) -> np.ndarray:
@@ -31,11 +30,8 @@ def draw_targets(run: RunConfig, count: int = DRAWS) -> np.ndarray:
 
 
 def asked_levels(run: RunConfig) -> np.ndarray:
-    """The sampler's timesteps, descending; of one with many steps those of four."""
-    levels = run.sampler.schedule[0]
-    if len(levels) > QUARTERS and run.sampler.timesteps is None:
-        levels = schedule.make_sigmas(QUARTERS, run.sampler.shift) * schedule.TIMESTEPS
-    return np.asarray(levels)
+    """See `samplers.asked_levels`."""
+    return samplers.asked_levels(run.sampler)
 
 
 def shares(run: RunConfig, timesteps: np.ndarray) -> np.ndarray:

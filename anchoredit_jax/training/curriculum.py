@@ -68,7 +68,7 @@ def _check_not_stale(folder: Path, parent: Path, stage: str) -> None:
 
 
 def _summary(stage: str, folder: Path, result: StageResult) -> str:
-    rows = read_metrics(folder / "metrics.jsonl")
+    rows = [row for row in read_metrics(folder / "metrics.jsonl") if "loss" in row]
     fall = f"loss {rows[0]['loss']:.4f} -> {rows[-1]['loss']:.4f}" if rows else ""
     how = "" if result.metrics else " (finished before)"
     return f"{stage}: step {result.step}{how}, {fall}"

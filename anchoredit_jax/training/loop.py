@@ -34,12 +34,14 @@ from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.errors import UserError, exit_on_user_error
 from anchoredit_jax.models.codec import Codec
 from anchoredit_jax.models.text import TextEncoder
+from anchoredit_jax.optimizer import make_schedule
 from anchoredit_jax.parallel import batch_sharding, hosts, make_mesh
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.round_trip import needs_codec
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.training.content import check_content, describe_content
 from anchoredit_jax.training.divergence import DivergedError, Watch
+from anchoredit_jax.training.held_out import HeldOut, open_held_out
 from anchoredit_jax.training.metrics_log import MetricsLog, progress_bar
 from anchoredit_jax.training.observer import Observer
 from anchoredit_jax.training.parents import check_same_parent, find_parent
@@ -117,7 +119,9 @@ def run_stage(
         "sessions, codec and text encoder must be the same on every host",
     )
     dataset = make_dataset(run, codec, text, host_of(mesh))
-    del codec, text  # with a feature cache nothing needs their weights any more
+    with _beside_the_run(run):
+        held_out = open_held_out(run, codec, text, mesh)
+    del codec, text  # with a feature cache training needs their weights no more
     if start is None:
         weights, trees = find_parent(run, workdir, parent, mesh)
         lineage = weights.lineage if weights else None
@@ -150,7 +154,7 @@ def run_stage(
         loop = _Loop(
             run, lineage, content, saver, log, bar, profiler, start,
             batch_sharding(mesh), Throughput(run, mesh.size), Watch(run.stage),
-            observer,
+            observer, held_out,
         )  # fmt: skip
         train_step = stage.make_train_step(run, codec_of_step(run), mesh)
         step = loop.train(train_step, state, batches, stop)
@@ -176,6 +180,7 @@ class _Loop:
     speed: Throughput
     watch: Watch
     observer: Observer | None
+    held_out: HeldOut | None
     pending: list[dict[str, jax.Array]] = dataclasses.field(default_factory=list)
     last_row: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -184,6 +189,10 @@ class _Loop:
     ) -> int:
         """Step until the end or a stop request; returns the last committed step."""
         lengths, step = self.run.loop, self.saved
+        if self.held_out is not None:
+            self.bar.write(self.held_out.describe(), file=sys.stderr)
+            if step == 0:  # what the stage starts from; here the programs are compiled
+                self.measure(step, state)
         while step < lengths.steps and not stop.due():
             asked = time.monotonic()
             of_host = next(batches)
@@ -203,10 +212,14 @@ class _Loop:
                 jax.block_until_ready(metrics)
                 self.speed.begin()
             self.profiler.after(step, metrics)
-            if step % lengths.checkpoint_every == 0 or step == lengths.steps:
-                self.save(step, state)
-            elif step % lengths.log_every == 0:
+            measured = self.held_out is not None and self.held_out.due(step)
+            saved = step % lengths.checkpoint_every == 0 or step == lengths.steps
+            if measured or saved or step % lengths.log_every == 0:
                 self.report(step, state)
+            if measured:
+                self.measure(step, state)
+            if saved:
+                self.save(step, state)
         stop.settle()
         if step > self.saved:
             self.save(step, state)
@@ -227,13 +240,36 @@ class _Loop:
             values = np.array([metrics.get(name, np.nan) for metrics in fetched])
             if np.isfinite(values).any():
                 row[name] = float(values[np.isfinite(values)].mean(dtype=np.float64))
-        row |= self.speed.row()
+        row |= self.rates(step) | self.speed.row(self.run.loop.steps - step)
         self.log.write(step, row)
         shown = {"loss": f"{row['loss']:.4f}"}
         if "tflops" in row:
             shown["TFLOP/s"] = f"{row['tflops']:.3g}"
         self.bar.set_postfix(shown, refresh=False)
         self.pending, self.last_row = [], row
+
+    def rates(self, step: int) -> dict[str, float]:
+        """Learning rates of the last step, by the names of `Stage.optimizers`."""
+        optimizers = STAGES[self.run.stage].optimizers(self.run)
+        return {
+            name: float(make_schedule(optimizer)(step - 1))
+            for name, optimizer in optimizers.items()
+        }
+
+    def measure(self, step: int, state: Any) -> None:
+        """Measure held-out sessions, and write down what comes out."""
+        begun = time.monotonic()
+        row, sheet = self.held_out.measure(step, state)
+        if not step:
+            told = (
+                f"held out: compiled and measured in {time.monotonic() - begun:.1f} s"
+            )
+            self.bar.write(told, file=sys.stderr)
+        self.log.write(step, row)
+        if sheet is not None:
+            self.log.write_picture(step, "samples", sheet)
+        if self.speed.running:
+            self.speed.begin()
 
     def save(self, step: int, state: Any) -> None:
         """Report, so that nothing diverged is ever saved, then start saving."""

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
@@ -24,6 +26,7 @@ class MetricsLog:
         if folder is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         path = folder / "metrics.jsonl"
         _truncate(path, start)
         self._file = path.open("a", encoding="utf-8")
@@ -39,6 +42,16 @@ class MetricsLog:
         self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
+
+    def write_picture(self, step: int, name: str, picture: Image.Image) -> None:
+        """Write `<folder>/<name>/<step>.png`."""
+        if self._board is None:
+            return
+        folder = self._folder / name
+        folder.mkdir(exist_ok=True)
+        with files.appearing(folder / f"{step:08d}.png") as path:
+            picture.save(path, format="png")
+        self._board.add_image(name, np.asarray(picture), step, dataformats="HWC")
 
     def close(self) -> None:
         if self._file is not None:
@@ -81,5 +94,5 @@ def progress_bar(stage: str, start: int, total: int, quiet: bool = False) -> tqd
 def _truncate(path: Path, start: int) -> None:
     if not path.exists():
         return
-    kept = [row for row in read_metrics(path) if row["step"] <= start]
+    kept = [row for row in read_metrics(path) if row["step"] <= start and start]
     files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))

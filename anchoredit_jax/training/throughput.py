@@ -1,5 +1,6 @@
 """How fast a run is: steps a second, operations a second, and the memory they take."""
 
+import math
 import time
 from typing import Any
 
@@ -13,6 +14,9 @@ from anchoredit_jax.training.work import step_flops
 MEASURES = (
     "step_seconds",
     "steps_per_second",
+    "seconds_left",
+    "samples_per_second",
+    "tokens_per_second",
     "data_wait",
     "tflops",
     "mfu",
@@ -49,15 +53,22 @@ class Throughput:
         self._steps += 1
         self._waited += waited
         self._operations += self._work(latents.shape)
+        self._samples += latents.shape[0]
+        self._tokens += math.prod(latents.shape[:4]) // self._run.model.patch**2
 
-    def row(self) -> dict[str, float]:
+    def row(self, steps_left: int = 0) -> dict[str, float]:
         """Measures since the last row, which must have ended with the devices idle.
 
+        Args:
+          steps_left: of the run.
+
         Returns:
-          step_seconds, steps_per_second, data_wait (the share of the time that steps
-          waited for their batches), tflops (10^12 operations a second and device),
-          mfu (the share that is of the chip's peak in bfloat16, where that is known)
-          and device_memory_gib (the most that was in use, where the device tells).
+          step_seconds, steps_per_second, seconds_left, samples_per_second and
+          tokens_per_second (of all frames of the batches, on all devices together),
+          data_wait (the share of the time that steps waited for their batches), tflops
+          (10^12 operations a second and device), mfu (the share that is of the chip's
+          peak in bfloat16, where that is known) and device_memory_gib (the most that
+          was in use, where the device tells).
         """
         if self._begun is None or not self._steps:
             return {}
@@ -67,6 +78,9 @@ class Throughput:
         row = {
             "step_seconds": seconds / self._steps,
             "steps_per_second": self._steps / seconds,
+            "seconds_left": steps_left * seconds / self._steps,
+            "samples_per_second": self._samples / seconds,
+            "tokens_per_second": self._tokens / seconds,
             "data_wait": min(self._waited / seconds, 1.0),
             "tflops": tflops,
         }
@@ -82,6 +96,7 @@ class Throughput:
 
     def _restart(self) -> None:
         self._steps, self._waited, self._operations = 0, 0.0, 0.0
+        self._samples, self._tokens = 0, 0
 
     def _work(self, shape: tuple[int, ...]) -> float:
         if shape not in self._of_shape:

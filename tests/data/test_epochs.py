@@ -16,13 +16,15 @@ from anchoredit_jax.data.feature_cache import (
     build_cache,
     describe_features,
 )
+from anchoredit_jax.data.held_out import held_out
+from anchoredit_jax.data.held_out_sessions import of_prepared
 from anchoredit_jax.data.prepared import PreparedSessions, prepare
 from anchoredit_jax.data.session_batches import (
     Host,
     group_prepared,
     open_session_steps,
 )
-from anchoredit_jax.models.codec import PatchCodec
+from anchoredit_jax.models.codec import PatchCodec, from_uint8
 from anchoredit_jax.models.text import NgramTextEncoder
 
 from .corpus import make_corpus
@@ -44,12 +46,14 @@ def corpus(tmp_path_factory):
 
     def config(layout="chain", **changes):
         turns = 1 if layout == "pairs" else 5
-        mix = changes.pop("mix", False)
+        mix, held_out = changes.pop("mix", False), changes.pop("held_out", 0.0)
         path, cache = str(root / "prepared"), str(root / "cache")
         settings = dict(batch=8, seed=2, null_fraction=NULLS, drop_fraction=DROPPED)
         return DataConfig(
             "sessions", 24, turns, **{**settings, **changes},
-            sessions=SessionsConfig(path, cache, layout, BucketConfig(mix_turns=mix)),
+            sessions=SessionsConfig(
+                path, cache, layout, BucketConfig(mix_turns=mix), held_out
+            ),
         )  # fmt: skip
 
     made = sessions, group_prepared(sessions, config(), CODEC.stride, 2), CODEC, TEXT
@@ -207,3 +211,41 @@ def test_shapes_name_every_batch(corpus):
         said = steps.coverage()
         assert said.startswith(f"{len(seen)} programs are compiled")
         assert said.endswith("steps an epoch; 0 of 56 sessions left out")
+
+
+@pytest.mark.parametrize("layout", ["pairs", "chain"])
+def test_held_out_sessions_are_never_shown_and_all_others_are(corpus, layout):
+    config, _, turns = corpus
+    config = config(layout, held_out=0.3)
+    seen = {session for session, *_ in told(corpus, epoch_of(config))}
+    chosen = set(np.flatnonzero(held_out(PreparedSessions(config.sessions.path), 0.3)))
+    assert 5 < len(chosen) < 30
+    assert seen == set(range(len(turns))) - chosen
+    steps = open_session_steps(config, CODEC, TEXT, patch=2)
+    assert f"{len(chosen)} held out" in steps.coverage()
+    shown = of_prepared(config, CODEC, TEXT, 2, 4, 3)
+    keys = [PreparedSessions(config.sessions.path)[n].key for n in chosen]
+    assert 0 < len(shown) <= 4 and {session.name for session in shown} <= set(keys)
+    assert len({session.latents.shape[1:] for session in shown}) == 1
+    for session in shown:
+        images = session.read_images()
+        assert len(images) == len(session.latents) == len(session.text) + 1 <= 4
+        wanted = CODEC.encode(from_uint8(images))
+        np.testing.assert_allclose(session.latents, wanted, atol=8e-3)  # bfloat16
+
+
+def test_a_held_out_session_stays_so_when_the_dataset_grows(tmp_path):
+    chosen = []
+    for name, good in (("few", 20), ("many", 60)):
+        make_corpus(tmp_path / name, good=good)
+        prepare(tmp_path / name, tmp_path / f"{name}_prepared", languages=("en", "zh"))
+        sessions = PreparedSessions(tmp_path / f"{name}_prepared")
+        mask = held_out(sessions, 0.3)
+        keys = [sessions[n].key for n in range(len(sessions))]
+        chosen.append(dict(zip(keys, mask.tolist(), strict=True)))
+    few, many = chosen
+    common = few.keys() & many.keys()
+    assert len(common) > 10 and any(few.values())
+    assert all(few[key] == many[key] for key in common)
+    assert held_out(sessions, 0.1).sum() < mask.sum()  # and a larger share adds some
+    assert not (held_out(sessions, 0.1) & ~mask).any()

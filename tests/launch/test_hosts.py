@@ -24,7 +24,8 @@ from configs import sprites
 
 SMALL = (
     "data.batch=8,data.size=16,data.turns=2,model.dim=32,model.ffn_dim=32,"
-    "model.num_heads=2,model.num_layers=2,loop.log_every=1,loop.checkpoint_every=2"
+    "model.num_heads=2,model.num_layers=2,loop.log_every=1,loop.checkpoint_every=2,"
+    "eval.every=0,eval.edits_every=0"
 )
 
 
@@ -81,9 +82,10 @@ def finished(started):
     return results
 
 
-def rows_of(folder):
+def rows_of(folder, name="loss"):
     path = folder / "metrics.jsonl"
-    return read_metrics(path) if path.exists() else []
+    rows = read_metrics(path) if path.exists() else []
+    return [row for row in rows if name in row]
 
 
 def wait_until(happened, started):
@@ -115,10 +117,18 @@ def assert_same_run(ours, theirs, steps):
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(real, tmp_path):
-    config = f"{real}:{MESH},optimizer.accumulate=2"
+    config = f"{real}:{MESH},optimizer.accumulate=2,eval.every=4,eval.edits_every=5"
     (lead, second) = finished(start(tmp_path / "two", config))
     finished(start(tmp_path / "one", config, 1))
-    assert_same_run(tmp_path / "two/single_turn", tmp_path / "one/single_turn", 5)
+    two, one = tmp_path / "two/single_turn", tmp_path / "one/single_turn"
+    assert_same_run(two, one, 5)
+    left, right = (rows_of(folder, "held_out/ema/loss") for folder in (two, one))
+    assert [row["step"] for row in left] == [0, 4, 5]
+    for ours, theirs in zip(left, right, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-3)
+    assert "edited/success" in left[-1]
+    sheets = sorted(path.name for path in (two / "samples").iterdir())
+    assert sheets == ["00000000.png", "00000005.png"]
     assert "single_turn: step 5, loss" in lead[1] and "5/5" in lead[2]
     assert "single_turn" not in second[1] and "step" not in second[2]
 

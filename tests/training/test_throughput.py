@@ -33,13 +33,16 @@ def test_operations_a_second_are_those_of_the_shapes_that_came(clock):
     for shape, waited in ((latents(), 0.5), (latents(frames=5, side=12), 1.5)):
         speed.count(shape, waited)
     clock[0] += 8.0
-    row = speed.row()
+    row = speed.row(steps_left=10)
     operations = (
         step_flops(run, 3, 16, 2).total + step_flops(run, 5, 36, 2).total
     )  # rows, frames and tokens of the two batches
     assert row == {
         "step_seconds": 4.0,
         "steps_per_second": 0.25,
+        "seconds_left": 40.0,
+        "samples_per_second": 0.5,
+        "tokens_per_second": (2 * 3 * 16 + 2 * 5 * 36) / 8.0,
         "data_wait": 0.25,
         "tflops": pytest.approx(operations / 8.0 / 4 / 1e12),
     }

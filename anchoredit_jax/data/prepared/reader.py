@@ -8,7 +8,7 @@ with its own report.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +96,24 @@ class PreparedSessions:
             },
         )
 
+    def keys(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Each part's first session, and uint64 hashes of its sessions' names."""
+        for part, end in enumerate(self._ends.tolist()):
+            keys = np.load(self._folder_of(part) / "keys.npy", mmap_mode="r")
+            yield end - len(keys), keys
+
+    def key_of(self, index: int) -> int:
+        """The hash of a session's name."""
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        keys = np.load(self._folder_of(part) / "keys.npy", mmap_mode="r")
+        return int(keys[index - int(self._ends[part]) + len(keys)])
+
+    def _folder_of(self, part: int) -> Path:
+        return self.folder / "parts" / self._parts[part]
+
     def _part(self, part: int) -> Any:
         if part not in self._opened:
-            folder = self.folder / "parts" / self._parts[part]
+            folder = self._folder_of(part)
             found = next(iter(sorted(folder.glob("sessions/part/*/dataset_info.json"))))
             opened = open_records(found.parent).as_data_source(split="train")
             self._opened[part] = opened
