@@ -69,6 +69,7 @@ def _check_not_stale(folder: Path, parent: Path, stage: str) -> None:
 
 def _summary(stage: str, folder: Path, result: StageResult) -> str:
     rows = read_metrics(folder / "metrics.jsonl")
-    fall = f"loss {rows[0]['loss']:.4f} -> {rows[-1]['loss']:.4f}" if rows else ""
+    losses = [row["loss"] for row in rows if "loss" in row]
+    fall = f"loss {losses[0]:.4f} -> {losses[-1]:.4f}" if losses else ""
     how = "" if result.metrics else " (finished before)"
     return f"{stage}: step {result.step}{how}, {fall}"

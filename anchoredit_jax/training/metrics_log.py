@@ -1,6 +1,7 @@
 """A stage's measurements: metrics.jsonl, TensorBoard, and the line on the console."""
 
 import json
+import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +11,15 @@ from tqdm import tqdm
 
 from anchoredit_jax import files
 
+log = logging.getLogger(__name__)
+
 
 class MetricsLog:
     """Writes rows to `<folder>/metrics.jsonl` and `<folder>/tensorboard`.
 
-    Rows past `start` (of steps that a resumed run does again) and a row that was cut
-    off in the middle are dropped first, so that every step stands there once. Without
-    a folder (processes beside the first) rows go nowhere.
+    Rows past `start` (of steps that a resumed run does again) and lines that hold no
+    row, such as one that was cut off, are dropped first, the latter with a warning.
+    Without a folder (processes beside the first) rows go nowhere.
     """
 
     def __init__(self, folder: Path | None, start: int):
@@ -53,14 +56,28 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """The rows of a metrics.jsonl, without a row that was cut off in the middle."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    """The rows of a metrics.jsonl, see `scan_metrics`."""
+    return scan_metrics(path)[0]
+
+
+def scan_metrics(path: Path) -> tuple[list[dict], int]:
+    """(rows, lines left out) of a metrics.jsonl, in the order of the file.
+
+    A row is an object with a step, 0 or a greater whole number; what else a line may
+    hold (a row that was cut off, a file system's zeros) is left out and counted.
+    """
+    lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    rows = [row for row in map(_row, lines) if row is not None]
+    return rows, len(lines) - len(rows)
+
+
+def _row(line: bytes) -> dict | None:
+    try:
+        row = json.loads(line.decode())
+    except (ValueError, RecursionError):  # no UTF-8 or no JSON; brackets without end
+        return None
+    step = row.get("step") if isinstance(row, dict) else None
+    return row if type(step) is int and step >= 0 else None
 
 
 def progress_bar(stage: str, start: int, total: int, quiet: bool = False) -> tqdm:
@@ -81,5 +98,8 @@ def progress_bar(stage: str, start: int, total: int, quiet: bool = False) -> tqd
 def _truncate(path: Path, start: int) -> None:
     if not path.exists():
         return
-    kept = [row for row in read_metrics(path) if row["step"] <= start]
+    rows, left_out = scan_metrics(path)
+    if left_out:
+        log.warning("%s: %d lines that hold no row are dropped", path, left_out)
+    kept = [row for row in rows if row["step"] <= start]
     files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))

@@ -1,6 +1,28 @@
 import json
 
-from anchoredit_jax.training.metrics_log import MetricsLog, progress_bar, read_metrics
+from anchoredit_jax.training.metrics_log import (
+    MetricsLog,
+    progress_bar,
+    read_metrics,
+    scan_metrics,
+)
+
+BAD_LINES = (
+    b'{"step": 3, "lo',
+    b"\0\0\0\0",
+    b"\xff\xfe",
+    b"NaN",
+    b"7",
+    b"[1, 2]",
+    b"[" * 100_000,
+    b'{"loss": 1.0}',
+    b'{"step": null}',
+    b'{"step": "3"}',
+    b'{"step": true}',
+    b'{"step": NaN}',
+    b'{"step": 2.5}',
+    b'{"step": -1}',
+)
 
 
 def test_rows_are_on_disk_at_once_and_on_the_board(tmp_path):
@@ -21,6 +43,22 @@ def test_appending_keeps_what_came_before_and_drops_what_comes_again(tmp_path):
         log.write(6, {"loss": 2.0})
     assert read_metrics(path) == [*rows[:2], {"step": 6, "loss": 2.0}]
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_lines_that_hold_no_row_are_counted_and_hide_none_behind_them(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    first, last = {"step": 2, "loss": 1.0}, {"step": 4, "held_out/ema/loss": 0.5}
+    lines = [json.dumps(first).encode(), *BAD_LINES, b"", json.dumps(last).encode()]
+    path.write_bytes(b"\n".join(lines))
+    assert scan_metrics(path) == ([first, last], len(BAD_LINES))
+
+
+def test_resuming_keeps_the_rows_behind_a_bad_line_and_tells_of_it(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 2}\n\x00\x00\n{"loss": 3}\n{"step": 4}\n{"step": 6}\n')
+    MetricsLog(tmp_path, 4).close()
+    assert read_metrics(path) == [{"step": 2}, {"step": 4}]
+    assert "2 lines that hold no row are dropped" in caplog.text
 
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
