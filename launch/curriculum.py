@@ -44,6 +44,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         "(default: weights imported into the workdir, if there are some)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument(
+        "--wandb",
+        metavar="PROJECT",
+        help="send the metrics to this project of Weights & Biases too "
+        "(WANDB_MODE=offline keeps them in WORKDIR/STAGE/wandb)",
+    )
     add_host_arguments(parser)
     with Hosts() as hosts, exit_codes():
         args = parser.parse_args(argv)
@@ -52,7 +58,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
         hosts.start(host_flags(args))
         results = run_curriculum(
-            runs, args.workdir, args.until, args.parent, quiet=args.quiet
+            runs,
+            args.workdir,
+            args.until,
+            args.parent,
+            quiet=args.quiet,
+            wandb=args.wandb,
         )
         if is_lead():
             final = load_weights(Path(args.workdir) / list(results)[-1])

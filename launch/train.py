@@ -49,6 +49,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="write a profiler trace of the steps after FIRST up to LAST to "
         "WORKDIR/STAGE/profile",
     )
+    parser.add_argument(
+        "--wandb",
+        metavar="PROJECT",
+        help="send the metrics to this project of Weights & Biases too "
+        "(WANDB_MODE=offline keeps them in WORKDIR/STAGE/wandb)",
+    )
     add_host_arguments(parser)
     with Hosts() as hosts, exit_codes():
         args = parser.parse_args(argv)
@@ -56,7 +62,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         run = load_config(args.config)
         hosts.start(host_flags(args))
         result = run_stage(
-            run, args.workdir, args.parent, quiet=args.quiet, profile=window
+            run,
+            args.workdir,
+            args.parent,
+            quiet=args.quiet,
+            profile=window,
+            wandb=args.wandb,
         )
         loss = result.metrics.get("loss")
         outcome = "was finished already" if loss is None else f"loss {loss:.4f}"

@@ -53,6 +53,7 @@ from anchoredit_jax.training.state import (
 )
 from anchoredit_jax.training.stopping import Stopped, StopRequest, stop_requests
 from anchoredit_jax.training.throughput import Throughput
+from anchoredit_jax.training.wandb_run import WandbRun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,7 @@ def run_stage(
     quiet: bool = False,
     profile: ProfileWindow | None = None,
     observer: Observer | None = None,
+    wandb: str | None = None,
 ) -> StageResult:
     """Train `run.stage` in `workdir/<stage>` up to `run.loop.steps`.
 
@@ -93,6 +95,7 @@ def run_stage(
       quiet: no progress bar.
       profile: steps of which a profiler trace is written to `workdir/<stage>/profile`.
       observer: is told of every step.
+      wandb: project of Weights & Biases that gets the metrics too.
 
     Raises:
       UserError: nothing is written: unknown or unfit parent, data that does not fit
@@ -141,10 +144,11 @@ def run_stage(
         files.write_text(folder / "config.json", run.to_json() + "\n")
     if observer is not None:
         observer.begin(run, folder, start, mesh, lineage)
+    elsewhere = WandbRun(wandb, folder, run.to_dict()) if lead and wandb else None
     with (
         stop_requests() as stop,
         contextlib.closing(manager.open_manager(checkpoints, run.loop.keep)) as saver,
-        MetricsLog(folder if lead else None, start) as log,
+        MetricsLog(folder if lead else None, start, elsewhere) as log,
         progress_bar(run.stage, start, run.loop.steps, quiet or not lead) as bar,
         Profiler(profile, folder / "profile", start) as profiler,
         contextlib.closing(

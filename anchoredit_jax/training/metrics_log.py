@@ -1,37 +1,46 @@
 """A stage's measurements: metrics.jsonl, TensorBoard, and the line on the console."""
 
 import json
+import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from anchoredit_jax import files
+from anchoredit_jax.training.wandb_run import WandbRun
+
+log = logging.getLogger(__name__)
 
 
 class MetricsLog:
-    """Writes rows to `<folder>/metrics.jsonl` and `<folder>/tensorboard`.
+    """Writes rows to `<folder>/metrics.jsonl`, to `<folder>/tensorboard` and, where it
+    is asked for, to Weights & Biases.
 
-    Rows past `start` (of steps that a resumed run does again) and a row that was cut
-    off in the middle are dropped first, so that every step stands there once. Without
-    a folder (processes beside the first) rows go nowhere.
+    Rows past `start` (of steps that a resumed run does again; all, of one that begins)
+    and lines that hold no row, such as one that was cut off, are dropped first, the
+    latter with a warning. Without a folder (of processes beside the first) rows go
+    nowhere.
     """
 
-    def __init__(self, folder: Path | None, start: int):
+    def __init__(self, folder: Path | None, start: int, wandb: WandbRun | None = None):
         self._file = self._board = None
         if folder is None:
             return
+        from tensorboardX import SummaryWriter  # imports PyTorch, which takes seconds
+
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        self._folder, self._wandb = folder, wandb
         path = folder / "metrics.jsonl"
         _truncate(path, start)
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=start + 1, flush_secs=10
+            str(folder / "tensorboard"),
+            purge_step=start + 1 if start else 0,
+            flush_secs=10,
         )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -42,21 +51,26 @@ class MetricsLog:
         self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.log({"step": step, **values})
 
     def write_picture(self, step: int, name: str, picture: Image.Image) -> None:
         """Write `<folder>/<name>/<step>.png`."""
-        if self._board is None:
+        if self._file is None:
             return
-        folder = self._folder / name
-        folder.mkdir(exist_ok=True)
-        with files.appearing(folder / f"{step:08d}.png") as path:
-            picture.save(path, format="png")
+        path = self._folder / name / f"{step:08d}.png"
+        with files.appearing(path) as partial:
+            picture.save(partial, format="png")
         self._board.add_image(name, np.asarray(picture), step, dataformats="HWC")
+        if self._wandb is not None:
+            self._wandb.picture(step, name, picture)
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._board.close()
+            if self._wandb is not None:
+                self._wandb.finish()
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -66,14 +80,28 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """The rows of a metrics.jsonl, without a row that was cut off in the middle."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    """The rows of a metrics.jsonl, see `scan_metrics`."""
+    return scan_metrics(path)[0]
+
+
+def scan_metrics(path: Path) -> tuple[list[dict], int]:
+    """(rows, lines left out) of a metrics.jsonl, in the order of the file.
+
+    A row is an object with a step, 0 or a greater whole number; what else a line may
+    hold (a row that was cut off, a file system's zeros) is left out and counted.
+    """
+    lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    rows = [row for row in map(_row, lines) if row is not None]
+    return rows, len(lines) - len(rows)
+
+
+def _row(line: bytes) -> dict | None:
+    try:
+        row = json.loads(line.decode())
+    except (ValueError, RecursionError):  # no UTF-8 or no JSON; brackets without end
+        return None
+    step = row.get("step") if isinstance(row, dict) else None
+    return row if type(step) is int and step >= 0 else None
 
 
 def progress_bar(stage: str, start: int, total: int, quiet: bool = False) -> tqdm:
@@ -94,5 +122,8 @@ def progress_bar(stage: str, start: int, total: int, quiet: bool = False) -> tqd
 def _truncate(path: Path, start: int) -> None:
     if not path.exists():
         return
-    kept = [row for row in read_metrics(path) if row["step"] <= start and start]
+    rows, left_out = scan_metrics(path)
+    if left_out:
+        log.warning("%s: %d lines that hold no row are dropped", path, left_out)
+    kept = [row for row in rows if 0 < start >= row["step"]]
     files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))

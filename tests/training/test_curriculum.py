@@ -8,8 +8,8 @@ from anchoredit_jax.checkpoint import load_weights
 from anchoredit_jax.config import load_config
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.stages.table import STAGES
-from anchoredit_jax.training.curriculum import run_curriculum
-from anchoredit_jax.training.loop import run_stage
+from anchoredit_jax.training.curriculum import _summary, run_curriculum
+from anchoredit_jax.training.loop import StageResult, run_stage
 from anchoredit_jax.training.metrics_log import read_metrics
 from tests.training.fake_stages import make_run
 from tests.training.real_stages import real_spec
@@ -33,6 +33,14 @@ def test_each_stage_starts_from_the_one_before(tmp_path, capsys):
     falls = f"loss {rows[0]['loss']:.4f} -> {rows[-1]['loss']:.4f}"
     assert first == f"fake_first: step 10, {falls}"
     assert second.startswith("fake_second: step 10, loss")
+
+
+def test_rows_without_a_training_loss_are_not_told_as_its_fall(tmp_path):
+    rows = '{"step": 1, "loss": 2.0}\n{"step": 5, "loss": 1.0}\n'
+    held_out = '{"step": 5, "held_out/ema/loss": 3.0}\n'
+    (tmp_path / "metrics.jsonl").write_text(held_out + rows + held_out)
+    told = _summary("a_stage", tmp_path, StageResult(5, tmp_path, {}, 0))
+    assert told == "a_stage: step 5 (finished before), loss 2.0000 -> 1.0000"
 
 
 def test_goes_on_where_it_stopped(tmp_path, capsys):
