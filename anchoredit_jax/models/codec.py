@@ -8,6 +8,7 @@ the Wan VAE (`models/wan_vae`) takes the same place at full size.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import einops
@@ -164,6 +165,28 @@ def _positions(height: int, width: int) -> np.ndarray:
 def from_uint8(images: Array) -> Array:
     """uint8 [0, 255] -> float32 [-1, 1]."""
     return images.astype(np.float32) / 127.5 - 1.0
+
+
+def decode_pixels(
+    decode: Callable[[np.ndarray], Array], latents: np.ndarray
+) -> np.ndarray:
+    """Latents [..., h, w, C] -> uint8 [..., H, W, 3], of finite values only.
+
+    Args:
+      decode: of a codec; it cuts infinite values to [-1, 1], so that its result alone
+        does not tell.
+
+    Raises:
+      UserError: latents or pixels are not finite; they would be black or white.
+    """
+    images = None
+    if np.isfinite(latents).all():
+        images = np.asarray(decode(latents))
+    if images is None or not np.isfinite(images).all():
+        raise UserError(
+            "the values of a picture are not finite (NaN or infinite): it is not shown"
+        )
+    return to_uint8(images)
 
 
 def to_uint8(images: Array) -> Array:
