@@ -17,11 +17,11 @@ from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.text import TextConfig
 from anchoredit_jax.optimizer import OptimizerConfig
 from anchoredit_jax.parallel import MeshConfig
-from anchoredit_jax.strict import plain, way
+from anchoredit_jax.strict import Bounded, plain, way
 
 
 @dataclasses.dataclass(frozen=True)
-class LoopConfig:
+class LoopConfig(Bounded):
     """How long a stage runs and how often it reports.
 
     Attributes:
@@ -32,17 +32,10 @@ class LoopConfig:
       keep: how many of the latest checkpoints stay; None keeps all.
     """
 
-    steps: int = way(1000)
-    log_every: int = way(20)
-    checkpoint_every: int = way(200)
-    keep: int | None = way(2)
-
-    def __post_init__(self):
-        for name in ("steps", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"loop.{name} must be 1 or more")
-        if self.keep is not None and self.keep < 1:
-            raise UserError("loop.keep must be 1 or more, or none for all")
+    steps: int = way(1000, within="[1, 1e9]")
+    log_every: int = way(20, within="[1, 1e9]")
+    checkpoint_every: int = way(200, within="[1, 1e9]")
+    keep: int | None = way(2, within="[1, 1e9]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +60,16 @@ class RunConfig:
     sampler: SamplerConfig
     loop: LoopConfig
     mesh: MeshConfig
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed must be in [0, 2**63), given {self.seed}")
+        batch, parts = self.data.batch, self.optimizer.accumulate
+        if batch % parts:
+            raise UserError(
+                f"data.batch must be a multiple of optimizer.accumulate, given {batch} "
+                f"samples in {parts} micro-batches"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dicts (tuples stay tuples)."""

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import choose_kind, geometry, result, way
+from anchoredit_jax.strict import Bounded, choose_kind, geometry, result, way
+from anchoredit_jax.trees import DTYPES
 
 Array = np.ndarray | jax.Array
 
@@ -29,22 +30,18 @@ WAN_STRIDE = 8  # pixels of a latent's side, of the Wan VAE
 
 
 @dataclasses.dataclass(frozen=True)
-class PatchSettings:
+class PatchSettings(Bounded):
     """The settings of the patch codec.
 
     Attributes:
       stride: side of the square of pixels that becomes one latent.
     """
 
-    stride: int = geometry(2)
-
-    def __post_init__(self) -> None:
-        if self.stride < 1:
-            raise UserError(f"codec.patch.stride must be at least 1, got {self.stride}")
+    stride: int = geometry(2, within="[1, 64]")
 
 
 @dataclasses.dataclass(frozen=True)
-class WanVaeSettings:
+class WanVaeSettings(Bounded):
     """The settings of the Wan VAE.
 
     Attributes:
@@ -55,9 +52,9 @@ class WanVaeSettings:
     """
 
     weights: str | None = way(None)
-    size: str = geometry("wan")
-    tile: int = way(256)
-    dtype: str = result("float32")
+    size: str = geometry("wan", within=("wan", "tiny"))
+    tile: int = way(256, within="[0, 65536]")
+    dtype: str = result("float32", within=DTYPES)
 
 
 @dataclasses.dataclass(frozen=True)
