@@ -10,13 +10,14 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec, CodecConfig, PatchCodec
 from anchoredit_jax.models.text import NgramTextEncoder, TextConfig, TextEncoder
 from anchoredit_jax.models.wan_vae import WanCodec, init_params, make_vae_config
+from anchoredit_jax.trees import check_finite
 
 
 def make_codec(config: CodecConfig) -> Codec:
     """The codec that `config` names.
 
     Raises:
-      UserError: the Wan VAE's weights are not named, or cannot be read.
+      UserError: the Wan VAE's weights are not named, cannot be read, or not finite.
     """
     settings = config.wan_vae
     if settings is None:
@@ -24,6 +25,7 @@ def make_codec(config: CodecConfig) -> Codec:
     vae = make_vae_config(settings.size, dtype=settings.dtype)
     if settings.weights is not None:
         params = jax.device_put(load_vae(settings.weights, vae))
+        check_finite(f"the VAE's weights {settings.weights!r}", params)
     elif settings.size == "tiny":
         params = jax.jit(functools.partial(init_params, vae))(jax.random.key(0))
     else:
@@ -39,10 +41,13 @@ def make_text_encoder(config: TextConfig) -> TextEncoder:
     """The text encoder that `config` names.
 
     Raises:
-      UserError: UMT5's folder is missing, incomplete or of another size.
+      UserError: UMT5's folder is missing, incomplete or of another size, or its
+        weights are not finite.
     """
     if config.umt5 is not None:
         umt5 = config.umt5
-        return load_umt5(umt5.folder, umt5.network, config.length, umt5.batch)
+        encoder = load_umt5(umt5.folder, umt5.network, config.length, umt5.batch)
+        check_finite(f"the text encoder's weights in {umt5.folder!r}", encoder.params)
+        return encoder
     assert config.ngram is not None  # by `choose_kind`
     return NgramTextEncoder(config.length, config.dim, config.ngram.seed)

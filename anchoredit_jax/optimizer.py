@@ -9,14 +9,14 @@ import dataclasses
 import optax
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import result, way
+from anchoredit_jax.strict import Bounded, result, way
 from anchoredit_jax.trees import check_dtype
 
 CRITIC_RATE = 5.0  # critic's learning rate beside the generator's (the reference)
 
 
 @dataclasses.dataclass(frozen=True)
-class AdamConfig:
+class AdamConfig(Bounded):
     """Settings of AdamW with a warm-up.
 
     Attributes:
@@ -30,19 +30,20 @@ class AdamConfig:
         would be rounded off.
     """
 
-    learning_rate: float = result(1e-4)
+    learning_rate: float = result(1e-4, within="[0, 1000]")
     schedule: str = result("cosine")
-    steps: int = result(1000)
-    warmup: int = result(50)
-    final: float = result(0.05)
-    b1: float = result(0.9)
-    b2: float = result(0.999)
-    eps: float = result(1e-8)
-    weight_decay: float = result(0.0)
-    clip: float = result(1.0)
+    steps: int = result(1000, within="[1, 1e9]")
+    warmup: int = result(50, within="[0, 1e9]")
+    final: float = result(0.05, within="[0, 1]")
+    b1: float = result(0.9, within="[0, 1)")
+    b2: float = result(0.999, within="[0, 1)")
+    eps: float = result(1e-8, within="[0, 1]")
+    weight_decay: float = result(0.0, within="[0, 1000]")
+    clip: float = result(1.0, within="[0, 1e9]")
     mu_dtype: str = result("float32")
 
     def __post_init__(self):
+        super().__post_init__()
         check_adam(self, "optimizer")
 
 
@@ -59,13 +60,13 @@ class OptimizerConfig(AdamConfig):
       accumulate: micro-batches a batch is split into; they equal one big batch.
     """
 
-    ema: float = result(0.995)
+    ema: float = result(0.995, within="[0, 1)")
     ema_warmup: bool = result(True)
-    accumulate: int = way(1)
+    accumulate: int = way(1, within="[1, 1e6]")
 
 
 @dataclasses.dataclass(frozen=True)
-class CriticConfig:
+class CriticConfig(Bounded):
     """The critic's own AdamW, fields as in `AdamConfig`.
 
     Its schedule is as long as the generator's, `optimizer.steps`.
@@ -74,18 +75,19 @@ class CriticConfig:
       learning_rate: peak; None is 5 times the generator's, as in the reference.
     """
 
-    learning_rate: float | None = result(None)
+    learning_rate: float | None = result(None, within="[0, 1000]")
     schedule: str = result("constant")
-    warmup: int = result(50)
-    final: float = result(0.05)
-    b1: float = result(0.9)
-    b2: float = result(0.999)
-    eps: float = result(1e-8)
-    weight_decay: float = result(0.0)
-    clip: float = result(1.0)
+    warmup: int = result(50, within="[0, 1e9]")
+    final: float = result(0.05, within="[0, 1]")
+    b1: float = result(0.9, within="[0, 1)")
+    b2: float = result(0.999, within="[0, 1)")
+    eps: float = result(1e-8, within="[0, 1]")
+    weight_decay: float = result(0.0, within="[0, 1000]")
+    clip: float = result(1.0, within="[0, 1e9]")
     mu_dtype: str = result("float32")
 
     def __post_init__(self):
+        super().__post_init__()
         check_adam(self, "options.critic")
 
     def beside(self, generator: AdamConfig) -> AdamConfig:

@@ -17,11 +17,11 @@ from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.text import TextConfig
 from anchoredit_jax.optimizer import OptimizerConfig
 from anchoredit_jax.parallel import MeshConfig
-from anchoredit_jax.strict import plain, way
+from anchoredit_jax.strict import Bounded, plain, way
 
 
 @dataclasses.dataclass(frozen=True)
-class LoopConfig:
+class LoopConfig(Bounded):
     """How long a stage runs and how often it reports.
 
     Attributes:
@@ -32,21 +32,14 @@ class LoopConfig:
       keep: how many of the latest checkpoints stay; None keeps all.
     """
 
-    steps: int = way(1000)
-    log_every: int = way(20)
-    checkpoint_every: int = way(200)
-    keep: int | None = way(2)
-
-    def __post_init__(self):
-        for name in ("steps", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"loop.{name} must be 1 or more")
-        if self.keep is not None and self.keep < 1:
-            raise UserError("loop.keep must be 1 or more, or none for all")
+    steps: int = way(1000, within="[1, 1e9]")
+    log_every: int = way(20, within="[1, 1e9]")
+    checkpoint_every: int = way(200, within="[1, 1e9]")
+    keep: int | None = way(2, within="[1, 1e9]")
 
 
 @dataclasses.dataclass(frozen=True)
-class EvalConfig:
+class EvalConfig(Bounded):
     """What is measured on held-out sessions while a stage trains.
 
     It reads the weights and changes nothing: a run has the same bits with and without.
@@ -62,19 +55,11 @@ class EvalConfig:
       turns: of a session on a sheet, or as many as it has.
     """
 
-    every: int = way(0)
-    sessions: int = way(16)
-    edits_every: int = way(0)
-    edits: int = way(4)
-    turns: int = way(5)
-
-    def __post_init__(self):
-        for name, least in (
-            ("every", 0), ("sessions", 1), ("edits_every", 0), ("edits", 1),
-            ("turns", 1),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise UserError(f"eval.{name} must be {least} or more")
+    every: int = way(0, within="[0, 1e9]")
+    sessions: int = way(16, within="[1, 1e4]")
+    edits_every: int = way(0, within="[0, 1e9]")
+    edits: int = way(4, within="[1, 100]")
+    turns: int = way(5, within="[1, 100]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +85,16 @@ class RunConfig:
     loop: LoopConfig
     mesh: MeshConfig
     eval: EvalConfig = EvalConfig()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed must be in [0, 2**63), given {self.seed}")
+        batch, parts = self.data.batch, self.optimizer.accumulate
+        if batch % parts:
+            raise UserError(
+                f"data.batch must be a multiple of optimizer.accumulate, given {batch} "
+                f"samples in {parts} micro-batches"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dicts (tuples stay tuples)."""

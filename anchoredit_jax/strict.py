@@ -12,11 +12,18 @@ resuming, parents, certificates and exports all read:
 - `result`: what comes out of a run;
 - `way`: only how it gets there (kernel, mesh, workers, lengths, paths of the same
   content).
+
+A field of numbers also says within which bounds they lie, as an interval: "[0, 1)",
+"(0, 1000]". Whatever makes a `Bounded` section holds to them: files, arguments,
+`dataclasses.replace`. A NaN lies in no interval.
 """
 
 import collections.abc
+import contextlib
 import dataclasses
 import difflib
+import re
+import reprlib
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,33 +40,91 @@ OF_THE_WEIGHTS = ("geometry", ASSUMED)
 OF_THE_RESULT = ("result", *OF_THE_WEIGHTS)
 
 
+Within = str | tuple[str, ...] | None
+
+
 def geometry(
-    default: Any = _MISSING, *, kinds: Sequence[str] = (), published: bool = True
+    default: Any = _MISSING,
+    *,
+    within: Within = None,
+    kinds: Sequence[str] = (),
+    published: bool = True,
 ) -> Any:
     """A dataclass field that decides what the weights are, see above.
 
     Args:
+      within: the interval of its numbers, also of those in tuples and mappings; or the
+        words that it may be.
       kinds: the kinds that read it, see `choose_kind`; by default all.
       published: whether published weights come with it; else a stage that starts from
         them may choose it.
     """
-    return _field(default, "geometry" if published else ASSUMED, kinds)
+    return _field(default, "geometry" if published else ASSUMED, within, kinds)
 
 
-def result(default: Any = _MISSING, *, kinds: Sequence[str] = ()) -> Any:
+def result(
+    default: Any = _MISSING, *, within: Within = None, kinds: Sequence[str] = ()
+) -> Any:
     """A dataclass field that decides what comes out, see above."""
-    return _field(default, "result", kinds)
+    return _field(default, "result", within, kinds)
 
 
-def way(default: Any = _MISSING, *, kinds: Sequence[str] = ()) -> Any:
+def way(
+    default: Any = _MISSING, *, within: Within = None, kinds: Sequence[str] = ()
+) -> Any:
     """A dataclass field that decides how a run gets to its result, see above."""
-    return _field(default, "way", kinds)
+    return _field(default, "way", within, kinds)
 
 
-def _field(default: Any, decides: str, kinds: Sequence[str]) -> Any:
-    return dataclasses.field(
-        default=default, metadata={"decides": decides, "kinds": tuple(kinds)}
+def _field(default: Any, decides: str, within: Within, kinds: Sequence[str]) -> Any:
+    metadata = {"decides": decides, "within": within, "kinds": tuple(kinds)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Bounded:
+    """A section whose fields are held to their bounds, whoever makes it."""
+
+    def __post_init__(self) -> None:
+        section = re.sub("(Config|Settings)$", "", type(self).__name__).lower()
+        for field in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
+            check_within(field, getattr(self, field.name), f"{section}.{field.name}")
+
+
+def check_within(field: dataclasses.Field, value: Any, where: str) -> None:
+    """Refuse a value, or one in it, that is out of its field's bounds.
+
+    Raises:
+      UserError: says the bounds.
+    """
+    within = field.metadata.get("within")
+    if within is None or value is None:
+        return
+    if isinstance(value, Mapping | tuple | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            check_within(field, item, where)
+    elif isinstance(within, tuple):
+        if value not in within:
+            raise UserError(
+                f"{where} must be one of {', '.join(within)}, given {shorten(value)}"
+            )
+    elif not lies_within(value, within):
+        raise UserError(f"{where} must be in {within}, given {shorten(value)}")
+
+
+def lies_within(value: float, interval: str) -> bool:
+    """Tell whether a number lies in an interval such as "[0, 1)"; a NaN does not."""
+    least, most = (
+        float(end) if "." in end or "e" in end else int(end)  # integers are exact
+        for end in interval[1:-1].split(", ")
     )
+    above = least <= value if interval[0] == "[" else least < value
+    below = value <= most if interval[-1] == "]" else value < most
+    return above and below
+
+
+def shorten(value: Any) -> str:
+    """A value for a message, of a length that a line can take."""
+    return reprlib.repr(value)
 
 
 def deciding(cls: type, prefix: str = "") -> dict[str, str]:
@@ -162,7 +227,9 @@ def build_dataclass(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     if isinstance(values, cls):
         return values
     if not isinstance(values, Mapping):
-        raise UserError(f"config section '{where}': expected keys, given {values!r}")
+        raise UserError(
+            f"config section '{where}': expected keys, given {shorten(values)}"
+        )
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     coerced = {}
@@ -171,6 +238,7 @@ def build_dataclass(cls: type[T], values: Mapping[str, Any], where: str) -> T:
             what = f"config key '{where}.{key}' (nothing reads it)"
             raise UserError(unknown_name(what, str(key), fields))
         coerced[key] = coerce(value, hints[key], f"{where}.{key}")
+        check_within(fields[key], coerced[key], f"{where}.{key}")
     for name, field in fields.items():
         required = (
             field.default is dataclasses.MISSING
@@ -220,7 +288,8 @@ def coerce(value: Any, annotation: Any, where: str) -> Any:
             return int(value)
     elif annotation is float:
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            with contextlib.suppress(OverflowError):  # an integer of 309 digits
+                return float(value)
     elif annotation is str:
         if isinstance(value, str):
             return value
@@ -272,7 +341,9 @@ def _coerce_tuple(value: Any, args: tuple, where: str) -> tuple:
 
 
 def _mismatch(where: str, expected: str, value: Any) -> UserError:
-    return UserError(f"config key '{where}': expected {expected}, given {value!r}")
+    return UserError(
+        f"config key '{where}': expected {expected}, given {shorten(value)}"
+    )
 
 
 def plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Trees of arrays: one name per array, a digest of all, and copies in another dtype.
+"""Trees of arrays: one name per array, a digest, what is not finite, other dtypes.
 
 A name is "blocks/q/kernel", whatever containers hold the array.
 """
@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
 
 from anchoredit_jax.errors import UserError
 
+_NAMED = 3  # of several arrays, in a message
 DTYPES = ("float32", "bfloat16")  # that parameters and moments may be stored in
 
 
@@ -74,6 +76,52 @@ def check_dtype(what: str, dtype: str) -> None:
     """UserError unless `dtype` is one that a tree may be stored in."""
     if dtype not in DTYPES:
         raise UserError(f"{what} must be one of {', '.join(DTYPES)}; got {dtype!r}")
+
+
+def not_finite(tree: Any) -> list[str]:
+    """Names of the arrays that hold a NaN or an infinity.
+
+    On any mesh, by all of its processes alike: only flags leave the devices.
+    """
+    named = {
+        name: leaf
+        for name, leaf in leaves_by_name(tree).items()
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    }
+    if not named:
+        return []
+    place = getattr(next(iter(named.values())), "sharding", None)
+    if isinstance(place, NamedSharding):
+        place = NamedSharding(place.mesh, PartitionSpec())
+    flags = jax.jit(
+        lambda leaves: jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]),
+        out_shardings=place,
+    )(list(named.values()))
+    return [
+        name
+        for name, fine in zip(named, jax.device_get(flags), strict=True)
+        if not fine
+    ]
+
+
+def check_finite(what: str, tree: Any) -> None:
+    """Refuse parameters of which everything that is made would be black or wrong.
+
+    Raises:
+      UserError: some hold a NaN or an infinity; it names the first of them.
+    """
+    if names := not_finite(tree):
+        raise UserError(
+            f"{what}: values that are not finite (NaN or infinite) in "
+            f"{some_names(names)}: take other weights, or convert or train them again"
+        )
+
+
+def some_names(names: list[str]) -> str:
+    """The first few of several names, for a message."""
+    told = ", ".join(names[:_NAMED])
+    rest = len(names) - _NAMED
+    return f"{told} and {rest} more" if rest > 0 else told
 
 
 def cast_copy(tree: Any, dtype: str) -> Any:

@@ -77,10 +77,10 @@ def test_stages_of_the_curriculum_share_the_model():
         ("dta.batch=4", "unknown config section 'dta': did you mean 'data'"),
         ("options.rollout.kind=none", "'options.rollout' .nothing reads it."),
         ("stage=causal_forcing,options.history=x", "in_sequence or beside, got 'x'"),
-        ("options.loss.hard_share=0", "hard_share must be above 0"),
+        ("options.loss.hard_share=0", r"hard_share must be in \(0, 1\]"),
         ("model.prediction=x", "model.prediction must be one of"),
         ("data.batch=four", "'data.batch': expected int"),
-        ("loop.steps=0", "loop.steps must be 1 or more"),
+        ("loop.steps=0", r"loop.steps must be in \[1, "),
     ],
 )
 def test_a_wrong_argument_is_one_line(arg, said):

@@ -7,12 +7,11 @@ program.
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from fractions import Fraction
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import result
+from anchoredit_jax.strict import Bounded, result
 
 Size = tuple[int, int]
 
@@ -20,7 +19,7 @@ RULES = ("log_ratio", "ratio")
 
 
 @dataclasses.dataclass(frozen=True)
-class BucketConfig:
+class BucketConfig(Bounded):
     """The sizes that images are cut to.
 
     Attributes:
@@ -32,19 +31,16 @@ class BucketConfig:
         else a batch has one number of turns.
     """
 
-    step: int | None = result(None)
-    max_ratio: float = result(4.0)
+    step: int | None = result(None, within="[1, 65536]")
+    max_ratio: float = result(4.0, within="[1, 1000]")
     rule: str = result("log_ratio")
     mix_turns: bool = result(False)
 
     def __post_init__(self):
+        super().__post_init__()
         where = "data.sessions.buckets"
         if self.rule not in RULES:
             raise UserError(f"{where}.rule must be one of {RULES}, got {self.rule!r}")
-        if self.step is not None and self.step < 1:
-            raise UserError(f"{where}.step must be 1 or more, got {self.step}")
-        if not 1 <= self.max_ratio < math.inf:
-            raise UserError(f"{where}.max_ratio must be 1 or more, {self.max_ratio}")
 
 
 def make_buckets(size: Size, step: int, max_ratio: float = 4.0) -> tuple[Size, ...]:

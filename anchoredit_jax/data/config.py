@@ -14,7 +14,7 @@ from anchoredit_jax.data.sprites.instructions import check_weights
 from anchoredit_jax.data.sprites.render import MIN_SIZE
 from anchoredit_jax.data.sprites.sessions import check_layout
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import FrozenMapping, choose_kind, result, way
+from anchoredit_jax.strict import Bounded, FrozenMapping, choose_kind, result, way
 
 SESSION_LAYOUTS = ("chain", "pairs")
 MOST_NULLS = 0.9  # of prepared sessions, whose edits are all shown besides
@@ -22,7 +22,7 @@ _MADE = ("sprites", "sessions")  # kinds whose samples are put together here
 
 
 @dataclasses.dataclass(frozen=True)
-class SpritesConfig:
+class SpritesConfig(Bounded):
     """Procedural sessions with exact ground truth, made when asked for.
 
     Attributes:
@@ -32,17 +32,16 @@ class SpritesConfig:
       length: sessions before the sequence starts again; small ones are for overfitting.
     """
 
-    weights: Mapping[str, float] = result(FrozenMapping(DEFAULT_WEIGHTS))
+    weights: Mapping[str, float] = result(
+        FrozenMapping(DEFAULT_WEIGHTS), within="[0, 1e9]"
+    )
     layout: str = result("chain")
-    length: int = result(ENDLESS)
+    length: int = result(ENDLESS, within=f"[1, {ENDLESS}]")
 
     def __post_init__(self):
+        super().__post_init__()
         check_weights(self.weights)
         check_layout(self.layout)
-        if not 1 <= self.length <= ENDLESS:
-            raise UserError(
-                f"data.sprites.length must be in [1, {ENDLESS}], got {self.length}"
-            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +56,7 @@ class RecordsConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SessionsConfig:
+class SessionsConfig(Bounded):
     """Prepared sessions of images.
 
     Attributes:
@@ -74,25 +73,13 @@ class SessionsConfig:
 
     path: str = way()
     cache: str | None = way(None)
-    layout: str = result("chain")
+    layout: str = result("chain", within=SESSION_LAYOUTS)
     buckets: BucketConfig = BucketConfig()
-    held_out: float = result(0.0)
-
-    def __post_init__(self):
-        if not 0 <= self.held_out < 1:
-            raise UserError(
-                "data.sessions.held_out must be 0 or more and below 1, got "
-                f"{self.held_out}"
-            )
-        if self.layout not in SESSION_LAYOUTS:
-            raise UserError(
-                f"data.sessions.layout must be one of {SESSION_LAYOUTS}, got "
-                f"{self.layout!r}"
-            )
+    held_out: float = result(0.0, within="[0, 1)")
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Bounded):
     """Which sessions a run trains on.
 
     Attributes:
@@ -121,15 +108,15 @@ class DataConfig:
     """
 
     kind: str = result("sprites")
-    size: int = result(32)
-    turns: int = result(1)
-    batch: int = result(16)
-    seed: int = result(0)
-    workers: int = way(0)
-    null_fraction: float = result(0.05, kinds=_MADE)
-    drop_fraction: float = result(0.0, kinds=_MADE)
-    skip_probability: float = result(0.5, kinds=_MADE)
-    skip_turns: int = result(0, kinds=("sprites",))
+    size: int = result(32, within="[1, 65536]")
+    turns: int = result(1, within="[1, 1e4]")
+    batch: int = result(16, within="[1, 1e7]")
+    seed: int = result(0, within="[0, 9223372036854775807]")
+    workers: int = way(0, within="[0, 1024]")
+    null_fraction: float = result(0.05, kinds=_MADE, within="[0, 1]")
+    drop_fraction: float = result(0.0, kinds=_MADE, within="[0, 1]")
+    skip_probability: float = result(0.5, kinds=_MADE, within="[0, 1]")
+    skip_turns: int = result(0, kinds=("sprites",), within="[0, 1e4]")
     sprites: SpritesConfig | None = None
     records: RecordsConfig | None = None
     sessions: SessionsConfig | None = None
@@ -151,24 +138,10 @@ class DataConfig:
         )
 
     def __post_init__(self):
+        super().__post_init__()
         choose_kind(self, "data")
-        for field, least in (
-            ("size", MIN_SIZE if self.kind in ("sprites", "records") else 1),
-            ("turns", 1),
-            ("batch", 1),
-            ("workers", 0),
-            ("skip_turns", 0),
-        ):
-            value = getattr(self, field)
-            if value < least:
-                raise UserError(f"data.{field} must be {least} or more, got {value}")
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"data.seed must be in [0, 2**63), got {self.seed}")
-        for field in ("null_fraction", "drop_fraction", "skip_probability"):
-            if not 0 <= getattr(self, field) <= 1:
-                raise UserError(
-                    f"data.{field} must be in [0, 1], got {getattr(self, field)}"
-                )
+        if self.kind in ("sprites", "records") and self.size < MIN_SIZE:
+            raise UserError(f"data.size must be {MIN_SIZE} or more, got {self.size}")
         if self.skip_turns:
             self._check_skipping()
         if self.sessions is not None:

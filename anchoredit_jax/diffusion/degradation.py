@@ -19,11 +19,12 @@ from flax import struct
 from anchoredit_jax import randomness
 from anchoredit_jax.arrays import Array, Float, Int, Key
 from anchoredit_jax.diffusion.timesteps import relative_positions
-from anchoredit_jax.strict import result
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.strict import Bounded, result
 
 
 @dataclasses.dataclass(frozen=True)
-class DegradeConfig:
+class DegradeConfig(Bounded):
     """Probabilities (per sample and frame) and strengths of each kind.
 
     Attributes:
@@ -34,22 +35,27 @@ class DegradeConfig:
         (decoded and encoded again; needs the codec's weights in training).
     """
 
-    colour: float = result(0.0)
-    colour_scale: float = result(0.06)
-    colour_bias: float = result(0.04)
-    low_frequency: float = result(0.0)
-    low_frequency_amplitude: float = result(0.08)
-    block: float = result(0.0)
-    block_sizes: tuple[int, ...] = result((2, 4))
-    laplace: float = result(0.0)
-    laplace_scale: float = result(0.05)
-    blur: float = result(0.0)
-    blur_sigma: float = result(0.6)
-    lower: float = result(0.15)
+    colour: float = result(0.0, within="[0, 1]")
+    colour_scale: float = result(0.06, within="[0, 1]")
+    colour_bias: float = result(0.04, within="[0, 100]")
+    low_frequency: float = result(0.0, within="[0, 1]")
+    low_frequency_amplitude: float = result(0.08, within="[0, 100]")
+    block: float = result(0.0, within="[0, 1]")
+    block_sizes: tuple[int, ...] = result((2, 4), within="[1, 1024]")
+    laplace: float = result(0.0, within="[0, 1]")
+    laplace_scale: float = result(0.05, within="[0, 100]")
+    blur: float = result(0.0, within="[0, 1]")
+    blur_sigma: float = result(0.6, within="(0, 100]")
+    lower: float = result(0.15, within="[0, 1]")
     monotonic: bool = result(True)
-    blur_padding: str = result("edge")
-    round_trip: float = result(0.0)
-    round_trip_mix: float = result(0.5)
+    blur_padding: str = result("edge", within=("edge", "zero"))
+    round_trip: float = result(0.0, within="[0, 1]")
+    round_trip_mix: float = result(0.5, within="[0, 1]")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.block_sizes:
+            raise UserError("degrade.block_sizes must name a size, or leave it out")
 
     @property
     def active(self) -> bool:

@@ -14,7 +14,7 @@ from jax import lax
 from anchoredit_jax.arrays import Array, Float, Int
 from anchoredit_jax.diffusion import schedule
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import result
+from anchoredit_jax.strict import Bounded, result
 
 # (x [B, ...], timestep float32 scalar) -> velocity [B, ...]
 Velocity = Callable[[Array, Array], Array]
@@ -22,7 +22,7 @@ _QUARTERS = 4  # of a sampler with more steps, where noise levels are told apart
 
 
 @dataclasses.dataclass(frozen=True)
-class SamplerConfig:
+class SamplerConfig(Bounded):
     """How a frame is drawn.
 
     Attributes:
@@ -36,22 +36,23 @@ class SamplerConfig:
     """
 
     kind: str = result("few_step")
-    steps: int = result(4)
-    shift: float = result(1.0)
-    guidance: float = result(1.0)
-    timesteps: tuple[float, ...] | None = result(None)
-    snap_shift: float | None = result(None)
+    steps: int = result(4, within="[1, 1000]")
+    shift: float = result(1.0, within="(0, 1000]")
+    guidance: float = result(1.0, within="[-1000, 1000]")
+    timesteps: tuple[float, ...] | None = result(None, within="(0, 1000]")
+    snap_shift: float | None = result(None, within="(0, 1000]")
     negative: str = result("")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.kind not in ("few_step", "euler"):
             raise UserError(
                 f"sampler kind must be few_step or euler, got {self.kind!r}"
             )
-        if self.steps < 1 or self.shift <= 0:
+        if self.timesteps is not None and not 1 <= len(self.timesteps) <= 1000:
             raise UserError(
-                "a sampler needs steps >= 1 and shift > 0, "
-                f"got steps {self.steps} and shift {self.shift}"
+                "a sampler's timesteps must be 1 to 1000 numbers, given "
+                f"{len(self.timesteps)}: leave them out, and steps and shift count"
             )
 
     @property

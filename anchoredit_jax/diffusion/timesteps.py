@@ -9,11 +9,12 @@ import jax.numpy as jnp
 
 from anchoredit_jax.arrays import Array, Float
 from anchoredit_jax.diffusion.schedule import TIMESTEPS, shift_sigma
-from anchoredit_jax.strict import result
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.strict import Bounded, result
 
 
 @dataclasses.dataclass(frozen=True)
-class TimestepConfig:
+class TimestepConfig(Bounded):
     """How noisy each frame of a training sequence is.
 
     Attributes:
@@ -28,15 +29,24 @@ class TimestepConfig:
       shift_frames: map every frame's u by `shift` instead of u_last.
     """
 
-    lower_min: float = result(0.0)
-    lower_max: float = result(0.3)
-    last_min: float = result(0.0)
-    shift: float = result(1.0)
+    lower_min: float = result(0.0, within="[0, 1]")
+    lower_max: float = result(0.3, within="[0, 1]")
+    last_min: float = result(0.0, within="[0, 1]")
+    shift: float = result(1.0, within="(0, 1000]")
     monotonic: bool = result(False)
-    minimum: float = result(20.0)
-    maximum: float = result(980.0)
+    minimum: float = result(20.0, within="[0, 1000]")
+    maximum: float = result(980.0, within="[0, 1000]")
     truncate: bool = result(False)
     shift_frames: bool = result(False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for least, most in (("lower_min", "lower_max"), ("minimum", "maximum")):
+            if not getattr(self, least) <= getattr(self, most):
+                raise UserError(
+                    f"timesteps.{least} must be at most {most}, given "
+                    f"{getattr(self, least)} and {getattr(self, most)}"
+                )
 
 
 def relative_positions(frames: int, monotonic: bool) -> Float[Array, " {frames}"]:

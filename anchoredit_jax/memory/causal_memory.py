@@ -21,13 +21,13 @@ from flax import struct
 from anchoredit_jax.arrays import Array, Bool, Float, Int, Real
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory.visibility import FrameVisibility
-from anchoredit_jax.strict import result
+from anchoredit_jax.strict import Bounded, result
 
 POSITIONS = ("absolute", "window_relative")
 
 
 @dataclasses.dataclass(frozen=True)
-class MemoryConfig:
+class MemoryConfig(Bounded):
     """What a session remembers.
 
     Attributes:
@@ -39,19 +39,15 @@ class MemoryConfig:
         0..sink + window, however long the session).
     """
 
-    sink: int = result(1)
-    window: int | None = result(3)
+    sink: int = result(1, within="[0, 1024]")
+    window: int | None = result(3, within="[0, 1024]")
     positions: str = result("window_relative")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.positions not in POSITIONS:
             raise UserError(
                 f"memory positions must be one of {POSITIONS}, got {self.positions!r}"
-            )
-        if self.sink < 0 or (self.window is not None and self.window < 0):
-            raise UserError(
-                "memory sink and window must be 0 or more, "
-                f"got sink {self.sink} and window {self.window}"
             )
         if self.sink == 0 and self.window == 0:
             raise UserError("a memory of sink 0 and window 0 holds no frame at all")

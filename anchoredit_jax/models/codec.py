@@ -8,6 +8,7 @@ the Wan VAE (`models/wan_vae`) takes the same place at full size.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import einops
@@ -16,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import choose_kind, geometry, result, way
+from anchoredit_jax.strict import Bounded, choose_kind, geometry, result, way
+from anchoredit_jax.trees import DTYPES
 
 Array = np.ndarray | jax.Array
 
@@ -28,22 +30,18 @@ WAN_STRIDE = 8  # pixels of a latent's side, of the Wan VAE
 
 
 @dataclasses.dataclass(frozen=True)
-class PatchSettings:
+class PatchSettings(Bounded):
     """The settings of the patch codec.
 
     Attributes:
       stride: side of the square of pixels that becomes one latent.
     """
 
-    stride: int = geometry(2)
-
-    def __post_init__(self) -> None:
-        if self.stride < 1:
-            raise UserError(f"codec.patch.stride must be at least 1, got {self.stride}")
+    stride: int = geometry(2, within="[1, 64]")
 
 
 @dataclasses.dataclass(frozen=True)
-class WanVaeSettings:
+class WanVaeSettings(Bounded):
     """The settings of the Wan VAE.
 
     Attributes:
@@ -54,9 +52,9 @@ class WanVaeSettings:
     """
 
     weights: str | None = way(None)
-    size: str = geometry("wan")
-    tile: int = way(256)
-    dtype: str = result("float32")
+    size: str = geometry("wan", within=("wan", "tiny"))
+    tile: int = way(256, within="[0, 65536]")
+    dtype: str = result("float32", within=DTYPES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +162,28 @@ def _positions(height: int, width: int) -> np.ndarray:
 def from_uint8(images: Array) -> Array:
     """uint8 [0, 255] -> float32 [-1, 1]."""
     return images.astype(np.float32) / 127.5 - 1.0
+
+
+def decode_pixels(
+    decode: Callable[[np.ndarray], Array], latents: np.ndarray
+) -> np.ndarray:
+    """Latents [..., h, w, C] -> uint8 [..., H, W, 3], of finite values only.
+
+    Args:
+      decode: of a codec; it cuts infinite values to [-1, 1], so that its result alone
+        does not tell.
+
+    Raises:
+      UserError: latents or pixels are not finite; they would be black or white.
+    """
+    images = None
+    if np.isfinite(latents).all():
+        images = np.asarray(decode(latents))
+    if images is None or not np.isfinite(images).all():
+        raise UserError(
+            "the values of a picture are not finite (NaN or infinite): it is not shown"
+        )
+    return to_uint8(images)
 
 
 def to_uint8(images: Array) -> Array:

@@ -3,7 +3,8 @@
 import dataclasses
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import geometry, result, way
+from anchoredit_jax.strict import Bounded, geometry, result, way
+from anchoredit_jax.trees import DTYPES
 
 CHOICES = {
     "source_prompt": ("first_token", "first_prompt"),
@@ -16,7 +17,7 @@ CHOICES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class TransformerConfig:
+class TransformerConfig(Bounded):
     """The Wan 2.1 text-to-video geometry (docs/method.md, Network).
 
     Attributes:
@@ -51,27 +52,28 @@ class TransformerConfig:
         velocity follows) is sharper.
     """
 
-    dim: int = geometry()
-    ffn_dim: int = geometry()
-    num_heads: int = geometry()
-    num_layers: int = geometry()
-    channels: int = geometry(16)
-    text_dim: int = geometry(4096)
-    freq_dim: int = geometry(256)
-    patch: int = geometry(2)
-    temporal_stride: int = geometry(4, published=False)
-    spatial_stride: float = geometry(1.0, published=False)
+    dim: int = geometry(within="[2, 65536]")
+    ffn_dim: int = geometry(within="[1, 1e6]")
+    num_heads: int = geometry(within="[1, 1024]")
+    num_layers: int = geometry(within="[1, 1024]")
+    channels: int = geometry(16, within="[1, 65536]")
+    text_dim: int = geometry(4096, within="[1, 65536]")
+    freq_dim: int = geometry(256, within="[2, 65536]")
+    patch: int = geometry(2, within="[1, 64]")
+    temporal_stride: int = geometry(4, published=False, within="[0, 1e6]")
+    spatial_stride: float = geometry(1.0, published=False, within="(0, 1e6]")
     source_prompt: str = geometry("first_prompt", published=False)
     text_visibility: str = geometry("current", published=False)
-    eps: float = geometry(1e-6)
-    dtype: str = result("float32")
+    eps: float = geometry(1e-6, within="(0, 1]")
+    dtype: str = result("float32", within=DTYPES)
     attention: str = way("auto")
     remat: str = way("none")
-    scan_unroll: int = way(1)
+    scan_unroll: int = way(1, within="[1, 1024]")
     init: str = result("wan")
     prediction: str = geometry("velocity", published=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
             raise UserError(
                 f"dim {self.dim} must split into {self.num_heads} heads of even size"

@@ -18,8 +18,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.umt5 import Umt5Config, make_umt5_config
-from anchoredit_jax.strict import choose_kind, geometry, result, way
+from anchoredit_jax.models.umt5 import UMT5_SIZES, Umt5Config, make_umt5_config
+from anchoredit_jax.strict import Bounded, choose_kind, geometry, result, way
+from anchoredit_jax.trees import DTYPES
 
 NGRAMS = (3, 4, 5)
 # Of the whole word beside its n-grams; no integer, so that no sum of signs is zero.
@@ -28,22 +29,18 @@ CONTEXT = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class NgramSettings:
+class NgramSettings(Bounded):
     """The settings of the n-gram encoder.
 
     Attributes:
       seed: another seed, another set of frozen vectors.
     """
 
-    seed: int = geometry(0)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"text.ngram.seed must be in [0, 2**63), got {self.seed}")
+    seed: int = geometry(0, within="[0, 9223372036854775807]")
 
 
 @dataclasses.dataclass(frozen=True)
-class Umt5Settings:
+class Umt5Settings(Bounded):
     """The settings of UMT5.
 
     Attributes:
@@ -55,13 +52,9 @@ class Umt5Settings:
     """
 
     folder: str = way()
-    size: str = geometry("umt5_xxl")
-    dtype: str = result("float32")
-    batch: int = way(1)
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise UserError(f"text.umt5.batch must be at least 1, got {self.batch}")
+    size: str = geometry("umt5_xxl", within=tuple(UMT5_SIZES))
+    dtype: str = result("float32", within=DTYPES)
+    batch: int = way(1, within="[1, 65536]")
 
     @property
     def network(self) -> Umt5Config:
@@ -70,7 +63,7 @@ class Umt5Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextConfig:
+class TextConfig(Bounded):
     """The choice of a run's text encoder, with its settings.
 
     Attributes:
@@ -81,18 +74,14 @@ class TextConfig:
     """
 
     kind: str = geometry("ngram")
-    length: int = geometry(16)
-    dim: int = geometry(64)
+    length: int = geometry(16, within="[1, 65536]")
+    dim: int = geometry(64, within="[1, 65536]")
     ngram: NgramSettings | None = None
     umt5: Umt5Settings | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         choose_kind(self, "text")
-        if self.length < 1 or self.dim < 1:
-            raise UserError(
-                f"text.length and text.dim must be at least 1, "
-                f"got {self.length} and {self.dim}"
-            )
         if self.umt5 is not None and self.dim != self.umt5.network.dim:
             raise UserError(
                 f"text.dim must be {self.umt5.network.dim}, the width of "

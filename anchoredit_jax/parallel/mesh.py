@@ -14,13 +14,13 @@ from jax.sharding import AxisType, Mesh
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel.rules import ACTIVATION_RULES
-from anchoredit_jax.strict import way
+from anchoredit_jax.strict import Bounded, way
 
 AXES = ("data", "fsdp", "context", "tensor")
 
 
 @dataclasses.dataclass(frozen=True)
-class MeshConfig:
+class MeshConfig(Bounded):
     """How devices are split (docs/method.md, Devices).
 
     Attributes:
@@ -33,17 +33,11 @@ class MeshConfig:
       slices: parts of a pod that the data-centre network joins; they multiply `data`.
     """
 
-    data: int | None = way(1)
-    fsdp: int = way(1)
-    context: int = way(1)
-    tensor: int = way(1)
-    slices: int = way(1)
-
-    def __post_init__(self) -> None:
-        for axis in (*AXES, "slices"):
-            size = getattr(self, axis)
-            if size is not None and size < 1:
-                raise UserError(f"mesh.{axis} must be 1 or more, got {size}")
+    data: int | None = way(1, within="[1, 1e6]")
+    fsdp: int = way(1, within="[1, 1e6]")
+    context: int = way(1, within="[1, 1e6]")
+    tensor: int = way(1, within="[1, 1e6]")
+    slices: int = way(1, within="[1, 1e6]")
 
     def sizes(self, devices: int) -> tuple[int, ...]:
         """Devices along each of `AXES`.

@@ -208,7 +208,7 @@ class EditSession:
                 memory = programs.start(params, latents[0], text)
             memory = programs.commit(params, memory, latent, text)
             remembered = SharedMemory.split(memory, remembered)
-            pixels = decode(editor, latent)
+            pixels = decode(editor, latent)[0]
             turns.append(
                 Turn(number, instruction, seed, pixels, saved.crop, latent, remembered)
             )

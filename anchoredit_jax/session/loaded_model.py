@@ -28,7 +28,7 @@ from anchoredit_jax.session.overrides import (
 )
 from anchoredit_jax.session.programs import Programs, make_programs
 from anchoredit_jax.session.shapes import AUTO, AskedSize, check_asked, editing_size
-from anchoredit_jax.trees import cast_copy, check_dtype
+from anchoredit_jax.trees import cast_copy, check_dtype, check_finite
 
 SHIPPED = Path(__file__).parents[1] / "assets"
 
@@ -167,7 +167,7 @@ class LoadedModel:
 
         Raises:
           UserError: nothing to load at `path`, its VAE or text encoder is not there any
-            more, or settings that do not fit.
+            more, weights that are not finite, or settings that do not fit.
         """
         given, path = path, SHIPPED if path is None else path
         # All that may lack or be wrong comes before the weights, which take minutes.
@@ -192,8 +192,10 @@ class LoadedModel:
         params = loaded.params
         if params_dtype is not None:
             params = cast_copy(params, params_dtype)
+        params = jax.device_put(params, places(params))
+        check_finite(f"the weights of {os.fspath(path)!r}", params)
         return cls(
-            params=jax.device_put(params, places(params)),
+            params=params,
             run=run,
             codec=codec,
             text=text_encoder,

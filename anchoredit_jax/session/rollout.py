@@ -20,10 +20,11 @@ from anchoredit_jax.arrays import Params
 from anchoredit_jax.diffusion.samplers import SamplerConfig
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import MemoryConfig
-from anchoredit_jax.models.codec import from_uint8, to_uint8
+from anchoredit_jax.models.codec import from_uint8
 from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.parallel import batch_sharding, using
 from anchoredit_jax.parallel.sharded import put
+from anchoredit_jax.session.turns import decode
 from anchoredit_jax.turn import generate_turn, session_key, start_memory
 
 
@@ -66,7 +67,8 @@ def iterate_rollouts(
       (row, uint8 [N, H, W, 3]): the result of every instruction of a session.
 
     Raises:
-      UserError: if the counts of images, instruction lists or ids differ.
+      UserError: if the counts of images, instruction lists or ids differ, or a result
+        has values that are not finite.
     """
     ids = list(range(len(images))) if ids is None else list(ids)
     lengths = _check(images, instructions, ids)
@@ -96,10 +98,7 @@ def iterate_rollouts(
             latents.append(jax.block_until_ready(latent))
             on_turn(sum(lengths[row] > turn for row in rows[:real]))
         # One turn after the other: decoding all at once may not fit a device.
-        images_of = [
-            np.asarray(to_uint8(editor.codec.decode(latent)))
-            for latent in jax.device_get(latents)
-        ]
+        images_of = [decode(editor, latent) for latent in latents]
         for place_in_batch, row in enumerate(rows[:real]):
             if row not in finished:
                 own = images_of[: lengths[row]]

@@ -17,9 +17,10 @@ from PIL import Image
 from anchoredit_jax.data.images import Crop, map_back
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import CausalMemory
-from anchoredit_jax.models.codec import from_uint8, to_uint8
+from anchoredit_jax.models.codec import decode_pixels, from_uint8
 from anchoredit_jax.session.loaded_model import LoadedModel
 from anchoredit_jax.session.shared_memory import SharedMemory
+from anchoredit_jax.trees import check_finite
 
 MAX_SEED = 2**31 - 1
 
@@ -164,7 +165,7 @@ def finish_turn(drawn: Drawn) -> Turn:
         number=asked.number,
         instruction=asked.instruction,
         seed=asked.seed,
-        pixels=decode(asked.editor, latent),
+        pixels=decode(asked.editor, latent)[0],
         crop=asked.before.crop,
         latent=latent,
         remembered=SharedMemory.split(drawn.memory, drawn.past),
@@ -185,9 +186,20 @@ def embed(editor: LoadedModel, instruction: str) -> jax.Array:
     return jnp.asarray(editor.text.encode([instruction]))
 
 
-def decode(editor: LoadedModel, latent: jax.Array) -> np.ndarray:
-    """Decode a frame: latents [1, h, w, C] -> uint8 [H, W, 3]."""
-    return np.asarray(to_uint8(editor.codec.decode(jax.device_get(latent))))[0]
+def decode(editor: LoadedModel, latents: jax.Array) -> np.ndarray:
+    """Decode frames: latents [B, h, w, C] -> uint8 [B, H, W, 3].
+
+    Raises:
+      UserError: values that are not finite; it names the weights that are not.
+    """
+    try:
+        return decode_pixels(editor.codec.decode, jax.device_get(latents))
+    except UserError as error:
+        check_finite(f"{error}; the transformer's weights", editor.params)
+        raise UserError(
+            f"{error}; the transformer's weights are finite, so a setting is too "
+            f"strong (guidance is {editor.sampler.guidance}) or the dtype too narrow"
+        ) from error
 
 
 def check_seed(seed: int) -> int:

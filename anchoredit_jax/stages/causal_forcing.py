@@ -50,11 +50,11 @@ from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.round_trip import make_round_trip
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
 from anchoredit_jax.stages.stage import Stage, Step
-from anchoredit_jax.strict import result
+from anchoredit_jax.strict import Bounded, result
 
 
 @dataclasses.dataclass(frozen=True)
-class RolloutConfig:
+class RolloutConfig(Bounded):
     """Self-rollout: history replaced by the model's own predictions.
 
     Attributes:
@@ -78,34 +78,26 @@ class RolloutConfig:
     """
 
     kind: str = result("none")
-    probability: float = result(0.5)
-    maximum: float = result(1000.0)
-    agreement: float = result(0.0)
-    fraction: float = result(1.0)
-    warmup: int = result(0)
+    probability: float = result(0.5, within="[0, 1]")
+    maximum: float = result(1000.0, within="(0, 1000]")
+    agreement: float = result(0.0, within="[0, 1e6]")
+    fraction: float = result(1.0, within="[0, 1]")
+    warmup: int = result(0, within="[0, 1e9]")
     sampler: str = result("few_step")
-    sampler_steps: int = result(2)
-    shift: float = result(3.0)
+    sampler_steps: int = result(2, within="[1, 1000]")
+    shift: float = result(3.0, within="(0, 1000]")
 
     def __post_init__(self):
+        super().__post_init__()
         if self.kind not in ("none", "one_pass", "sequential"):
             raise UserError(
                 f"rollout kind must be none, one_pass or sequential, got {self.kind!r}"
             )
         SamplerConfig(self.sampler, self.sampler_steps, self.shift)  # or refused
-        if self.agreement < 0:
-            raise UserError(
-                f"rollout.agreement must be 0 or more, got {self.agreement}"
-            )
-        if not 0 < self.maximum <= schedule.TIMESTEPS:
-            raise UserError(
-                "rollout.maximum must be a timestep above 0 and up to "
-                f"{schedule.TIMESTEPS:g}, got {self.maximum}"
-            )
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     """What this stage adds to the shared settings.
 
     Attributes:
@@ -133,13 +125,14 @@ class Options:
     history: str = result("in_sequence")
     degrade: DegradeConfig = DegradeConfig()
     rollout: RolloutConfig = RolloutConfig()
-    clean_history: float = result(0.5)
-    history_noise: float = result(0.0)
-    memory_policies: tuple[tuple[int, int], ...] = result(())
-    position_gap: int = result(0)
-    gap_probability: float = result(0.5)
+    clean_history: float = result(0.5, within="[0, 1]")
+    history_noise: float = result(0.0, within="[0, 1000]")
+    memory_policies: tuple[tuple[int, int], ...] = result((), within="[0, 1024]")
+    position_gap: int = result(0, within="[0, 1e6]")
+    gap_probability: float = result(0.5, within="[0, 1]")
 
     def __post_init__(self):
+        super().__post_init__()
         if self.history not in ("in_sequence", "beside"):
             raise UserError(
                 f"history must be in_sequence or beside, got {self.history!r}"

@@ -28,12 +28,12 @@ from anchoredit_jax.stages.context import (
 )
 from anchoredit_jax.stages.passes import Pass
 from anchoredit_jax.stages.stage import Stage
-from anchoredit_jax.strict import result
+from anchoredit_jax.strict import Bounded, result
 from anchoredit_jax.trees import cast_copy, check_dtype
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     """What this stage adds to the shared settings.
 
     Attributes:
@@ -49,19 +49,20 @@ class Options:
       memory_policies, position_gap, gap_probability: as in causal forcing.
     """
 
-    grid_steps: int = result(48)
-    shift: float = result(5.0)
-    guidance: float = result(3.0)
-    edit_weight: float = result(0.0)
-    edit_threshold: float = result(0.05)
-    anchor_weight: float = result(0.0)
-    snap_shift: float | None = result(None)
+    grid_steps: int = result(48, within="[1, 1000]")
+    shift: float = result(5.0, within="(0, 1000]")
+    guidance: float = result(3.0, within="[-1000, 1000]")
+    edit_weight: float = result(0.0, within="[0, 1e6]")
+    edit_threshold: float = result(0.05, within="[0, 1000]")
+    anchor_weight: float = result(0.0, within="[0, 1e6]")
+    snap_shift: float | None = result(None, within="(0, 1000]")
     teacher_dtype: str = result("float32")
-    memory_policies: tuple[tuple[int, int], ...] = result(())
-    position_gap: int = result(0)
-    gap_probability: float = result(0.5)
+    memory_policies: tuple[tuple[int, int], ...] = result((), within="[0, 1024]")
+    position_gap: int = result(0, within="[0, 1e6]")
+    gap_probability: float = result(0.5, within="[0, 1]")
 
     def __post_init__(self):
+        super().__post_init__()
         check_dtype("teacher_dtype", self.teacher_dtype)
 
 

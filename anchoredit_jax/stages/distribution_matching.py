@@ -32,14 +32,14 @@ from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.scores import denoising_loss, matching_loss
 from anchoredit_jax.stages.sequence import check_weighting
 from anchoredit_jax.stages.stage import Stage, Step
-from anchoredit_jax.strict import result
+from anchoredit_jax.strict import Bounded, result
 from anchoredit_jax.trees import cast_copy, check_dtype
 
 GENERATOR_SCOPE = "generator"  # its rollout, one turn shorter than the critic's
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     """What this stage adds to the shared settings.
 
     The generator is trained for the run's `sampler`, by which its checkpoints then
@@ -60,22 +60,24 @@ class Options:
         for half the memory.
     """
 
-    guidance: float = result(7.0)
-    anchor_weight: float = result(0.0)
-    critic_ratio: int = result(5)
+    guidance: float = result(7.0, within="[-1000, 1000]")
+    anchor_weight: float = result(0.0, within="[0, 1e6]")
+    critic_ratio: int = result(5, within="[1, 1e6]")
     critic: CriticConfig = CriticConfig()
     critic_weighting: str = result("velocity")
-    score_minimum: float = result(20.0)
-    score_maximum: float = result(980.0)
-    score_shift: float = result(1.0)
+    score_minimum: float = result(20.0, within="[0, 1000]")
+    score_maximum: float = result(980.0, within="[0, 1000]")
+    score_shift: float = result(1.0, within="(0, 1000]")
     teacher_dtype: str = result("float32")
 
     def __post_init__(self):
+        super().__post_init__()
         check_dtype("teacher_dtype", self.teacher_dtype)
         check_weighting(self.critic_weighting)
-        if self.critic_ratio < 1:
+        if not self.score_minimum < self.score_maximum:
             raise UserError(
-                f"options.critic_ratio must be 1 or more, got {self.critic_ratio}"
+                f"options.score_minimum must be below score_maximum, given "
+                f"{self.score_minimum} and {self.score_maximum}"
             )
 
 

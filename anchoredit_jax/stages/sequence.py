@@ -16,11 +16,11 @@ from anchoredit_jax.arrays import Array, Float
 from anchoredit_jax.diffusion import losses, schedule
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.stages.breakdown import Interval, by_noise, by_turn
-from anchoredit_jax.strict import result
+from anchoredit_jax.strict import Bounded, result
 
 
 @dataclasses.dataclass(frozen=True)
-class SequenceLossConfig:
+class SequenceLossConfig(Bounded):
     """How a frame's error is weighed.
 
     The extra terms choose tokens by what the target holds. Where an instruction has
@@ -39,19 +39,16 @@ class SequenceLossConfig:
         "bell" (times `schedule.bell_weight`, which the reference's scheduler offers).
     """
 
-    turn_alpha: float = result(0.0)
-    edit_weight: float = result(0.0)
-    edit_threshold: float = result(0.05)
-    hard_weight: float = result(0.0)
-    hard_share: float = result(0.125)
+    turn_alpha: float = result(0.0, within="[0, 1e6]")
+    edit_weight: float = result(0.0, within="[0, 1e6]")
+    edit_threshold: float = result(0.05, within="[0, 1000]")
+    hard_weight: float = result(0.0, within="[0, 1e6]")
+    hard_share: float = result(0.125, within="(0, 1]")
     weighting: str = result("velocity")
 
     def __post_init__(self):
+        super().__post_init__()
         check_weighting(self.weighting, ("velocity", "x0", "bell"))
-        if not 0 < self.hard_share <= 1:
-            raise UserError(
-                f"hard_share must be above 0 and at most 1, got {self.hard_share}"
-            )
 
 
 def check_weighting(weighting: str, known: Sequence[str] = ("velocity", "x0")) -> None:

@@ -32,14 +32,14 @@ from anchoredit_jax.stages.attention import (
 from anchoredit_jax.stages.passes import Pass
 from anchoredit_jax.stages.sequence import SequenceLossConfig, sequence_loss
 from anchoredit_jax.stages.stage import IMPORTED, Stage
-from anchoredit_jax.strict import result
+from anchoredit_jax.strict import Bounded, result
 
 # The source and itself: for T = 2 plain causal, for a star T - 1 samples.
 VISIBILITY = FrameVisibility("causal", window=2, sink=1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     """What this stage adds to the shared settings.
 
     Attributes:
@@ -54,10 +54,11 @@ class Options:
     timesteps: TimestepConfig = TimestepConfig()
     loss: SequenceLossConfig = SequenceLossConfig()
     attention: str = result("causal")
-    clean_source: float = result(1.0)
+    clean_source: float = result(1.0, within="[0, 1]")
     from_scratch: bool = result(False)
 
     def __post_init__(self):
+        super().__post_init__()
         check_attention(self.attention)
 
 

@@ -5,14 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
 from anchoredit_jax.stages.step import FINITE
-from anchoredit_jax.trees import leaves_by_name
-
-_NAMED = 3  # names of each kind in an error
+from anchoredit_jax.trees import leaves_by_name, not_finite, some_names
 
 
 class DivergedError(RuntimeError):
@@ -95,8 +91,8 @@ class Watch:
         ]
         found = [
             *batch,
-            *([_some(arrays)] if arrays else []),
-            *(["gradients of " + _some(gradients)] if gradients else []),
+            *([some_names(arrays)] if arrays else []),
+            *(["gradients of " + some_names(gradients)] if gradients else []),
         ]
         advice = (
             "Look at the data of these samples"
@@ -111,32 +107,6 @@ class Watch:
         )
 
 
-def not_finite(tree: Any) -> list[str]:
-    """Names of the arrays that hold a NaN or an infinity.
-
-    On any mesh, by all of its processes alike: only flags leave the devices.
-    """
-    named = {
-        name: leaf
-        for name, leaf in leaves_by_name(tree).items()
-        if jnp.issubdtype(leaf.dtype, jnp.floating)
-    }
-    if not named:
-        return []
-    place = next(iter(named.values())).sharding
-    if isinstance(place, NamedSharding):
-        place = NamedSharding(place.mesh, PartitionSpec())
-    flags = jax.jit(
-        lambda leaves: jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]),
-        out_shardings=place,
-    )(list(named.values()))
-    return [
-        name
-        for name, fine in zip(named, jax.device_get(flags), strict=True)
-        if not fine
-    ]
-
-
 def _bad_inputs(batch: Mapping[str, np.ndarray]) -> list[str]:
     found = []
     for name, rows in batch.items():
@@ -146,9 +116,3 @@ def _bad_inputs(batch: Mapping[str, np.ndarray]) -> list[str]:
                 samples = ", ".join(str(number) for number in batch["id"][bad])
                 found.append(f"batch/{name} of sample {samples}")
     return found
-
-
-def _some(names: list[str]) -> str:
-    told = ", ".join(names[:_NAMED])
-    rest = len(names) - _NAMED
-    return f"{told} and {rest} more" if rest > 0 else told

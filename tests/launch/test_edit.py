@@ -191,9 +191,9 @@ def test_wrong_checkpoints_are_refused(photo, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flag", "value", "message"),
     [
-        ("--steps", "0", "steps >= 1"),
+        ("--steps", "0", "steps must be in [1, 1000], given 0"),
         ("--steps", "many", "--steps: invalid int value: 'many'"),
-        ("--window", "-1", "window must be 0 or more"),
+        ("--window", "-1", "window must be in [0, 1024], given -1"),
         ("--window", "all", "a whole number or 'full', given 'all'"),
         ("--guidance", "nan", "expected a number, given 'nan'"),
         ("--positions", "relative", "--positions: invalid choice: 'relative'"),

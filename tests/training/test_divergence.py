@@ -12,9 +12,10 @@ from anchoredit_jax.optimizer import OptimizerConfig, make_optimizer
 from anchoredit_jax.parallel import MeshConfig, make_mesh
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.training import divergence, loop
-from anchoredit_jax.training.divergence import DivergedError, Watch, not_finite
+from anchoredit_jax.training.divergence import DivergedError, Watch
 from anchoredit_jax.training.loop import run_stage
 from anchoredit_jax.training.metrics_log import read_metrics
+from anchoredit_jax.trees import not_finite
 from tests.training.fake_stages import make_run, replace_step
 
 

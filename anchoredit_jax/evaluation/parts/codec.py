@@ -22,7 +22,7 @@ from anchoredit_jax.evaluation.parts.sessions import session_cases
 from anchoredit_jax.evaluation.runs import Job, Part
 from anchoredit_jax.evaluation.summary import bootstrap_mean
 from anchoredit_jax.evaluation.table import Table, show, text_table
-from anchoredit_jax.models.codec import Codec, PatchCodec, from_uint8, to_uint8
+from anchoredit_jax.models.codec import Codec, PatchCodec, decode_pixels, from_uint8
 from anchoredit_jax.models.wan_vae import WanCodec, encode
 
 IMAGES = 8
@@ -64,7 +64,8 @@ def codec_error(codec: Codec, images: Sequence[np.ndarray]) -> tuple[RoundTrip, 
       float32, then in bfloat16.
 
     Raises:
-      UserError: no such images, or a codec of another kind.
+      UserError: no such images, a codec of another kind, or one whose results are not
+        finite.
     """
     if len(images) == 0:
         raise UserError("no image to measure the codec with; give at least one")
@@ -79,7 +80,7 @@ def codec_error(codec: Codec, images: Sequence[np.ndarray]) -> tuple[RoundTrip, 
             latents = [encoders[encode_dtype](from_uint8(image)) for image in images]
         errors = [_rms(a - b) for a, b in zip(latents, exact, strict=True)]
         for decode_dtype in DTYPES:
-            decoded = [to_uint8(decoders[decode_dtype](one)) for one in latents]
+            decoded = [decode_pixels(decoders[decode_dtype], one) for one in latents]
             trips.append(
                 RoundTrip(
                     encode_dtype,
