@@ -35,6 +35,8 @@ SETTINGS = {
     "optimizer.warmup": 2,
     "loop.log_every": 1,
     "loop.checkpoint_every": 6,
+    "eval.every": 0,  # which changes no bits
+    "eval.edits_every": 0,
 }
 OF_STAGE = {
     "causal_forcing": {"options.rollout.warmup": 0},  # it rolls out from the start

@@ -1,8 +1,7 @@
 """What a run is worth while it goes on: held-out sessions, predicted and edited.
 
 Both read the weights between two steps and change nothing, so that a run has the same
-bits with and without them. All processes of a run take part; the first one decodes,
-measures pictures and writes.
+bits with and without them. All processes of a run take part.
 """
 
 import functools
@@ -74,8 +73,8 @@ class HeldOut:
     ) -> tuple[dict[str, float], Image.Image | None]:
         """What is due after a step: a row of metrics, and a sheet of edited sessions.
 
-        The first process has all of them; any other has no picture, nor what is
-        measured of pictures.
+        All processes get the same row, as it may decide which checkpoints they keep;
+        the first one draws the sheet.
         """
         row: dict[str, float] = {}
         sheet = None
@@ -190,14 +189,13 @@ class HeldOut:
             turns + 1 if run.memory.window is None else None,
         )
         latents = [_on_all_hosts(latent) for latent in drawn]
-        if not hosts.is_lead():
-            return {}, None
         frames = np.stack(
             [np.asarray(to_uint8(self._codec.decode(latent))) for latent in latents], 1
         )
         count = len(sessions)
         edited, kept = frames[:count], frames[count : 2 * count]
-        return score_edits(sessions, edited, kept), draw_edits(sessions, edited)
+        sheet = draw_edits(sessions, edited) if hosts.is_lead() else None
+        return score_edits(sessions, edited, kept), sheet
 
 
 def open_held_out(
