@@ -61,6 +61,31 @@ def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path, advice: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+      advice: what to do about a file that holds none.
+
+    Raises:
+      UserError: it cannot be read, or holds no JSON object.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(
+            f"{str(path)!r} cannot be read ({error.strerror}): {advice}"
+        ) from error
+    except (ValueError, RecursionError) as error:  # also what is no Unicode
+        raise UserError(f"{str(path)!r} is damaged ({error}): {advice}") from error
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{str(path)!r} is damaged (expected an object, found a "
+            f"{type(found).__name__}): {advice}"
+        )
+    return found
+
+
 def claim(folder: Path, name: str, settings: Mapping[str, Any], advice: str) -> None:
     """Say in the file `name` of a folder what its content is made with.
 
@@ -70,13 +95,14 @@ def claim(folder: Path, name: str, settings: Mapping[str, Any], advice: str) -> 
       advice: What a person should do about a folder of other settings.
 
     Raises:
-      UserError: The folder is a file, or holds what was made with other settings.
+      UserError: The folder is a file, holds what was made with other settings, or its
+        claim is damaged.
     """
     if folder.is_file():
         raise UserError(f"the folder {str(folder)!r} is a file; give a folder")
     path, settings = folder / name, json.loads(json.dumps(settings))
     if path.is_file():
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = read_json(path, advice)
         check_claim(folder, there, dict.fromkeys(there) | settings, advice)
     else:
         write_json(path, settings)

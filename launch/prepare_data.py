@@ -7,7 +7,8 @@
 
 A source is a folder of `<id>/<id>.0.jpg, <id>.1.jpg, .., <id>.json`, a folder of tar
 shards, one shard, or a JSON file {"resolved_files": [..]}. Interrupted, the same
-command goes on with missing parts. What is dropped is named, with the reason. A cache
+command goes on with missing parts; of a source that changed, what changed is read
+again. What is dropped is named, with the reason. A cache
 holds latents of all images and embeddings of all instructions.
 """
 
@@ -21,6 +22,7 @@ from tqdm import tqdm  # noqa: E402
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.config import load_config  # noqa: E402
+from anchoredit_jax.data.sessions import LINKS  # noqa: E402
 from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 
@@ -33,6 +35,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument(
         "--max-bad", type=int, default=1000, help="bad records that are put up with"
+    )
+    parser.add_argument(
+        "--links",
+        default="follow",
+        choices=LINKS,
+        help="symbolic links in folders of sessions; refuse them on shared machines",
     )
     parser.add_argument("--cache", help="folder for features, instead of preparing")
     parser.add_argument(
@@ -63,14 +71,14 @@ def _prepare(args, languages) -> None:
     with _bar(args.quiet) as (bar, progress):
         report = prepare(
             args.source, args.out, languages=languages, processes=args.processes,
-            max_bad=args.max_bad, progress=progress,
+            max_bad=args.max_bad, links=args.links, progress=progress,
         )  # fmt: skip
         del bar
     print(report.describe())
 
 
 def _cache(args) -> None:
-    from anchoredit_jax.data.feature_cache import build_cache
+    from anchoredit_jax.data.feature_cache import build_cache, describe_cut
     from anchoredit_jax.data.prepared import PreparedSessions
     from anchoredit_jax.data.session_batches import group_prepared
 
@@ -91,6 +99,8 @@ def _cache(args) -> None:
             dtype=args.dtype, process=_process(args.process), progress=progress,
         )  # fmt: skip
     print(f"features of {len(sessions)} sessions in {folder}")
+    if cut := describe_cut(folder):
+        print(cut)
 
 
 def _pack(args, languages) -> None:
@@ -98,8 +108,14 @@ def _pack(args, languages) -> None:
 
     if not args.source:
         raise UserError("--pack needs --source: sessions to write as tar shards")
-    shards = pack_sessions(args.source, args.pack, languages=languages)
-    print(f"{len(shards)} shards in {args.pack}")
+    dropped = []
+    shards = pack_sessions(
+        args.source, args.pack, languages=languages, links=args.links,
+        on_drop=dropped.append,
+    )  # fmt: skip
+    for left in dropped:
+        print(f"left out: {left.key}: {left.reason}: {left.detail}", file=sys.stderr)
+    print(f"{len(shards)} shards in {args.pack}; {len(dropped)} records left out")
 
 
 def _process(text: str) -> tuple[int, int]:

@@ -3,15 +3,18 @@
 It holds one latent an image and one embedding a text of whole sessions, whatever a
 stage shows of them: one cache serves all stages. A cache is made in parts, each an
 ArrayRecord file that appears whole or not at all; any process can make any part.
-`features.json` says what it was made with, and a cache made with anything else is
-refused by name.
+`features.json` says what it was made with, and a cache made with anything else, of data
+that was prepared anew included, is refused by name. Every record has a check sum, and
+the number of the session that it is of.
 """
 
 import dataclasses
 import json
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,15 +24,19 @@ from anchoredit_jax import files
 from anchoredit_jax.data.features import SessionFeatures
 from anchoredit_jax.data.groups import Groups
 from anchoredit_jax.data.prepared import PreparedSessions
+from anchoredit_jax.data.seals import DAMAGE, check_sealed, reading, sealed
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec
 from anchoredit_jax.models.text import TextEncoder
 from anchoredit_jax.trees import digest
 
-POLICY = 1  # of decoding: raised when decoded pixels change
+POLICY = 2  # of decoding: raised when decoded pixels change
 DTYPES = {"float16": np.float16, "bfloat16": jnp.bfloat16}
 ABOUT = "features.json"
+NULL = "null.record"  # of the null instruction
 REMAKE = "make it again, in a new folder"
+FINISH = "run the same launch/prepare_data.py --cache again"
+_HEAD = struct.Struct("<IQ")  # of a record: check sum, number of the session
 PART_SIZE = 1000  # sessions
 
 
@@ -91,49 +98,126 @@ def build_cache(
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype must be one of {', '.join(DTYPES)}, given {dtype!r}")
-    folder = Path(folder)
+    folder, path = Path(folder), Path(folder) / ABOUT
     about = describe_features(sessions, groups, codec, text)
     about |= {"dtype": dtype, "parts": -(-len(sessions) // PART_SIZE)}
-    files.claim(folder, ABOUT, about, REMAKE)
+    about["part size"] = PART_SIZE
+    if path.is_file():
+        _check_claim(folder, about)
+    else:
+        files.claim(folder, ABOUT, sealed(about), REMAKE)
     null = save({"text": text.encode([""])[0]})
-    files.write_bytes(folder / "null.safetensors", null)
+    files.write_bytes(folder / NULL, _pack(len(sessions), null))
     mine = range(process[0], about["parts"], process[1])
     for done, part in enumerate(mine, 1):
         path = folder / part_name(part)
-        if not path.is_file():
+        of_part = range(len(sessions))[part * PART_SIZE : (part + 1) * PART_SIZE]
+        if not _is_whole(path, len(of_part)):
             with files.appearing(path) as temporary:
-                _build_part(
-                    temporary, part, sessions, groups, codec, text, DTYPES[dtype]
+                cut = _build_part(
+                    temporary, of_part, sessions, groups, codec, text, DTYPES[dtype]
                 )
+                files.write_json(folder / cut_name(part), {"cut off": cut})
         progress(done, len(mine))
     return folder
+
+
+def describe_cut(folder: str | Path) -> str:
+    """Which instructions are longer than the text encoder reads; "" for none.
+
+    Raises:
+      UserError: the list of a part is damaged.
+    """
+    found = sorted(Path(folder).glob(cut_name("*")))
+    cut = [line for path in found for line in files.read_json(path, FINISH)["cut off"]]
+    if not cut:
+        return ""
+    lines = [f"instructions that are longer than the text encoder reads: {len(cut)}"]
+    lines += [f"  {line}" for line in cut[:3]]
+    if len(cut) > 3:
+        lines.append(f"  and {len(cut) - 3} more, in {str(Path(folder))!r}")
+    return "\n".join(lines)
+
+
+def _check_claim(folder: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+    """What a cache is of.
+
+    Raises:
+      UserError: of something else than expected, or the file that says so is damaged.
+    """
+    about = files.read_json(folder / ABOUT, REMAKE)
+    files.check_claim(folder, about, expected, REMAKE)
+    check_sealed(about, folder / ABOUT, REMAKE)
+    return about
+
+
+def _is_whole(path: Path, count: int) -> bool:
+    """Tell whether a part is there with all its records."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    if not path.is_file():
+        return False
+    try:
+        reader = ArrayRecordReader(str(path))
+        try:
+            return reader.num_records() == count
+        finally:
+            reader.close()
+    except DAMAGE:
+        return False
+
+
+def _pack(number: int, data: bytes) -> bytes:
+    """A record with its check sum and the number of its session."""
+    number_of = number.to_bytes(8, "little")
+    return _HEAD.pack(crc32(data, crc32(number_of)), number) + data
+
+
+def _unpack(number: int, record: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a record.
+
+    Raises:
+      ValueError: it is damaged, or another session's.
+    """
+    data = record[_HEAD.size :]
+    if record != _pack(number, data):
+        raise ValueError("its check sum is another")
+    return load(data)
 
 
 def part_name(part: int) -> str:
     return f"features-{part:06d}.array_record"
 
 
+def cut_name(part: int | str) -> str:
+    """The list of a part's instructions of which the end was cut off."""
+    return f"cut-{part:06d}.json" if isinstance(part, int) else f"cut-{part}.json"
+
+
 def _build_part(
     path: Path,
-    part: int,
+    of_part: range,
     sessions: PreparedSessions,
     groups: Groups,
     codec: Codec,
     text: TextEncoder,
     dtype: Any,
-) -> None:
+) -> list[str]:
+    """Write the sessions of a part; returns lines on the texts that were cut off."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
     writer = ArrayRecordWriter(str(path), "group_size:1")
+    cut: list[str] = []
+    cut_off = getattr(text, "cut_off", lambda told: "")
     try:
-        first = part * PART_SIZE
-        for index in range(first, min(first + PART_SIZE, len(sessions))):
+        for index in of_part:
             group = int(groups.of_session[index])
             if group == len(groups.shapes):  # left out; indices stay as they are
-                writer.write(save({}))
+                writer.write(_pack(index, save({})))
                 continue
             turns, size = groups.shapes[group]
-            features = SessionFeatures(sessions[index], size, codec, text)
+            session = sessions[index]
+            features = SessionFeatures(session, size, codec, text)
             latents = features.latents(range(turns + 1))
             record = {"latents": _bits(latents, dtype)}
             for language in features.languages:
@@ -142,9 +226,16 @@ def _build_part(
                 kept = [row[:n] for row, n in zip(embedded, lengths, strict=True)]
                 record[f"text/{language}"] = _bits(np.concatenate(kept), dtype)
                 record[f"lengths/{language}"] = lengths
-            writer.write(save(record))
+            writer.write(_pack(index, save(record)))
+            cut += [
+                f"{session.key}, turn {turn}, {language}: not read: {lost!r}"
+                for language, texts in session.instructions.items()
+                for turn, told in enumerate(texts, 1)
+                if (lost := cut_off(told))
+            ]
     finally:
         writer.close()
+    return cut
 
 
 def _bits(array: np.ndarray, dtype: Any) -> np.ndarray:
@@ -173,7 +264,8 @@ class FeatureCache:
           expected: what `describe_features` says of the features that are wanted.
 
         Raises:
-          UserError: no finished cache, or one made with other settings.
+          UserError: no finished cache, one made with other settings, or of which
+            something is damaged.
         """
         folder = Path(folder)
         path = folder / ABOUT
@@ -182,25 +274,37 @@ class FeatureCache:
                 f"no feature cache in {str(folder)!r}: make one with "
                 "launch/prepare_data.py --cache"
             )
-        about = json.loads(path.read_text())
-        files.check_claim(folder, about, expected, REMAKE)
-        self._paths = [str(folder / part_name(i)) for i in range(about["parts"])]
-        missing = [p for p in self._paths if not Path(p).is_file()]
+        about = _check_claim(folder, expected)
+        self._paths = [folder / part_name(i) for i in range(about["parts"])]
+        missing = [path for path in self._paths if not path.is_file()]
         if missing:
             raise UserError(
                 f"the feature cache {str(folder)!r} lacks {len(missing)} of "
-                f"{len(self._paths)} parts: run the same command again to finish it"
+                f"{len(self._paths)} parts, the first is {missing[0].name}: {FINISH} "
+                "to finish it"
             )
-        self.null_text = load((folder / "null.safetensors").read_bytes())["text"]
-        self._dtype = DTYPES[about["dtype"]]
+        null = folder / NULL
+        with reading(repr(str(null)), FINISH):
+            self.null_text = _unpack(about["sessions"], null.read_bytes())["text"]
+        self._dtype, self._size = DTYPES[about["dtype"]], about["part size"]
         self._source: Any = None
+        with reading(f"the feature cache {str(folder)!r}", FINISH):
+            found = len(self._opened())
+            if found != about["sessions"]:
+                raise ValueError(f"{found} records of {about['sessions']} sessions")
 
-    def __getitem__(self, index: int) -> "StoredFeatures":
+    def _opened(self) -> Any:
         if self._source is None:
             from grain.sources import ArrayRecordDataSource
 
-            self._source = ArrayRecordDataSource(self._paths)
-        record = load(self._source[index])
+            self._source = ArrayRecordDataSource([str(path) for path in self._paths])
+        return self._source
+
+    def __getitem__(self, index: int) -> "StoredFeatures":
+        path = str(self._paths[index // self._size])
+        what = f"the features of session {index} in {path!r}"
+        with reading(what, f"remove that file and {FINISH}"):
+            record = _unpack(index, self._opened()[index])
         return StoredFeatures(record, self._dtype, self.null_text.shape)
 
     def __getstate__(self) -> dict[str, Any]:

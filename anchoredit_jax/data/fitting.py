@@ -22,6 +22,7 @@ import warnings
 import numpy as np
 from PIL import Image
 
+from anchoredit_jax.data.colour import to_srgb
 from anchoredit_jax.data.images import (
     DAMAGE,
     EXIF_ORIENTATION,
@@ -73,7 +74,7 @@ def decode_to_bucket(
             fitted = _fit_directly(image, size)
     if fitted is not None:
         return fitted
-    decoded = decode_image(data, name=name)
+    decoded = decode_image(data, name=name, tell=_untold)
     try:
         return fit_image(decoded, size)[0]
     except UserError as error:
@@ -91,7 +92,7 @@ def _fit_directly(image: Image.Image, size: tuple[int, int]) -> np.ndarray | Non
         fitted = _decode_and_fit(image, size)
     except DAMAGE:
         return None  # the exact way says what is wrong
-    return np.array(fitted.convert("RGB")) if _is_plain(image) else None
+    return np.array(fitted) if _is_plain(image) else None
 
 
 def _is_plain(image: Image.Image) -> bool:
@@ -99,7 +100,7 @@ def _is_plain(image: Image.Image) -> bool:
 
 
 def _decode_and_fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The image at the size of the bucket, in its own mode, grey or RGB."""
+    """The image at the size of the bucket, RGB."""
     orientation = image.getexif().get(EXIF_ORIENTATION)
     transpose = ORIENTATIONS.get(orientation)
     stored = image.size
@@ -129,8 +130,13 @@ def _decode_and_fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     x, y = math.floor(left), math.floor(top)
     # Cut first: the filter would otherwise see what lies beyond the crop.
     cut = upright.crop((x, y, math.ceil(right), math.ceil(bottom)))
+    cut = to_srgb(cut, "an image", _untold)
     inner = (left - x, top - y, right - x, bottom - y)
-    return cut.resize((size[1], size[0]), method, box=inner)
+    return cut.resize((size[1], size[0]), method, box=inner).convert("RGB")
+
+
+def _untold(message: str) -> None:
+    """Profiles that cannot be used are told once, when a data set is prepared."""
 
 
 def _is_enough(reduced: Box, box: Box, size: tuple[int, int]) -> bool:

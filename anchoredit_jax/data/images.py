@@ -7,8 +7,9 @@ The policy, applied by `decode_image` in this order:
 - Several frames (GIF, APNG, TIFF, MPO): the first one counts.
 - Deep grey is scaled to 8 bits by range, never cut: 16 bits by 65535, float by 1, and
   values beyond these by the range that the image uses.
-- Palettes are expanded; transparency, however it is stored, is composited on white
-  (`background`); grey, CMYK, YCbCr and Lab become RGB. Colour profiles are not applied.
+- Palettes are expanded; grey, CMYK, YCbCr and Lab become RGB, by the embedded colour
+  profile where there is one: the result is sRGB (`colour`). Transparency, however it is
+  stored, is composited on white (`background`).
 - The EXIF orientation is applied, so size and crop are those a viewer shows.
 
 A damaged file is refused whole, never half-decoded. Every refusal is a `UserError` of
@@ -20,18 +21,20 @@ pixel areas aligned: there is no half-pixel shift in either direction.
 """
 
 import dataclasses
+import functools
 import io
 import math
 import os
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from anchoredit_jax.data.colour import Tell, log, to_srgb
 from anchoredit_jax.errors import UserError
 
 Colour = tuple[int, int, int]
@@ -97,7 +100,10 @@ class Crop:
 
 
 def decode_image(
-    source: Source, background: Colour = WHITE, name: str = "bytes"
+    source: Source,
+    background: Colour = WHITE,
+    name: str = "bytes",
+    tell: Tell = log.warning,
 ) -> np.ndarray:
     """An image as uint8 [H, W, 3], by the policy above.
 
@@ -106,25 +112,26 @@ def decode_image(
         [H, W] or [H, W, 1, 3 or 4], or uint16 [H, W].
       background: RGB that transparent pixels are composited on.
       name: what refusals call an image given as a file's content.
+      tell: is given a line about a colour profile that cannot be used.
 
     Raises:
       UserError: no such file, not an image, damaged, too large (`TooLargeError`), or
         an array of another kind.
     """
     if isinstance(source, Image.Image):
-        return _decode(source, "the given image", background)
+        return _decode(source, "the given image", background, tell)
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if not path.is_file():
             state = "is not a file" if path.exists() else "does not exist"
             raise UserError(f"image {str(path)!r} {state}")
         with identify(path, path.stat().st_size, repr(str(path))) as image:
-            return _decode(image, f"image {os.fspath(source)!r}", background)
+            return _decode(image, f"image {os.fspath(source)!r}", background, tell)
     if isinstance(source, bytes):
         with identify(io.BytesIO(source), len(source), repr(name)) as image:
-            return _decode(image, f"image {name!r}", background)
+            return _decode(image, f"image {name!r}", background, tell)
     array = np.asarray(source)
-    return _decode(_from_array(array), "the given array", background)
+    return _decode(_from_array(array), "the given array", background, tell)
 
 
 def fit_image(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, Crop]:
@@ -239,7 +246,9 @@ def identify(file: Path | io.BytesIO, size: int, name: str) -> Iterator[Image.Im
         yield image
 
 
-def _decode(image: Image.Image, name: str, background: Colour) -> np.ndarray:
+def _decode(
+    image: Image.Image, name: str, background: Colour, tell: Tell
+) -> np.ndarray:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise TooLargeError(_too_large(name, f"{width} x {height}"))
@@ -250,7 +259,9 @@ def _decode(image: Image.Image, name: str, background: Colour) -> np.ndarray:
             warnings.simplefilter("ignore")  # damaged metadata does not matter
             image.load()
             turned = _upright(image)
-            rgb = _to_rgb(turned, background)
+            rgb = _to_rgb(
+                turned, background, functools.partial(to_srgb, name=name, tell=tell)
+            )
     except DAMAGE as error:
         raise UserError(f"{name} is damaged: {_line(error)}") from error
     return np.array(rgb, np.uint8)
@@ -266,16 +277,28 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if transpose is None else image.transpose(transpose)
 
 
-def _to_rgb(image: Image.Image, background: Colour) -> Image.Image:
+def _to_rgb(
+    image: Image.Image,
+    background: Colour,
+    coloured: Callable[[Image.Image], Image.Image],
+) -> Image.Image:
+    """RGB; `coloured` makes sRGB of an image with a profile and no transparency."""
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+        flat = Image.fromarray(_eight_bits(np.asarray(image)))
+        flat.info = image.info
+        return coloured(flat).convert("RGB")
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        if image.mode in ("P", "YCbCr"):
+            image = image.convert("RGB")
+        return coloured(image).convert("RGB")
     if image.mode == "La":  # premultiplied: no direct way to RGBA
         image = image.convert("LA")
     rgba = image.convert("RGBA")
+    flat = image.convert("L" if image.mode in ("L", "LA") else "RGB")
+    flat = coloured(flat).convert("RGB")
+    flat.putalpha(rgba.getchannel("A"))
     canvas = Image.new("RGBA", rgba.size, (*background, 255))
-    return Image.alpha_composite(canvas, rgba).convert("RGB")
+    return Image.alpha_composite(canvas, flat).convert("RGB")
 
 
 def _eight_bits(deep: np.ndarray) -> np.ndarray:

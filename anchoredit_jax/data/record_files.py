@@ -56,3 +56,25 @@ def write_records(
 def open_records(folder: str | Path) -> tfds.core.DatasetBuilder:
     """The dataset in a folder that `write_records` returned, to be read at random."""
     return tfds.builder_from_directory(str(folder))
+
+
+def count_records(builder: tfds.core.DatasetBuilder) -> None:
+    """Compare the record files of a dataset with what it says of them.
+
+    Raises:
+      ValueError: a file is missing or has another number of records; or what TFDS and
+        ArrayRecord raise on damaged ones, see `seals.reading`.
+    """
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    split = builder.info.splits["train"]
+    for name, told in zip(split.filepaths, split.shard_lengths, strict=True):
+        if not Path(name).is_file():
+            raise ValueError(f"{Path(name).name} is missing")
+        reader = ArrayRecordReader(str(name))
+        try:
+            found = reader.num_records()
+        finally:
+            reader.close()
+        if found != told:
+            raise ValueError(f"{Path(name).name} has {found} of {told} records")

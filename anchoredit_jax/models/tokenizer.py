@@ -20,6 +20,8 @@ from anchoredit_jax.errors import UserError
 
 log = logging.getLogger(__name__)
 
+_SHOWN = 200  # characters of what was cut off
+
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 END, PADDING = "</s>", "<pad>"
 
@@ -61,28 +63,47 @@ class PromptTokenizer:
         self.padding = padding
         self.vocabulary = vocabulary
         self.length = length
+        self._told: set[int] = set()  # hashes of texts that were too long
 
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """n prompts -> (ids int32 [n, S], lengths int32 [n], the end token included).
 
         "" is the end token alone. A prompt of more than S - 1 tokens is cut to the
-        first S - 1, as in Wan, and a warning is logged.
+        first S - 1, as in Wan; a warning says what was cut off, once a text.
         """
         ids = np.full((len(texts), self.length), self.padding, np.int32)
         lengths = np.zeros(len(texts), np.int32)
         for i, text in enumerate(texts):
             pieces = list(self._pieces(clean_prompt(text)))
-            if len(pieces) > self.length - 1:
+            if len(pieces) > self.length - 1 and hash(text) not in self._told:
+                self._told.add(hash(text))
+                lost = self.cut_off(text)
                 log.warning(
-                    "prompt of %d tokens: only the first %d are read, shorten it: %r",
+                    "prompt of %d tokens: only the first %d are read, shorten it; not "
+                    "read: %r",
                     len(pieces),
                     self.length - 1,
-                    f"{text[:60]}...",
+                    lost if len(lost) <= _SHOWN else f"{lost[:_SHOWN]}...",
                 )
             row = [*pieces[: self.length - 1], self.end]
             ids[i, : len(row)] = row
             lengths[i] = len(row)
         return ids, lengths
+
+    def cut_off(self, text: str) -> str:
+        """The end of a text that `encode` does not read; "" if it reads all of it."""
+        text = clean_prompt(text)
+        if len(self._pieces(text)) < self.length:
+            return ""
+        # The longest beginning that is read as a whole; tokens may be parts of words.
+        low, high = 0, len(text)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if len(self._pieces(text[:middle])) < self.length:
+                low = middle
+            else:
+                high = middle - 1
+        return text[low:]
 
 
 def clean_prompt(text: str) -> str:

@@ -102,6 +102,10 @@ class Umt5TextEncoder:
             row[: len(known[text])] = known[text]
         return out
 
+    def cut_off(self, text: str) -> str:
+        """The end of a prompt that is not read; "" if all of it is."""
+        return self._tokenizer.cut_off(text)
+
     def _knows(self, text: str) -> bool:
         return text in self._remembered
 

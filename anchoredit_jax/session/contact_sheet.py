@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from anchoredit_jax.data.colour import srgb_profile
 from anchoredit_jax.data.images import resize
 from anchoredit_jax.session.lettering import Lettering
 
@@ -42,6 +43,7 @@ def draw_contact_sheet(
     heights = [height + depth * _LINE + 2 * _GAP for depth in deepest]
     page = (columns * (cell_width + _GAP) + _GAP, sum(heights) + _GAP)
     sheet = Image.new("RGB", page, WHITE)
+    sheet.info["icc_profile"] = srgb_profile()
     draw = ImageDraw.Draw(sheet)
     for row, top in zip(rows, np.cumsum([_GAP, *heights]).tolist(), strict=False):
         for column in range(min(columns, len(frames) - row)):
@@ -107,6 +109,7 @@ def draw_sheet(
     height = top + head + len(rows) * (cell_height + _CLOSE) + _CLOSE
     width = max(width, math.ceil(_TITLE.getlength(title)) + 2 * _CLOSE)
     sheet = Image.new("RGB", (width, height), WHITE)
+    sheet.info["icc_profile"] = srgb_profile()
     draw = ImageDraw.Draw(sheet)
     _TITLE.draw(draw, (_CLOSE, _CLOSE), title, INK)
     for column, lines in enumerate(heads):
@@ -135,6 +138,7 @@ def stack_sheets(sheets: Sequence[Image.Image]) -> Image.Image:
     """Pictures below each other, aligned to the left on white."""
     width = max(sheet.width for sheet in sheets)
     stacked = Image.new("RGB", (width, sum(sheet.height for sheet in sheets)), WHITE)
+    stacked.info["icc_profile"] = srgb_profile()
     y = 0
     for sheet in sheets:
         stacked.paste(sheet, (0, y))

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from anchoredit_jax.data.colour import srgb_image
 from anchoredit_jax.data.images import Crop, map_back
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import CausalMemory
@@ -62,12 +63,12 @@ class Turn:
     @property
     def image(self) -> Image.Image:
         """The turn's image at the size that its crop has in the source."""
-        return Image.fromarray(map_back(self.pixels, self.crop))
+        return srgb_image(map_back(self.pixels, self.crop))
 
     @property
     def model_image(self) -> Image.Image:
         """The turn's image at the size that it is edited at."""
-        return Image.fromarray(self.pixels)
+        return srgb_image(self.pixels)
 
 
 class Asked(NamedTuple):

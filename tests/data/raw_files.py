@@ -59,9 +59,9 @@ def write_folder(root, files):
     return root
 
 
-def read(source, languages=("en",), **options):
+def read(source, languages=("en",), links="follow", **options):
     """(sessions by key, what was dropped)."""
-    parts = pickle.loads(pickle.dumps(list_parts(source)))
+    parts = pickle.loads(pickle.dumps(list_parts(source, links=links)))
     found = [x for part in parts for x in read_part(part, languages, **options)]
     sessions = [x for x in found if isinstance(x, RawSession)]
     dropped = [x for x in found if isinstance(x, Dropped)]

@@ -14,6 +14,7 @@ from anchoredit_jax.data.config import DataConfig, SessionsConfig
 from anchoredit_jax.data.feature_cache import (
     FeatureCache,
     build_cache,
+    describe_cut,
     describe_features,
 )
 from anchoredit_jax.data.prepared import PreparedSessions, prepare
@@ -188,3 +189,24 @@ def test_the_null_instruction_is_kept(prepared, tmp_path):
     made = tools(prepared)
     cache = FeatureCache(build_cache(tmp_path / "f", *made), describe_features(*made))
     np.testing.assert_array_equal(cache.null_text, TEXT.encode([""])[0])
+
+
+def test_instructions_that_are_cut_off_are_counted_and_told(prepared, tmp_path):
+    class Short(NgramTextEncoder):
+        def cut_off(self, text):
+            return text[9:] if "3 1" in text else ""
+
+    made = tools(prepared, text=Short(8, 16))
+    cache = build_cache(tmp_path / "f", *made)
+    told = describe_cut(cache)
+    lost = sum(
+        "3 1" in text
+        for session in made[0]
+        for texts in session.instructions.values()
+        for text in texts
+    )
+    assert lost and told.startswith(
+        f"instructions that are longer than the text encoder reads: {lost}\n"
+    )
+    assert "turn 2, " in told and "not read: " in told
+    assert describe_cut(build_cache(tmp_path / "g", *tools(prepared))) == ""

@@ -230,9 +230,9 @@ def test_all_other_kinds_equal_the_exact_way(factors, size):
 def test_only_plain_images_skip_the_exact_way(monkeypatch):
     taken = []
 
-    def spy(data, name):
+    def spy(data, name, **options):
         taken.append(name)
-        return decode_image(data, name=name)
+        return decode_image(data, name=name, **options)
 
     monkeypatch.setattr(fitting, "decode_image", spy)
     direct = {kind for kind, data in kinds().items() if not seen(taken, data)}

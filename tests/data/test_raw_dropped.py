@@ -1,16 +1,19 @@
 """Raw sessions that are dropped: every reason, and what lies beside them is kept."""
 
+import gzip
 import os
 import tarfile
 
 import pytest
 from PIL import Image
 
+from anchoredit_jax.data.prepared import prepare
 from anchoredit_jax.data.sessions import (
     list_parts,
     read_part,
     tar_shards,
 )
+from anchoredit_jax.errors import UserError
 
 from .raw_files import (
     PNG,
@@ -126,8 +129,7 @@ def test_unsafe_names(tmp_path, name):
 
 
 def test_unknown_files(tmp_path):
-    names = ["read.me", "inner.tar", "frame_0.png", ".0.png", ".json", "._a.0.png"]
-    names += ["a.x.png", "a.٣.png", "b/._c/frame_0.png", "a.0.gif"]
+    names = ["read.me", "inner.tar", "frame_0.png", "a.x.png", "a.٣.png", "a.0.gif"]
     files = [(name, PNG) for name in names]
     pipe = tarfile.TarInfo("p.0.png")
     pipe.type = tarfile.FIFOTYPE
@@ -148,7 +150,8 @@ def test_links_are_not_followed(tmp_path):
     assert [(x.key, x.reason) for x in dropped] == [("b", "link"), ("c", "link")]
 
 
-def test_links_pipes_and_folders_in_folders(tmp_path):
+@pytest.mark.parametrize("links", ["follow", "refuse"])
+def test_links_pipes_and_folders_in_folders(tmp_path, links):
     root = tmp_path / "root"
     good = write_folder(root / "a", members("a"))
     (good / "sub").mkdir()
@@ -158,16 +161,132 @@ def test_links_pipes_and_folders_in_folders(tmp_path):
     write_folder(root / "d", members("d")[1:])
     os.mkfifo(root / "d" / "d.0.png")
     write_folder(root / "e", [*members("a"), *members("e")])
-    sessions, dropped = read(root)
-    assert list(sessions) == ["a", "e"]
-    assert [(x.key, x.reason) for x in dropped] == [
+    write_folder(root / "f", members("f")[1:])
+    (root / "f" / "f.0.png").symlink_to(root / "d" / "d.0.png")
+    write_tar(tmp_path / "s.tar", members("s"))
+    (root / "s.tar").symlink_to(tmp_path / "s.tar")
+    sessions, dropped = read(root, links=links)
+    followed = links == "follow"
+    assert list(sessions) == (["s", "a", "b", "c", "e"] if followed else ["a", "e"])
+    told = [(x.key, x.reason) for x in dropped]
+    assert told == [
+        *([] if followed else [(str(root / "s.tar"), "link")]),
         ("a/sub", "unknown file"),
-        ("b", "link"),
-        ("c", "link"),
+        ("b/sub", "unknown file") if followed else ("b", "link"),
+        *([] if followed else [("c", "link")]),
         ("d", "unknown file"),
         *((f"e/a.{n}.png", "unknown file") for n in range(3)),
         ("e/a.json", "unknown file"),
+        ("f", "unknown file" if followed else "link"),
     ]
+
+
+def test_links_that_lead_nowhere_or_in_circles_are_told(tmp_path):
+    root = write_folder(tmp_path / "root", [])
+    write_folder(root / "a", members("a"))
+    (root / "loop").symlink_to(root)
+    (root / "up").symlink_to(tmp_path)
+    (root / "one").symlink_to(root / "two")
+    (root / "two").symlink_to(root / "one")
+    (root / "self.tar").symlink_to(root / "self.tar")
+    (root / "gone").symlink_to(tmp_path / "nothing")
+    write_folder(root / "z", members("z")[1:])
+    (root / "z" / "z.0.png").symlink_to(root / "z" / "z.0.png")
+    sessions, dropped = read(root)
+    assert list(sessions) == ["a"]
+    told = {x.key: (x.reason, x.detail) for x in dropped}
+    assert {reason for reason, _ in told.values()} == {"link"} and len(told) == 7
+    for key, said in (
+        ("loop", "which holds it: a cycle"), ("up", "a cycle"), ("one", "in a circle"),
+        ("self.tar", "in a circle"), ("gone", "to nothing"), ("z", "in a circle"),
+    ):  # fmt: skip
+        assert said in told[key][1]
+    with pytest.raises(UserError, match="links must be follow or refuse, given 'no'"):
+        list_parts(root, links="no")
+
+
+def test_hidden_and_system_files_are_ignored(tmp_path):
+    junk = ".DS_Store ._a.0.png Thumbs.db desktop.ini .ipynb_checkpoints/a.0.png"
+    junk += " __MACOSX/._a.0.png @eaDir/a.0.png .0.png .json"
+    names = junk.split()
+    files = [*((name, b"x") for name in names), *members("a")]
+    sessions, dropped = read_tar(tmp_path, files)
+    assert list(sessions) == ["a"]
+    assert [(x.key, x.reason) for x in dropped] == [(n, "ignored") for n in names]
+    root = tmp_path / "root"
+    write_folder(root, [("a/" + name, data) for name, data in files])
+    write_folder(root, [(name, b"x") for name in [*names, "README.md"]])
+    sessions, dropped = read(root)
+    assert list(sessions) == ["a"]
+    assert {x.reason for x in dropped} == {"ignored"}
+    assert {"README.md", ".DS_Store", "@eaDir", "a/Thumbs.db"} < {
+        x.key for x in dropped
+    }
+
+
+def test_other_formats_are_named_with_what_to_do(tmp_path):
+    rest = [members("a")[i] for i in (0, 2, 3)]
+    files = [*rest, ("a.1.HEIC", PNG)]
+    inside = write_folder(tmp_path / "in", [("a/" + n, data) for n, data in files])
+    beside = [*(("b/" + n, data) for n, data in members("b")), files[-1]]
+    beside = write_folder(tmp_path / "beside", beside)
+    for _, dropped in (read_tar(tmp_path, files), read(inside), read(beside)):
+        (told,) = [x.detail for x in dropped if x.reason == "unknown file"]
+        assert "is a HEIC file" in told and "convert it" in told
+
+
+@pytest.mark.parametrize(
+    "names, said",
+    [
+        (["metadata.jsonl", "0.png"], "'metadata.jsonl' looks like a table of pairs"),
+        (["x_0.png", "x_1.png"], "'x_0' and 'x_1' look like a pair: rename them"),
+        (
+            ["s.tar.gz"],
+            "'s.tar.gz' is a compressed shard: unpack it first, with gunzip",
+        ),
+        (["t.tgz"], "unpack it first, with gunzip"),
+        (["a.0.png", "a.1.png", "a.json"], "give every session its own folder"),
+        (["one.jpg"], "there are images: write each pair as a folder <id>/"),
+        (["one.heic"], "is a HEIC file"),
+    ],
+)
+def test_other_layouts_are_told_how_to_be_read(tmp_path, names, said):
+    root = write_folder(tmp_path / "root", [(name, PNG) for name in names])
+    with pytest.raises(UserError, match="no sessions in") as caught:
+        list_parts(root)
+    assert said in str(caught.value)
+    inside = write_folder(tmp_path / "in", [(f"train/{name}", PNG) for name in names])
+    if names[0] != "a.0.png":
+        details = [x.detail for x in read(inside)[1] if x.key == "train"]
+        assert said in details[0]
+
+
+def test_a_compressed_shard_is_told_how_to_be_read(tmp_path):
+    path = write_tar(tmp_path / "a.tar", members("a"))
+    packed = gzip.compress(path.read_bytes())
+    path.write_bytes(packed)
+    (dropped,) = read(path)[1]
+    assert "it is compressed: unpack it first, with gunzip" in dropped.detail
+    (tmp_path / "b.tar.gz").write_bytes(packed)
+    with pytest.raises(UserError, match="must be a folder.*unpack it first, with gun"):
+        list_parts(tmp_path / "b.tar.gz")
+
+
+def test_names_and_texts_that_are_no_unicode_are_told(tmp_path):
+    root = write_folder(tmp_path / os.fsdecode(b"ro\xffot"), [])
+    write_folder(root / "a", members("a"))
+    write_folder(root / "b", members("b", document='{"edit_prompt": ["\\ud800", "x"]}'))
+    write_folder(root / os.fsdecode(b"c\xff"), members("c"))
+    write_folder(root / "d", [*members("d"), (os.fsdecode(b"d\xff.png"), PNG)])
+    report = prepare(root, tmp_path / "out")
+    assert report.kept == 2
+    assert report.dropped == {"no language": 1, "unsafe name": 2}
+    said = report.describe()
+    said.encode()
+    assert "turn 1 has no 'text' that is Unicode" in said and "is not UTF-8" in said
+    assert prepare(root, tmp_path / "out") == report
+    with pytest.raises(UserError, match="is not UTF-8: rename it"):
+        prepare(root, tmp_path / os.fsdecode(b"o\xff"))
 
 
 def test_a_folder_that_is_gone_is_reported(tmp_path):

@@ -1,7 +1,9 @@
 """Raw sessions to a prepared dataset: in parts, each done by one process or not at all.
 
-A part that is there is kept, so an interrupted preparation goes on where it stopped.
-Every session that is not kept is in the report, with its name and the reason.
+A part is named by the files it is made of (names, sizes, times) and is kept while these
+are as they were and its own are whole: an interrupted preparation goes on where it
+stopped, and a source that changed is read again where it did. Every session that is not
+kept is in the report, with its name and the reason.
 """
 
 import collections
@@ -14,7 +16,7 @@ import json
 import logging
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -24,19 +26,31 @@ import tensorflow_datasets as tfds
 
 from anchoredit_jax import files
 from anchoredit_jax.data.keys import key_of
-from anchoredit_jax.data.prepared.reader import COLUMNS, FORMAT
+from anchoredit_jax.data.prepared.reader import (
+    ABOUT,
+    CHECKS,
+    COLUMNS,
+    FORMAT,
+    RECORDS,
+    check_of,
+)
 from anchoredit_jax.data.record_files import write_records
+from anchoredit_jax.data.seals import check_files, check_sealed, list_files, sealed
 from anchoredit_jax.data.sessions import (
+    IGNORED,
     Dropped,
     Part,
     RawSession,
+    fingerprint_part,
     list_parts,
+    printable,
     read_part,
 )
 from anchoredit_jax.errors import UserError
 
 CLAIM = "source.json"
 REPORT = "report.json"
+AGAIN = "run the same launch/prepare_data.py again"
 MAX_TURNS = 255  # of the column of turns
 _TEXT = tfds.features.Text()
 FEATURES = {
@@ -48,6 +62,7 @@ FEATURES = {
     "turns": np.int64,
 }
 
+_SHOWN = 3  # lines of a kind
 Bad = tuple[str, str, str, str]  # origin, key, reason, detail
 
 
@@ -59,6 +74,9 @@ class Report:
       kept: sessions in the dataset.
       dropped: reason -> how many.
       bad: every dropped one.
+      ignored: hidden and system files, and others that are of no session.
+      notes: lines on what was kept though it is not as it should be.
+      path: of the report, which has all of it.
       turns: turns -> sessions.
       sizes: "height x width" of the source images -> sessions.
       languages: language -> sessions that have it.
@@ -70,23 +88,37 @@ class Report:
     turns: Mapping[int, int]
     sizes: Mapping[str, int]
     languages: Mapping[str, int]
+    ignored: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    path: str = REPORT
 
     def describe(self) -> str:
+        """A few lines: every count, with the first of what it counts."""
         lines = [f"sessions kept: {self.kept}"]
-        for name, counts in (
-            ("dropped", self.dropped),
-            ("turns", self.turns),
-            ("languages", self.languages),
-        ):
+        for name, counts in (("turns", self.turns), ("languages", self.languages)):
             told = ", ".join(f"{key}: {count}" for key, count in sorted(counts.items()))
             lines.append(f"{name}: {told or 'none'}")
-        lines += [
-            f"  {origin}: {key}: {reason}: {detail}"
-            for origin, key, reason, detail in self.bad[:20]
-        ]
-        if len(self.bad) > 20:
-            lines.append(f"  and {len(self.bad) - 20} more, in report.json")
+        lines.append(f"dropped: {len(self.bad) or 'none'}")
+        for reason, count in sorted(self.dropped.items()):
+            some = [entry for entry in self.bad if entry[2] == reason]
+            lines.append(f"  {reason}: {count}")
+            lines += _first([f"{o}: {k}: {detail}" for o, k, _, detail in some])
+        if self.notes:
+            lines.append(f"kept, but: {len(self.notes)}")
+            lines += _first(self.notes)
+        if self.ignored:
+            some = ", ".join(self.ignored[:_SHOWN])
+            more = ", .." if len(self.ignored) > _SHOWN else ""
+            lines.append(f"files of no session: {len(self.ignored)} ({some}{more})")
+        lines.append(f"all of it in {self.path}")
         return "\n".join(lines)
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    """A few lines of many."""
+    more = len(lines) - _SHOWN
+    told = [f"    {line}" for line in lines[:_SHOWN]]
+    return [*told, f"    and {more} more"] if more > 0 else told
 
 
 def prepare(
@@ -96,27 +128,29 @@ def prepare(
     languages: Sequence[str] = ("en",),
     processes: int = 1,
     max_bad: int = 1000,
+    links: str = "follow",
     progress: Callable[[int, int], None] = lambda done, parts: None,
 ) -> Report:
     """Write a dataset of the sessions of `source`, for `PreparedSessions`.
 
     Args:
       source: what `list_parts` takes: shards, or folders.
-      out: folder; what is there already of the same source is kept.
+      out: folder; what is there already of the same files of the source is kept, what
+        is there of others is removed when all is done.
       languages: texts to keep; a session needs all turns of at least one.
       max_bad: with more bad records than this the preparation stops.
+      links: what to do with symbolic links in folders: "follow" or "refuse".
       progress: called with the number of parts done, and of all.
 
     Raises:
       UserError: no source, an `out` of another source, too many bad records, or not one
         session that can be used.
     """
-    out, parts = Path(out), list_parts(source)
-    asked = {"source": str(source), "languages": list(languages), "parts": len(parts)}
-    if out.is_dir() and not (out / CLAIM).is_file() and any(out.iterdir()):
-        raise UserError(f"{str(out)!r} is not empty: give a new folder as --out")
-    files.claim(out, CLAIM, asked, "use another --out")
-    folders = [out / "parts" / f"{number:06d}" for number in range(len(parts))]
+    out, parts = Path(out), list_parts(source, links=links)
+    if str(out) != printable(str(out)):  # which no format of the dataset can name
+        raise UserError(f"the name of the folder {str(out)!r} is not UTF-8: rename it")
+    _claim(out, {"source": printable(str(source)), "languages": list(languages)})
+    folders = [out / "parts" / fingerprint_part(part) for part in parts]
     bad: list[list[str]] = []
     made = _run_parts(parts, folders, languages, processes)
     for done, folder in enumerate(made, 1):
@@ -125,10 +159,22 @@ def prepare(
             raise UserError(
                 f"{len(bad)} bad records are more than --max-bad {max_bad}; the last "
                 f"one: {': '.join(bad[-1])}. Parts that are done stay: mend the "
-                "source, or allow more, and run again"
+                "source (what changes is read again), or allow more, and run again"
             )
         progress(done, len(parts))
     return _finish(out, folders)
+
+
+def _claim(out: Path, asked: Mapping[str, Any]) -> None:
+    """Take the folder for a source and its languages; the source may have changed."""
+    path = out / CLAIM
+    if out.is_dir() and not path.is_file() and any(out.iterdir()):
+        raise UserError(f"{str(out)!r} is not empty: give a new folder as --out")
+    if path.is_file():
+        there = files.read_json(path, "use another --out")
+        files.check_claim(out, there, asked, "use another --out")
+    else:
+        files.claim(out, CLAIM, asked, "use another --out")
 
 
 def _run_parts(
@@ -138,7 +184,7 @@ def _run_parts(
     processes: int,
 ) -> Iterator[Path]:
     """The folders of all parts, each when it is done; first those that were."""
-    done = {folder for folder in folders if (folder / REPORT).is_file()}
+    done = {folder for folder in folders if _is_done(folder)}
     todo = [pair for pair in zip(parts, folders, strict=True) if pair[1] not in done]
     yield from sorted(done)
     if processes <= 1 or not todo:
@@ -150,19 +196,37 @@ def _run_parts(
         yield from pool.map(prepare_part, *zip(*todo, strict=True), repeat(languages))
 
 
+def _is_done(folder: Path) -> bool:
+    """Tell whether a part is whole; what could not be read may be readable now."""
+    if not (folder / REPORT).is_file():
+        return False
+    try:
+        report = _part_report(folder)
+        check_files(folder, report["files"], AGAIN)
+    except UserError:
+        return False
+    return all(reason != "unreadable" for _, _, reason, _ in report["bad"])
+
+
 def prepare_part(part: Part, folder: Path, languages: Sequence[str]) -> Path:
     """Write one part and its report, the report last; returns its folder."""
     tfds.disable_progress_bar()  # parts have one of their own
     shutil.rmtree(folder, ignore_errors=True)  # of an interrupted run
     columns: dict[str, list[int]] = {name: [] for name in COLUMNS}
     keys: list[int] = []
+    checks: list[int] = []
     bad: list[Bad] = []
+    ignored: list[str] = []
+    notes: list[str] = []
     seen: collections.Counter[str] = collections.Counter()
     sha = hashlib.sha256()
 
     def records() -> Iterator[dict[str, Any]]:
         for session in read_part(part, languages):
             session = _storable(session)
+            if isinstance(session, Dropped) and session.reason == IGNORED:
+                ignored.append(session.key)
+                continue
             if isinstance(session, Dropped):
                 bad.append(
                     (session.origin, session.key, session.reason, session.detail)
@@ -173,7 +237,9 @@ def prepare_part(part: Part, folder: Path, languages: Sequence[str]) -> Path:
             for name, value in zip(COLUMNS, (turns, height, width), strict=True):
                 columns[name].append(value)
             keys.append(key_of(session.key))
+            checks.append(check_of(session.key, session.images, session.instructions))
             seen.update(list(session.instructions))
+            notes.extend(f"{session.origin}: {note}" for note in session.notes)
             _digest(sha, session)
             yield {
                 "key": session.key,
@@ -200,16 +266,20 @@ def prepare_part(part: Part, folder: Path, languages: Sequence[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, dtype in COLUMNS.items():
         np.save(folder / f"{name}.npy", np.array(columns[name], dtype))
+    np.save(folder / f"{CHECKS}.npy", np.array(checks, np.uint32))
     np.save(folder / "keys.npy", np.array(keys, np.uint64))
-    files.write_json(
-        folder / REPORT,
-        {
-            "kept": len(columns["turns"]),
-            "bad": bad,
-            "languages": dict(seen),
-            "digest": sha.hexdigest(),
-        },
-    )
+    made = (path for path in folder.rglob("*") if path.is_file())
+    report = {
+        "origin": printable(part.origin),
+        "kept": len(columns["turns"]),
+        "bad": bad,
+        "ignored": ignored,
+        "notes": notes,
+        "languages": dict(seen),
+        "digest": sha.hexdigest(),
+        "files": list_files(folder, made, RECORDS),
+    }
+    files.write_json(folder / REPORT, sealed(report))
     return folder
 
 
@@ -240,7 +310,10 @@ def _digest(sha: Any, session: RawSession) -> None:
 
 
 def _part_report(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    path = folder / REPORT
+    report = files.read_json(path, AGAIN)
+    check_sealed(report, path, AGAIN)
+    return report
 
 
 def _finish(out: Path, folders: Sequence[Path]) -> Report:
@@ -252,13 +325,14 @@ def _finish(out: Path, folders: Sequence[Path]) -> Report:
             [np.load(folder / f"{column}.npy") for folder in kept]
             or [np.zeros(0, dtype)]
         )
-        for column, dtype in COLUMNS.items()
+        for column, dtype in {**COLUMNS, CHECKS: np.uint32}.items()
     }
     languages: collections.Counter[str] = collections.Counter()
     for part in reports.values():
         languages.update(part["languages"])
     bad = [tuple(entry) for part in reports.values() for entry in part["bad"]]
-    bad += _leave_out_duplicates(kept, columns)
+    origins = [reports[folder]["origin"] for folder in kept]
+    bad += _leave_out_duplicates(kept, origins, columns)
     sizes = zip(columns["height"].tolist(), columns["width"].tolist(), strict=True)
     report = Report(
         kept=int(np.count_nonzero(columns["turns"])),
@@ -267,31 +341,48 @@ def _finish(out: Path, folders: Sequence[Path]) -> Report:
         turns=dict(collections.Counter(t for t in columns["turns"].tolist() if t)),
         sizes=dict(collections.Counter(f"{h} x {w}" for h, w in sizes)),
         languages=dict(languages),
+        ignored=[name for part in reports.values() for name in part["ignored"]],
+        notes=[note for part in reports.values() for note in part["notes"]],
+        path=str(out / REPORT),
     )
     files.write_json(out / REPORT, dataclasses.asdict(report))
     if not kept:
         raise UserError(
             f"not one session of {str(out)!r} can be used; why: "
             + ", ".join(f"{n} x {reason}" for reason, n in report.dropped.items())
+            + "".join(
+                f"; {origin}: {key}: {detail}" for origin, key, _, detail in bad[:1]
+            )
+            + f"; all of it in {report.path}"
         )
     for column, values in columns.items():
-        np.save(out / f"{column}.npy", values)
+        # A run may have mapped the file that is there.
+        with files.appearing(out / f"{column}.npy") as place, open(place, "wb") as file:
+            np.save(file, values)
     digests = (reports[folder]["digest"].encode() for folder in kept)
-    files.write_json(
-        out / "dataset.json",
-        {
-            "format": FORMAT,
-            "parts": [folder.name for folder in kept],
-            "sessions": [reports[folder]["kept"] for folder in kept],
-            "languages": sorted(languages),
-            "fingerprint": files.sha256(*digests, digits=16),
-        },
-    )
+    about = {
+        "format": FORMAT,
+        "parts": [folder.name for folder in kept],
+        "sessions": [reports[folder]["kept"] for folder in kept],
+        "languages": sorted(languages),
+        "fingerprint": files.sha256(*digests, digits=16),
+        "columns": list_files(out, (out / f"{name}.npy" for name in columns), RECORDS),
+        "files": {folder.name: reports[folder]["files"] for folder in kept},
+    }
+    files.write_json(out / ABOUT, sealed(about))
+    _remove_others(out / "parts", {folder.name for folder in folders})
     return report
 
 
+def _remove_others(parts: Path, names: Collection[str]) -> None:
+    """Remove the parts of what the source no longer has: no dataset names them."""
+    for folder in parts.iterdir():
+        if folder.name not in names:
+            shutil.rmtree(folder)
+
+
 def _leave_out_duplicates(
-    kept: Sequence[Path], columns: Mapping[str, np.ndarray]
+    kept: Sequence[Path], origins: Sequence[str], columns: Mapping[str, np.ndarray]
 ) -> list[Bad]:
     """Sessions whose name an earlier part has too keep their place, with 0 turns: no
     plan takes them."""
@@ -303,7 +394,7 @@ def _leave_out_duplicates(
     part_of = np.repeat(np.arange(len(kept)), [len(part) for part in keys])
     return [
         (
-            f"part {kept[part_of[index]].name}",
+            origins[part_of[index]],
             f"number {index}",
             "duplicate",
             "an earlier part has a session of the same name",

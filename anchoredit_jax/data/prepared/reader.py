@@ -1,23 +1,33 @@
 """Prepared sessions: random access to what `prepare` wrote.
 
-Layout of a dataset's folder: `dataset.json` (what it holds, and its fingerprint),
-`turns.npy`, `height.npy` and `width.npy` (a column each of all sessions, mapped and not
-loaded; 0 turns: left out), `report.json`, and `parts/<number>/`, each a TFDS dataset
-with its own report.
+Layout of a dataset's folder: `dataset.json` (what it holds, its fingerprint and its
+files), `turns.npy`, `height.npy`, `width.npy` and `checks.npy` (a column each of all
+sessions, mapped and not loaded; 0 turns: left out), `report.json`, and `parts/<name>/`,
+each a TFDS dataset with its own report.
+
+All files are checked when a dataset is opened, see `seals`, and every session when it
+is read. Datasets of former versions have fewer checks: no part may be missing.
 """
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
+from anchoredit_jax import files
 from anchoredit_jax.data.record_files import open_records
+from anchoredit_jax.data.seals import check_files, check_sealed, reading
 from anchoredit_jax.errors import UserError
 
-FORMAT = "anchoredit_jax sessions/1"
+ABOUT = "dataset.json"
+FORMAT = "anchoredit_jax sessions/2"
+FORMER = "anchoredit_jax sessions/1"  # without lists of files and check sums
+RECORDS = ".array_record"  # in the names of record files
+CHECKS = "checks"  # the column of `check_of`
 COLUMNS = {"turns": np.uint8, "height": np.uint16, "width": np.uint16}
 
 
@@ -40,6 +50,17 @@ class Session:
         return len(self.images) - 1
 
 
+def check_of(
+    key: str, images: Sequence[bytes], instructions: Mapping[str, Sequence[str]]
+) -> int:
+    """CRC-32 of a session."""
+    told = [key, [len(data) for data in images], list(instructions.items())]
+    value = crc32(json.dumps(told).encode())
+    for data in images:
+        value = crc32(data, value)
+    return value
+
+
 class PreparedSessions:
     """Sessions by index, 0 .. len - 1; read when asked for, in any process.
 
@@ -52,28 +73,74 @@ class PreparedSessions:
     def __init__(self, folder: str | Path):
         """
         Raises:
-          UserError: there is no finished dataset.
+          UserError: there is no finished dataset, or a file of it is missing or
+            damaged.
         """
         self.folder = Path(folder)
-        path = self.folder / "dataset.json"
+        path = self.folder / ABOUT
         if not path.is_file():
             raise UserError(
                 f"no prepared sessions in {str(folder)!r}: expected the --out of "
                 "launch/prepare_data.py, finished"
             )
-        about = json.loads(path.read_text())
-        if about.get("format") != FORMAT:
+        about = files.read_json(path, self._advice)
+        if about.get("format") not in (FORMAT, FORMER):
             raise UserError(
                 f"{str(path)!r} is of the format {about.get('format')!r}, expected "
                 f"{FORMAT!r}: prepare the data again"
             )
-        self.fingerprint: str = about["fingerprint"]
-        self._parts: list[str] = about["parts"]
-        self._ends = np.cumsum(about["sessions"])
-        self.turns, self.height, self.width = (
-            np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in COLUMNS
-        )
+        with reading(repr(str(path)), self._advice):
+            self._check(about)
+            self.fingerprint: str = about["fingerprint"]
+            self._parts: list[str] = about["parts"]
+            self._ends = np.cumsum(np.array(about["sessions"], np.int64))
+        self.turns, self.height, self.width = map(self._column, COLUMNS)
+        checked = about["format"] == FORMAT
+        self._checks = self._column(CHECKS) if checked else None
         self._opened: dict[int, Any] = {}
+
+    @property
+    def _advice(self) -> str:
+        return (
+            "run launch/prepare_data.py again with this folder as --out, which makes "
+            "what is damaged anew"
+        )
+
+    def _check(self, about: Mapping[str, Any]) -> None:
+        """Refuse a dataset of which something is not there.
+
+        Raises:
+          UserError: it names the file.
+        """
+        parts = self.folder / "parts"
+        if about["format"] == FORMAT:
+            check_sealed(about, self.folder / ABOUT, self._advice)
+            check_files(self.folder, about["columns"], self._advice)
+            for name in about["parts"]:
+                check_files(parts / name, about["files"][name], self._advice)
+            return
+        for name in about["parts"]:
+            found = self._records(name)
+            if not any(RECORDS in path.name for path in found.iterdir()):
+                raise UserError(f"{str(found)!r} has no records: {self._advice}")
+
+    def _records(self, part: str) -> Path:
+        """The TFDS dataset of a part."""
+        folder = self.folder / "parts" / part
+        found = sorted(folder.glob("sessions/part/*/dataset_info.json"))
+        if not found:
+            raise UserError(
+                f"the part {str(folder)!r} is missing or has no records: {self._advice}"
+            )
+        return found[0].parent
+
+    def _column(self, name: str) -> np.ndarray:
+        path = self.folder / f"{name}.npy"
+        with reading(repr(str(path)), self._advice):
+            column = np.load(path, mmap_mode="r")
+            if column.shape != (len(self),):
+                raise ValueError(f"{list(column.shape)} values of {len(self)} sessions")
+        return column
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -83,18 +150,16 @@ class PreparedSessions:
             raise IndexError(f"session {index} of {len(self)}")
         part = int(np.searchsorted(self._ends, index, side="right"))
         start = int(self._ends[part - 1]) if part else 0
-        stored = self._part(part)[index - start]
-        turns = int(stored["turns"])
-        texts = [text.decode() for text in stored["instructions"]]
-        languages = [text.decode() for text in stored["languages"]]
-        return Session(
-            stored["key"].decode(),
-            tuple(stored["images"]),
-            {
-                language: tuple(texts[i * turns : (i + 1) * turns])
-                for i, language in enumerate(languages)
-            },
-        )
+        folder = self.folder / "parts" / self._parts[part]
+        what = f"session {index - start} of {str(folder)!r}"
+        advice = f"remove the folder {str(folder)!r} and {self._advice}"
+        with reading(what, advice):
+            session = _read(self._part(part)[index - start])
+            if self._checks is not None:
+                found = check_of(session.key, session.images, session.instructions)
+                if found != self._checks[index]:
+                    raise ValueError("its check sum is another")
+        return session
 
     def keys(self) -> Iterator[tuple[int, np.ndarray]]:
         """Each part's first session, and uint64 hashes of its sessions' names."""
@@ -113,12 +178,27 @@ class PreparedSessions:
 
     def _part(self, part: int) -> Any:
         if part not in self._opened:
-            folder = self._folder_of(part)
-            found = next(iter(sorted(folder.glob("sessions/part/*/dataset_info.json"))))
-            opened = open_records(found.parent).as_data_source(split="train")
+            records = open_records(self._records(self._parts[part]))
+            opened = records.as_data_source(split="train")
+            if len(opened) != self._ends[part] - (self._ends[part - 1] if part else 0):
+                raise ValueError(f"it has {len(opened)} records")
             self._opened[part] = opened
         return self._opened[part]
 
     def __getstate__(self) -> dict[str, Any]:
         """Other processes open the files themselves."""
         return {**self.__dict__, "_opened": {}}
+
+
+def _read(stored: Mapping[str, Any]) -> Session:
+    turns = int(stored["turns"])
+    texts = [text.decode() for text in stored["instructions"]]
+    languages = [text.decode() for text in stored["languages"]]
+    return Session(
+        stored["key"].decode(),
+        tuple(stored["images"]),
+        {
+            language: tuple(texts[i * turns : (i + 1) * turns])
+            for i, language in enumerate(languages)
+        },
+    )

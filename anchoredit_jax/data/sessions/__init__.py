@@ -1,12 +1,19 @@
 """Editing sessions as people have them: raw files in tar shards or folders."""
 
-from anchoredit_jax.data.sessions.folders import list_parts, read_part
+from anchoredit_jax.data.sessions.folders import (
+    fingerprint_part,
+    list_parts,
+    read_part,
+)
 from anchoredit_jax.data.sessions.pack import LIST_NAME, pack_sessions
 from anchoredit_jax.data.sessions.raw import (
+    IGNORED,
+    LINKS,
     REASONS,
     Dropped,
     Part,
     RawSession,
+    printable,
 )
 from anchoredit_jax.data.sessions.validation import (
     ValidationSession,
@@ -14,14 +21,18 @@ from anchoredit_jax.data.sessions.validation import (
 )
 
 __all__ = [
+    "IGNORED",
+    "LINKS",
     "LIST_NAME",
     "REASONS",
     "Dropped",
     "Part",
     "RawSession",
     "ValidationSession",
+    "fingerprint_part",
     "list_parts",
     "pack_sessions",
+    "printable",
     "read_part",
     "read_validation",
 ]

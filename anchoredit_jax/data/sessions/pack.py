@@ -23,6 +23,7 @@ def pack_sessions(
     sessions_per_shard: int = 1000,
     languages: Sequence[str] = ("en",),
     on_drop: OnDrop = lambda dropped: None,
+    links: str = "follow",
 ) -> list[Path]:
     """Write the sound sessions of a source as shards, and `LIST_NAME` that lists them.
 
@@ -37,6 +38,7 @@ def pack_sessions(
       languages: those kept, beside plain texts; see `read_part`.
       on_drop: called with everything that is left out; of several sessions with one
         id, that is all but the first.
+      links: see `Part`.
 
     Returns:
       The shards, in order.
@@ -49,7 +51,7 @@ def pack_sessions(
         raise UserError(
             f"sessions_per_shard must be 1 or more, given {sessions_per_shard}"
         )
-    parts, out = list_parts(source), Path(out)
+    parts, out = list_parts(source, links=links), Path(out)
     _check_apart(Path(source), parts, out)
     shards = []
     sessions = _sessions(parts, languages, on_drop)

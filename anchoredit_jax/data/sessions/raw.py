@@ -21,6 +21,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
+from anchoredit_jax.data.colour import Tell, log
 from anchoredit_jax.data.images import (
     MAX_ASPECT,
     MIN_SIDE,
@@ -51,6 +52,7 @@ class RawSession:
       images: T encoded files, by number.
       sizes: (height, width) of each image in pixels, orientation applied.
       instructions: language -> N texts, the complete languages among those asked for.
+      notes: lines on what is not as it should be, and was read nevertheless.
     """
 
     key: str
@@ -58,6 +60,7 @@ class RawSession:
     images: tuple[bytes, ...]
     sizes: tuple[tuple[int, int], ...]
     instructions: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +80,14 @@ class Dropped:
     detail: str
 
 
+IGNORED = "ignored"  # of what is no part of a session and nothing lost
+LINKS = ("follow", "refuse")
 REASONS = (
     "bad json",
     "damaged image",
     "damaged shard",
     "duplicate",
+    IGNORED,
     "link",
     "missing image",
     "missing json",
@@ -104,12 +110,15 @@ class Part:
     Attributes:
       path: of the shard or the root.
       origin: the same, as the user wrote it.
-      folders: names below the root; None for a shard.
+      folders: names below the root, at their end those of files that lie beside the
+        folders; None for a shard.
+      links: one of `LINKS`, of symbolic links in folders. Those in shards are refused.
     """
 
     path: str
     origin: str
     folders: tuple[str, ...] | None = None
+    links: str = "follow"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,10 +145,10 @@ class RefusedError(Exception):
 
 def drop(key: str, origin: str, reason: str, detail: object) -> Dropped:
     """A `Dropped` whose texts can be printed and whose detail is one line."""
-    line = _printable(" ".join(str(detail).split()))
+    line = printable(" ".join(str(detail).split()))
     if len(line) > _MAX_DETAIL:
         line = line[: _MAX_DETAIL - 3] + "..."
-    return Dropped(_printable(key), origin, reason, line)
+    return Dropped(printable(key), printable(origin), reason, line)
 
 
 def safe_name(name: str) -> str:
@@ -150,7 +159,7 @@ def safe_name(name: str) -> str:
     """
     if len(name) > _MAX_NAME:
         raise RefusedError("unsafe name", f"a name of {len(name)} characters")
-    if name != _printable(name):
+    if name != printable(name):
         raise RefusedError("unsafe name", f"the name {name!r} is not UTF-8")
     if re.match(r"[/\\]|[A-Za-z]:[/\\]", name):
         raise RefusedError("unsafe name", f"the path {name!r} is absolute")
@@ -197,7 +206,8 @@ def parse_document(data: bytes, languages: Sequence[str]) -> dict[str, tuple[str
     Raises:
       RefusedError: it is no such document, or no language is complete.
     """
-    turns = [_texts(turn) for turn in _turns(load_document(data))]
+    found = _turns(load_document(data))
+    turns = [_texts(turn) for turn in found]
     if not turns:
         raise RefusedError("wrong count", "the document has no instructions")
     asked = tuple(dict.fromkeys((*languages, PLAIN)))
@@ -210,7 +220,10 @@ def parse_document(data: bytes, languages: Sequence[str]) -> dict[str, tuple[str
         raise RefusedError(
             "no language",
             f"of {len(turns)} turns, "
-            + ", ".join(f"turn {n} has no {name!r}" for name, n in lacking.items()),
+            + ", ".join(
+                f"turn {n} has no {name!r}" + _why(found[n - 1], name)
+                for name, n in lacking.items()
+            ),
         )
     return {name: tuple(texts[name] for texts in turns) for name in complete}
 
@@ -236,11 +249,13 @@ def build_session(
                 f"{turns} instructions need {turns + 1} images, found {len(images)}",
             )
         ordered = [images[number] for number in range(len(images))]
-        sizes = tuple(image_size(data, name) for name, data in ordered)
+        notes: list[str] = []
+        sizes = tuple(image_size(data, name, notes.append) for name, data in ordered)
     except RefusedError as error:
         return drop(key, origin, *error.args)
     files = tuple(data for _, data in ordered)
-    return RawSession(key, origin, files, sizes, dict(instructions))
+    told = tuple(map(printable, notes))
+    return RawSession(key, origin, files, sizes, dict(instructions), told)
 
 
 def check_found(images: Mapping[int, object], document: object) -> None:
@@ -262,14 +277,17 @@ def check_found(images: Mapping[int, object], document: object) -> None:
         )
 
 
-def image_size(data: bytes, name: str) -> tuple[int, int]:
+def image_size(data: bytes, name: str, tell: Tell = log.warning) -> tuple[int, int]:
     """(height, width) of an image after decoding all of it.
+
+    Args:
+      tell: see `decode_image`.
 
     Raises:
       RefusedError: it is damaged, too large, too small or a strip.
     """
     try:
-        height, width = decode_image(data, name=name).shape[:2]
+        height, width = decode_image(data, name=name, tell=tell).shape[:2]
     except TooLargeError as error:
         raise RefusedError("too large", error) from error
     except UserError as error:
@@ -321,10 +339,18 @@ def _texts(turn: object) -> dict[str, str]:
     return {
         language: text if text.strip() else ""
         for language, text in texts.items()
-        if isinstance(text, str) and text == _printable(text)
+        if isinstance(text, str) and text == printable(text)
     }
 
 
-def _printable(text: str) -> str:
+def _why(turn: object, language: str) -> str:
+    """What is wrong with a text that is there."""
+    text = turn.get(language) if isinstance(turn, dict) else turn
+    return (
+        " that is Unicode" if isinstance(text, str) and text != printable(text) else ""
+    )
+
+
+def printable(text: str) -> str:
     """The text with lone surrogates, which no encoding has, spelled out."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -2,7 +2,7 @@
 
 A session's members need not be neighbours, but what waits for its rest is bounded:
 `MAX_OPEN` sessions of `MAX_SESSION_BYTES` together. Plain tar only: a compressed shard
-is reported as damaged.
+is reported as damaged, and how to unpack it.
 """
 
 import dataclasses
@@ -11,7 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import BinaryIO
 
+from anchoredit_jax.data.sessions.layouts import (
+    compressed,
+    is_ignored,
+    other_format,
+)
 from anchoredit_jax.data.sessions.raw import (
+    IGNORED,
     MAX_JSON_BYTES,
     MAX_SESSION_BYTES,
     Dropped,
@@ -62,6 +68,8 @@ def read_shard(
         yield from groups.settle(None)
         if end is not None:
             reason, detail = end.args
+            file.seek(0)
+            detail = compressed(file.read(8)) or detail
             yield drop(shard, origin, reason, f"shard {origin!r}: {detail}")
         yield from groups.leftovers()
 
@@ -81,8 +89,14 @@ def _read_member(
         return
     if member.isdir():
         return
+    if is_ignored(name):
+        detail = "it is hidden, or another system's"
+        yield drop(name, groups.origin, IGNORED, detail)
+        return
     if place is None:
-        detail = f"{name!r} is no image <id>.<n>.jpg, jpeg, png or webp and no .json"
+        detail = other_format(name) or (
+            f"{name!r} is no image <id>.<n>.jpg, jpeg, png or webp and no .json"
+        )
         yield drop(name, groups.origin, "unknown file", detail)
         return
     limit = MAX_JSON_BYTES if place.number is None else max_image_bytes

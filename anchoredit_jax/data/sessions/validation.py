@@ -14,7 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from anchoredit_jax.data.sessions.folders import list_parts, read_folders
+from anchoredit_jax.data.sessions.layouts import is_ignored
 from anchoredit_jax.data.sessions.raw import (
+    IGNORED,
     PLAIN,
     Dropped,
     RefusedError,
@@ -58,7 +60,8 @@ def read_validation(
 ) -> Iterator[ValidationSession | Dropped]:
     """The sessions of a folder by name; whatever is wrong is `Dropped`.
 
-    What has a hidden name (".git") is no session, and no part of one.
+    What has a hidden name (".git") is no session, and no part of one; nor are files
+    that lie beside the folders.
 
     Args:
       root: holds `<id>/<id>.0.<ext>, <id>.1.<ext>, .., <id>.json`.
@@ -76,19 +79,22 @@ def read_validation(
             f"{shard.origin!r} is a tar shard: an evaluation reads a folder <id>/ for "
             f"each session, unpack it (and remove it from the folder)"
         )
-    names = [name for part in parts for name in part.folders if name[0] != "."]
+    names = [
+        name
+        for part in parts
+        for name in part.folders
+        if not is_ignored(name) and not Path(root, name).is_file()
+    ]
     if not names:
         raise UserError(f"no sessions in {str(root)!r}: expected a folder <id>/ each")
     part = dataclasses.replace(parts[0], folders=tuple(names[:limit]))
     parse = functools.partial(_parse, language=language)
     build = functools.partial(_build, root=Path(part.path), turns=turns)
-    return (found for found in read_folders(part, parse, build) if not _hidden(found))
-
-
-def _hidden(found: ValidationSession | Dropped) -> bool:
-    """Tell whether what was found is only a hidden file beside a session's."""
-    folder, _, name = found.key.rpartition("/")
-    return isinstance(found, Dropped) and bool(folder) and name.startswith(".")
+    return (
+        found
+        for found in read_folders(part, parse, build)
+        if isinstance(found, ValidationSession) or found.reason != IGNORED
+    )
 
 
 def _parse(data: bytes, language: str) -> _Document:

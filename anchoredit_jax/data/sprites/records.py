@@ -10,10 +10,16 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from anchoredit_jax.data.record_files import open_records, write_records
+from anchoredit_jax.data.record_files import (
+    count_records,
+    open_records,
+    write_records,
+)
+from anchoredit_jax.data.seals import reading
 from anchoredit_jax.data.sprites.source import SpriteSource
 from anchoredit_jax.errors import UserError
 
+_REBUILD = "remove that folder and build the sprites again"
 NOTES = {
     "1.2.0": "Where turns have several right answers.",
     "1.1.0": "Which turns have one right answer; no colour twice in a scene.",
@@ -69,34 +75,41 @@ def open_sprites(folder: str | Path) -> "SpriteRecords":
     """Random access to the sessions in a folder that `build_sprites` returned.
 
     Raises:
-      UserError: There is no such dataset, or it was built by an older version.
+      UserError: There is no such dataset, it was built by an older version, or
+        something of it is missing or damaged.
     """
     if not (Path(folder) / "dataset_info.json").is_file():
         raise UserError(
             f"no sprite records in {folder}: expected the folder that build_sprites "
             "returned, with a dataset_info.json"
         )
-    builder = open_records(folder)
+    with reading(_what(folder), _REBUILD):
+        builder = open_records(folder)
+        count_records(builder)
     if "answers" not in builder.info.features:
         raise UserError(
             f"the sprite records in {folder} are of version {builder.version}, which "
             "does not say where turns have several right answers; build them again "
             "with build_sprites"
         )
-    return SpriteRecords(builder.as_data_source(split="train"))
+    return SpriteRecords(builder.as_data_source(split="train"), folder)
 
 
 class SpriteRecords:
     """Sessions read from the ArrayRecord files that `build_sprites` wrote."""
 
-    def __init__(self, data_source: Sequence[Any]):
-        self._data_source = data_source
+    def __init__(self, data_source: Sequence[Any], folder: str | Path):
+        self._data_source, self._folder = data_source, folder
 
     def __len__(self) -> int:
         return len(self._data_source)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        stored = self._data_source[int(index)]
+        with reading(f"record {index} of {_what(self._folder)}", _REBUILD):
+            return self._read(int(index))
+
+    def _read(self, index: int) -> dict[str, Any]:
+        stored = self._data_source[index]
         return {
             "images": np.stack(stored["images"]),
             "instructions": [text.decode() for text in stored["instructions"]],
@@ -107,6 +120,10 @@ class SpriteRecords:
     def records(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Several records."""
         return [self[index] for index in indices]
+
+
+def _what(folder: str | Path) -> str:
+    return f"the sprite dataset {str(folder)!r}"
 
 
 def _stored(source: SpriteSource) -> Iterator[dict[str, Any]]:
