@@ -22,7 +22,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["anchoredit_jax", "anchoredit_jax.*"]),
-    package_data={"anchoredit_jax": ["assets/*", "py.typed"]},
+    package_data={
+        "anchoredit_jax": ["assets/*", "py.typed", "watching/*.css", "watching/*.js"]
+    },
     install_requires=[
         "jax>=0.10,<0.12",
         "flax>=0.12,<0.14",

@@ -1,6 +1,5 @@
 """The whole evaluation as one HTML file that needs no other file and no network."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -9,22 +8,7 @@ from typing import Any
 from anchoredit_jax.evaluation.parts import PARTS
 from anchoredit_jax.evaluation.policies import policy_title
 from anchoredit_jax.evaluation.table import Measure, Row, Table, table_of
-
-_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem;
-       padding: 0 1rem; }
-h1, h2, h3 { line-height: 1.2; }
-img { max-width: 100%; background: #fff; border-radius: 4px; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0;
-        font-size: 13px; }
-th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #8884;
-         white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-small { color: #888; }
-pre { overflow-x: auto; font-size: 13px; }
-""".strip()
+from anchoredit_jax.web_page import png_uri, whole_page
 
 
 def write_html(
@@ -53,13 +37,7 @@ def write_html(
             parts.append(f"<h2>{escape(part.title)}, turn by turn</h2>")
             parts.extend(_turn_table(rows, measure) for measure in measures)
     body = "\n".join(part for part in parts if part)
-    path.write_text(
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(_title(report))}</title>\n<style>\n{_STYLE}\n</style></head>\n"
-        f"<body>\n{body}\n</body></html>\n",
-        encoding="utf-8",
-    )
+    path.write_text(whole_page(_title(report), body), encoding="utf-8")
 
 
 def _title(report) -> str:
@@ -67,10 +45,9 @@ def _title(report) -> str:
 
 
 def _picture(path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
     name = escape(path.stem.replace("_", " "))
     return (
-        f'<figure class="wide"><img alt="{name}" src="data:image/png;base64,{data}">'
+        f'<figure class="wide"><img alt="{name}" src="{png_uri(path)}">'
         f"<figcaption><small>{name}</small></figcaption></figure>"
     )
 

@@ -22,9 +22,9 @@ from anchoredit_jax.evaluation.policies import policy_title
 from anchoredit_jax.evaluation.runs import JUDGE_MEASURES, Part, PolicyRun
 from anchoredit_jax.evaluation.table import Measure
 from anchoredit_jax.session.contact_sheet import SheetRow, draw_sheet, stack_sheets
+from anchoredit_jax.web_page import COLOURS
 
 SHEET_SESSIONS = 4
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MARKERS = "osD^vX"
 Marks = Callable[[PolicyRun, int], Sequence[bool | None]]
 
@@ -203,7 +203,7 @@ def plot_drift(
     axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
     styles = [
         {
-            "color": _COLOURS[number % len(_COLOURS)],
+            "color": COLOURS[number % len(COLOURS)],
             "marker": _MARKERS[number % len(_MARKERS)],
         }
         for number in range(len(series))

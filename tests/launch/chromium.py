@@ -9,12 +9,30 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 BINARY = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
     None,
 )
 # The pipe's ends are to be file descriptors 3 and 4 of the browser.
 _START = 'exec "$@" 3<&"$FROM_US" 4>&"$TO_US"'
+
+
+def need(*lacking: str) -> None:
+    """Skip, or fail where ANCHOREDIT_REQUIRE_BROWSER is set, unless a page can be
+    tested.
+
+    Args:
+      lacking: what is missing besides a browser.
+    """
+    lacking = (*lacking, *(["chromium on the PATH"] if BINARY is None else []))
+    if not lacking:
+        return
+    reason = f"the page's test needs {' and '.join(lacking)}"
+    if os.environ.get("ANCHOREDIT_REQUIRE_BROWSER"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 class Chromium:
@@ -44,11 +62,13 @@ class Chromium:
         os.close(from_us)
         os.close(to_us)
         self._buffer, self._number, self._session = b"", 0, None
+        self._events: list[dict[str, Any]] = []
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.send(
             "Target.attachToTarget", targetId=target, flatten=True
         )["sessionId"]
-        self.send("Page.enable")
+        for domain in ("Page", "Runtime", "Log"):
+            self.send(f"{domain}.enable")
         self.send(
             "Page.setDownloadBehavior",
             behavior="allow",
@@ -73,6 +93,8 @@ class Chromium:
         os.write(self._out, json.dumps(message).encode() + b"\0")
         while True:
             answer = self._receive()
+            if "method" in answer:
+                self._events.append(answer)
             if answer.get("id") == self._number:
                 assert "error" not in answer, (method, answer)
                 return answer["result"]
@@ -84,6 +106,25 @@ class Chromium:
         )
         assert "exceptionDetails" not in answer, (script, answer)
         return answer["result"].get("value")
+
+    def errors(self) -> list[dict[str, Any]]:
+        """What the console was told of mistakes up to now: by pages, or of them."""
+        self.run("0")  # what came before its answer has come
+        bad = ("error", "warning", "assert")
+        return [
+            event
+            for event in self._events
+            if event["method"] == "Runtime.exceptionThrown"
+            or event["params"].get("type") in bad
+            or event["params"].get("entry", {}).get("level") in bad
+        ]
+
+    def resize(self, width: int, height: int = 900) -> None:
+        """Let the page be seen at this width, as on a phone where it is one's."""
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=height, deviceScaleFactor=1, mobile=width < 500,
+        )  # fmt: skip
 
     def wait(self, script: str, seconds: float = 240) -> Any:
         """The value of an expression, once it is true."""

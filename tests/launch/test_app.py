@@ -56,17 +56,8 @@ def test_wrong_flags_are_refused(capsys):
 
 def need_browser() -> None:
     """Skip, or fail where a browser is required, unless the page can be tested."""
-    lacking = []
-    if importlib.util.find_spec("gradio") is None:
-        lacking.append("gradio (pip install -e '.[app]')")
-    if chromium.BINARY is None:
-        lacking.append("chromium on the PATH")
-    if not lacking:
-        return
-    reason = f"the page's test needs {' and '.join(lacking)}"
-    if os.environ.get("ANCHOREDIT_REQUIRE_BROWSER"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    gradio = importlib.util.find_spec("gradio")
+    chromium.need(*(["gradio (pip install -e '.[app]')"] if gradio is None else []))
 
 
 def test_without_a_browser_the_page_is_skipped_unless_one_is_required(monkeypatch):
