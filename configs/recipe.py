@@ -141,8 +141,10 @@ def sections(stage: str, size: str, *, steps: int, batch: int, recipe: str = "ou
 
 def held_out_measures(steps, edits_every=400):
     """The section `eval`: what is measured while a stage of so many steps trains, which
-    takes a few per cent of its time; short stages are measured before and after."""
-    return dict(every=min(200, steps), edits_every=min(edits_every, steps))
+    takes a few per cent of its work. Short stages are measured before and after, on
+    fewer sessions."""
+    few = dict(sessions=4, edits=2) if steps < 200 else {}
+    return dict(every=min(200, steps), edits_every=min(edits_every, steps), **few)
 
 
 def _optimizer(stage, table, steps, batch):
