@@ -16,11 +16,14 @@ def thin(x: np.ndarray, y: np.ndarray, columns: int) -> np.ndarray:
       ascending indices, 2 for each column and 2 more at most.
     """
     column = _columns(x, columns)
-    by_value = np.lexsort((y, column))
     first = _starts(column)
-    last = np.append(first[1:], len(x)) - 1
-    ends = [0, len(x) - 1]
-    return np.unique(np.concatenate([by_value[first], by_value[last], ends]))
+    counts = np.diff(np.append(first, len(x)))
+    kept = [np.array([0, len(x) - 1])]
+    for extreme in (np.minimum, np.maximum):
+        of_column = np.repeat(extreme.reduceat(y, first), counts)
+        found = np.flatnonzero(y == of_column)  # of equals the first one stays
+        kept.append(found[_starts(column[found])])
+    return np.unique(np.concatenate(kept))
 
 
 def smooth(x: np.ndarray, y: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
