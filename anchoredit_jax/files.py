@@ -57,8 +57,27 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
-    """Write JSON in UTF-8 that appears whole or not at all, see `appearing`."""
-    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    """Write JSON in UTF-8 that appears whole or not at all, see `appearing`.
+
+    Surrogates, of a file's name that is not UTF-8, are escaped; they are read back.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file that may be damaged, or anybody's.
+
+    Raises:
+      UserError: it cannot be read, or is no object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{str(path)!r} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{str(path)!r} is damaged: expected a JSON object")
+    return value
 
 
 def claim(folder: Path, name: str, settings: Mapping[str, Any], advice: str) -> None:
@@ -76,7 +95,7 @@ def claim(folder: Path, name: str, settings: Mapping[str, Any], advice: str) -> 
         raise UserError(f"the folder {str(folder)!r} is a file; give a folder")
     path, settings = folder / name, json.loads(json.dumps(settings))
     if path.is_file():
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = read_json_object(path)
         check_claim(folder, there, dict.fromkeys(there) | settings, advice)
     else:
         write_json(path, settings)
@@ -99,6 +118,12 @@ def check_claim(
             f"{str(folder)!r} was begun with another {' and '.join(other)} ({told}): "
             f"{advice}"
         )
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether a text can be written in UTF-8. A name on the disk, or an argument,
+    of other bytes comes to Python as a text with surrogates, which cannot."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def sha256(*parts: Data, digits: int = 64) -> str:
