@@ -58,13 +58,22 @@ def run_from_dict(config: Mapping[str, Any] | ConfigDict) -> RunConfig:
     values["seed"] = seed
     for name, section in sections.items():
         given = config.get(name)
-        values[name] = build_dataclass(section, given or {}, where=name)
+        given = {} if given is None else given
+        values[name] = build_dataclass(section, given, where=name)
     return RunConfig(**values)
 
 
 def run_from_json(text: str) -> RunConfig:
-    """What `RunConfig.to_json` wrote, in this version or an earlier one."""
-    return run_from_dict(modernise(json.loads(text)))
+    """What `RunConfig.to_json` wrote, in this version or an earlier one.
+
+    Raises:
+      UserError: a damaged text, or what `run_from_dict` refuses.
+    """
+    try:
+        values = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"the stored configuration is no JSON: {error}") from error
+    return run_from_dict(modernise(values))
 
 
 def section_types(stage: str) -> dict[str, type]:

@@ -7,6 +7,8 @@ a key has moved, `modernise` moves it; what is new takes its default.
 from collections.abc import Mapping
 from typing import Any
 
+from anchoredit_jax.errors import UserError
+
 # Section -> kind -> fields that stood in the section itself and are the kind's now.
 _OF_KIND = {
     "codec": {"patch": ("stride",), "wan_vae": ("weights", "size", "tile", "dtype")},
@@ -18,7 +20,17 @@ def modernise(config: Mapping[str, Any]) -> dict[str, Any]:
     """Nested plain values of a stored configuration -> those of today's layout.
 
     One of today's layout comes back as it is.
+
+    Raises:
+      UserError: the values are not nested as any version had them.
     """
+    try:
+        return _modernise(config)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise UserError(f"the stored configuration is damaged: {error}") from error
+
+
+def _modernise(config: Mapping[str, Any]) -> dict[str, Any]:
     config = {
         name: dict(section) if isinstance(section, Mapping) else section
         for name, section in config.items()

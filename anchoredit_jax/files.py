@@ -57,12 +57,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
-    """Write JSON in UTF-8 that appears whole or not at all, see `appearing`."""
-    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    """Write JSON in UTF-8 that appears whole or not at all, see `appearing`.
+
+    Surrogates, of a file's name that is not UTF-8, are escaped; they are read back.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
-def read_json(path: Path, advice: str) -> dict[str, Any]:
-    """The object in a JSON file.
+def read_json(path: Path, advice: str = "") -> dict[str, Any]:
+    """The object in a JSON file that may be damaged, or anybody's.
 
     Args:
       advice: what to do about a file that holds none.
@@ -70,18 +74,19 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
     Raises:
       UserError: it cannot be read, or holds no JSON object.
     """
+    told = f": {advice}" if advice else ""
     try:
         found = json.loads(path.read_bytes())
     except OSError as error:
         raise UserError(
-            f"{str(path)!r} cannot be read ({error.strerror}): {advice}"
+            f"{str(path)!r} cannot be read ({error.strerror}){told}"
         ) from error
     except (ValueError, RecursionError) as error:  # also what is no Unicode
-        raise UserError(f"{str(path)!r} is damaged ({error}): {advice}") from error
+        raise UserError(f"{str(path)!r} is damaged ({error}){told}") from error
     if not isinstance(found, dict):
         raise UserError(
-            f"{str(path)!r} is damaged (expected an object, found a "
-            f"{type(found).__name__}): {advice}"
+            f"{str(path)!r} is damaged (expected a JSON object, found a "
+            f"{type(found).__name__}){told}"
         )
     return found
 
@@ -125,6 +130,12 @@ def check_claim(
             f"{str(folder)!r} was begun with another {' and '.join(other)} ({told}): "
             f"{advice}"
         )
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether a text can be written in UTF-8. A name on the disk, or an argument,
+    of other bytes comes to Python as a text with surrogates, which cannot."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def sha256(*parts: Data, digits: int = 64) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,7 +68,7 @@ def load_bundle(path: Path) -> Weights:
     """
     file = _open_bundle(path)
     tensors = {name: file.read(name) for name in file.shapes}
-    lineage = Lineage.from_dict(json.loads(file.metadata["lineage"]))
+    lineage = _read_lineage(file)
     params = jax.tree.map(jax.numpy.asarray, unflatten(tensors))
     if digest(params) != lineage.digest:
         raise UserError(
@@ -82,7 +83,7 @@ def bundle_lineage(path: str | Path) -> Lineage:
     Raises:
       UserError: no such file, or not one of ours.
     """
-    return Lineage.from_dict(json.loads(_open_bundle(path).metadata["lineage"]))
+    return _read_lineage(_open_bundle(path))
 
 
 def _open_bundle(path: str | Path) -> SafetensorsFile:
@@ -99,6 +100,16 @@ def _open_bundle(path: str | Path) -> SafetensorsFile:
             f"{file.metadata.get('format')!r}"
         )
     return file
+
+
+def _read_lineage(file: SafetensorsFile) -> Lineage:
+    try:
+        values = json.loads(file.metadata.get("lineage", "null"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{str(file.path)!r}: its lineage is no JSON: {error}"
+        ) from error
+    return Lineage.from_dict(values)
 
 
 def load_weights(
@@ -192,7 +203,7 @@ def _lineage_in(file: Path) -> Lineage | None:
     metadata = SafetensorsFile(file).metadata
     if metadata.get("format") != FORMAT or "lineage" not in metadata:
         return None
-    return Lineage.from_dict(json.loads(metadata["lineage"]))
+    return _read_lineage(SafetensorsFile(file))
 
 
 def is_ours(path: str | Path) -> bool:
@@ -226,10 +237,9 @@ def stored_run(path: str | Path) -> RunConfig:
 
 
 def _existing(path: str | Path) -> Path:
-    path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # nor is a name that no disk takes
         raise UserError(f"checkpoint {str(path)!r} does not exist")
-    return path
+    return Path(path)
 
 
 def find_step(path: Path) -> Path:

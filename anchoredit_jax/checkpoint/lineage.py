@@ -7,6 +7,7 @@ from typing import Any
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.stages.stage import IMPORTED
+from anchoredit_jax.strict import build_dataclass, result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +23,9 @@ class Lineage:
     """
 
     stage: str
-    step: int
-    digest: str
-    config: Mapping[str, Any]
+    step: int = result(within="[0, 1e12]")
+    digest: str = result()
+    config: Mapping[str, Any] = result()
     parent: "Lineage | None" = None
     weights: str = "ema"
 
@@ -51,11 +52,14 @@ class Lineage:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Lineage":
-        values = dict(values)
-        parent = values.pop("parent", None)
+        """Read a record back.
+
+        Raises:
+          UserError: a malformed one, that of a parent too.
+        """
         try:
-            return cls(parent=cls.from_dict(parent) if parent else None, **values)
-        except TypeError as error:
+            return build_dataclass(cls, values, "lineage")
+        except (UserError, RecursionError) as error:
             raise UserError(f"lineage record is malformed: {error}") from error
 
 

@@ -7,6 +7,7 @@ A built benchmark has a manifest, `benchmark.json`, of what it consists of:
 
 import functools
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -105,6 +106,10 @@ def read_sources(root: str | Path) -> dict[str, str] | None:
         manifest = json.loads(path.read_bytes())
         version, sources = manifest["format"], manifest["sources"]
         digests = {name: source["sha256"] for name, source in sources.items()}
+        if not all(isinstance(digest, str) for digest in digests.values()):
+            raise TypeError("a digest is no text")
+        for name in digests:
+            check_name(name)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{str(path)!r} cannot be read: {error}") from error
     except (LookupError, TypeError, AttributeError) as error:
@@ -125,7 +130,7 @@ def find_gone(root: str | Path, sources: Mapping[str, str]) -> list[str]:
     return [
         f"{name}: listed in {MANIFEST}, but gone"
         for name in sorted(sources)
-        if not (Path(root) / name).is_dir()
+        if not os.path.isdir(Path(root) / name)  # nor is a name that no disk takes
     ]
 
 

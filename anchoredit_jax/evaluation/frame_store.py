@@ -6,6 +6,7 @@ appears whole or not at all.
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from anchoredit_jax import files
+from anchoredit_jax.data.images import DAMAGE
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.cases import Case
 
@@ -36,8 +38,10 @@ class FrameStore:
         path = self._path(case)
         if not path.exists():
             return False
-        with _readable(path), Image.open(path) as picture:
+        with _open(path) as picture:
             digest = picture.info.get(_DIGEST)
+            if digest == case.digest:
+                _check_size(path, picture, case)
         if digest != case.digest:
             raise UserError(
                 f"{path} is of another source or other instructions than this "
@@ -54,9 +58,14 @@ class FrameStore:
             strip.save(part, format="png", pnginfo=told)
 
     def read(self, case: Case) -> np.ndarray:
-        """uint8 [N, H, W, 3] of a finished session."""
+        """uint8 [N, H, W, 3] of a finished session.
+
+        Raises:
+          UserError: the picture is damaged, or of another size.
+        """
         path = self._path(case)
-        with _readable(path), Image.open(path) as picture:
+        with _open(path) as picture:
+            _check_size(path, picture, case)
             pixels = np.asarray(picture)
         return pixels.reshape(len(case.instructions), -1, *pixels.shape[1:])
 
@@ -78,10 +87,27 @@ def open_store(folder: Path, settings: Mapping[str, Any]) -> FrameStore:
 
 
 @contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _open(path: Path) -> Iterator[Image.Image]:
     try:
-        yield
-    except (OSError, SyntaxError) as error:  # Pillow raises both for broken files
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the size is checked
+            with Image.open(path, formats=("PNG",)) as picture:
+                yield picture
+    except UserError:
+        raise
+    except (*DAMAGE, Image.DecompressionBombError) as error:
         raise UserError(
-            f"{path} is damaged ({error}): remove it, it will be made again"
+            f"{path} is damaged ({type(error).__name__}: {error}): remove it, it will "
+            "be made again"
         ) from error
+
+
+def _check_size(path: Path, picture: Image.Image, case: Case) -> None:
+    """Refuse, before a pixel is decoded, what `FrameStore.write` did not write."""
+    height, width, _ = case.source.shape
+    expected = ("RGB", (width, height * len(case.instructions)))
+    if (picture.mode, picture.size) != expected:
+        raise UserError(
+            f"{path} is damaged: expected a picture {expected}, found "
+            f"{(picture.mode, picture.size)}: remove it, it will be made again"
+        )

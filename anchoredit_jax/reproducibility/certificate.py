@@ -13,9 +13,11 @@ from typing import Any
 
 from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.strict import build_dataclass, result
 
 FORMAT = "anchoredit_jax.certificate/1"
 NAME = "certificate.json"
+_STEP = "[0, 1e12]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,19 +32,19 @@ class Row:
       metrics: name -> bits of the float32, 8 hex digits (`to_bits`).
     """
 
-    step: int
-    ids: str
-    data: str
-    draws: str
-    metrics: Mapping[str, str]
+    step: int = result(within=_STEP)
+    ids: str = result()
+    data: str = result()
+    draws: str = result()
+    metrics: Mapping[str, str] = result()
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
     """Steps that ran in one environment: those from `first` on."""
 
-    first: int
-    environment: Mapping[str, str]
+    first: int = result(within=_STEP)
+    environment: Mapping[str, str] = result()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +68,8 @@ class Certificate:
     config_digest: str
     dataset: str
     parent: Mapping[str, Any] | None
-    every: int
-    segments: tuple[Segment, ...]
+    every: int = result(within="[1, 1e12]")
+    segments: tuple[Segment, ...] = result()
     rows: tuple[Row, ...] = ()
     checkpoints: Mapping[int, Mapping[str, str]] = dataclasses.field(
         default_factory=dict
@@ -119,20 +121,38 @@ def read(path: str | Path) -> Certificate:
             f"no certificate {str(path)!r}: expected the {NAME} that launch/"
             "reproduce.py run writes into WORKDIR/STAGE"
         )
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{str(path)!r} is not a certificate: {error}") from error
-    found = values.pop("format", None) if isinstance(values, dict) else None
+    values = files.read_json(path)
+    found = values.pop("format", None)
     if found != FORMAT:
         raise UserError(
             f"{str(path)!r} is not a certificate: expected format {FORMAT!r}, found "
             f"{found!r}"
         )
     try:
-        values["segments"] = tuple(Segment(**part) for part in values["segments"])
-        values["rows"] = tuple(Row(**row) for row in values["rows"])
-        values["checkpoints"] = {int(s): v for s, v in values["checkpoints"].items()}
-        return Certificate(**values)
-    except (LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"certificate {str(path)!r} is damaged: {error!r}") from error
+        made = build_dataclass(_Stored, values, "certificate")
+        saved = {int(step): digests for step, digests in made.checkpoints.items()}
+        if made.parent is not None:
+            build_dataclass(_Parent, made.parent, "certificate.parent")
+        for row in made.rows:
+            for bits in row.metrics.values():
+                from_bits(bits)
+    except (ValueError, struct.error) as error:  # `UserError` is a ValueError
+        raise UserError(f"certificate {str(path)!r} is damaged: {error}") from error
+    stored = {name: getattr(made, name) for name in vars(made)}
+    return Certificate(**{**stored, "checkpoints": saved})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parent:
+    stage: str
+    step: int = result(within=_STEP)
+    digest: str = result()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stored(Certificate):
+    """A certificate as JSON has it: the numbers of steps are texts."""
+
+    checkpoints: Mapping[str, Mapping[str, str]] = dataclasses.field(
+        default_factory=dict
+    )

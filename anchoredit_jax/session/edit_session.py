@@ -198,21 +198,28 @@ class EditSession:
         cls, editor: LoadedModel, saved: session_file.SavedSession
     ) -> "EditSession":
         """The session that `saved` holds, on an editor of the same weights."""
-        latents = jnp.asarray(saved.latents)[:, None]
-        turns = [Turn(0, None, None, saved.source, saved.crop, latents[0], None)]
+        latents, record = jnp.asarray(saved.latents)[:, None], saved.record
+        turns = [Turn(0, None, None, saved.source, record.crop, latents[0], None)]
         params, programs = editor.params, editor.programs
         memory = remembered = None
-        for number, (instruction, seed) in enumerate(saved.turns, start=1):
-            text, latent = embed(editor, instruction), latents[number]
+        for number, asked in enumerate(record.turns, start=1):
+            text, latent = embed(editor, asked.instruction), latents[number]
             if memory is None:
                 memory = programs.start(params, latents[0], text)
             memory = programs.commit(params, memory, latent, text)
             remembered = SharedMemory.split(memory, remembered)
-            pixels = decode(editor, latent)[0]
             turns.append(
-                Turn(number, instruction, seed, pixels, saved.crop, latent, remembered)
+                Turn(
+                    number,
+                    asked.instruction,
+                    asked.seed,
+                    decode(editor, latent)[0],
+                    record.crop,
+                    latent,
+                    remembered,
+                )  # fmt: skip
             )
-        return cls(editor, turns, saved.seed)
+        return cls(editor, turns, record.seed)
 
 
 def edit_together(

@@ -30,6 +30,7 @@ from anchoredit_jax.session.programs import Programs, make_programs
 from anchoredit_jax.session.shapes import AUTO, AskedSize, check_asked, editing_size
 from anchoredit_jax.trees import cast_copy, check_dtype, check_finite
 
+MOST_TURNS = 1024  # of a session that keeps its full history
 SHIPPED = Path(__file__).parents[1] / "assets"
 
 
@@ -82,6 +83,11 @@ class LoadedModel:
         for asked in (self.side, self.size):
             check_asked(self.run, asked)
         check_negative(self.sampler)
+        if self.max_turns is not None and not 1 <= self.max_turns <= MOST_TURNS:
+            raise UserError(
+                f"a session that keeps its full history has 1 to {MOST_TURNS} turns, "
+                f"given max_turns {self.max_turns}"
+            )
 
     @property
     def side(self) -> int:

@@ -6,7 +6,7 @@ that a device has the next session's work while the host decodes this one's.
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ from PIL import Image
 from anchoredit_jax.data.colour import srgb_image
 from anchoredit_jax.data.images import Crop, map_back
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.files import is_unicode
 from anchoredit_jax.memory import CausalMemory
 from anchoredit_jax.models.codec import decode_pixels, from_uint8
 from anchoredit_jax.session.loaded_model import LoadedModel
@@ -173,17 +174,43 @@ def finish_turn(drawn: Drawn) -> Turn:
     )
 
 
-def embed(editor: LoadedModel, instruction: str) -> jax.Array:
-    """Embed an instruction: float32 [1, S, Dt].
+def check_instructions(editor: LoadedModel, instructions: Sequence[str]) -> None:
+    """Check all instructions that will be given, and the text that guidance leads away
+    from, before the first turn.
 
     Raises:
-      UserError: not a text, or one that the text encoder cannot take.
+      UserError: one that the text encoder cannot take.
+    """
+    for text in (*instructions, editor.sampler.negative):
+        check_text(text)
+    editor.text.encode([*instructions, editor.sampler.negative])
+
+
+def check_text(instruction: str) -> None:
+    """Check that an instruction is a text that can be written down.
+
+    Raises:
+      UserError: it is no text, or of bytes that are not UTF-8.
     """
     if not isinstance(instruction, str):
         raise UserError(
             f"an instruction must be text, given {instruction!r}; an empty text keeps "
             "the image as it is"
         )
+    if not is_unicode(instruction):
+        raise UserError(
+            f"an instruction must be Unicode text, given the bytes {instruction!r}: "
+            "write it in UTF-8"
+        )
+
+
+def embed(editor: LoadedModel, instruction: str) -> jax.Array:
+    """Embed an instruction: float32 [1, S, Dt].
+
+    Raises:
+      UserError: not a text, or one that the text encoder cannot take.
+    """
+    check_text(instruction)
     return jnp.asarray(editor.text.encode([instruction]))
 
 

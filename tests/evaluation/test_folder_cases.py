@@ -8,7 +8,8 @@ from PIL import Image
 
 from anchoredit_jax.data.images import fit_image
 from anchoredit_jax.errors import ProblemsError, UserError
-from anchoredit_jax.evaluation.folder_cases import folder_cases
+from anchoredit_jax.evaluation.folder_cases import find_gone, folder_cases, read_sources
+from tests.damage import damage_bytes, damage_value
 from tests.session_builder.benchmark_input import pixels, write_session
 
 SIZE = (8, 16)
@@ -168,3 +169,24 @@ def test_a_manifest_that_cannot_be_used(tmp_path, manifest, match):
     (tmp_path / "benchmark.json").write_text(manifest)
     with pytest.raises(UserError, match=match):
         folder_cases(tmp_path, SIZE)
+
+
+def test_damages_of_a_manifest_are_refused_or_do_not_matter(tmp_path):
+    path, refused = tmp_path / "benchmark.json", 0
+    manifest = {"format": 1, "sessions": 2, "turns": 3, "sources": {
+        "a": {"sha256": "ab"}, "b": {"sha256": "cd"}
+    }}  # fmt: skip
+    data = json.dumps(manifest).encode()
+    for seed in range(200):
+        if seed % 2:
+            path.write_text(json.dumps(damage_value(manifest, seed)))
+        else:
+            path.write_bytes(damage_bytes(data, seed))
+        try:
+            for line in find_gone(tmp_path, read_sources(tmp_path)):
+                assert line.endswith("but gone")
+        except UserError:
+            refused += 1
+    assert 100 < refused < 200
+    path.write_text(json.dumps({**manifest, "sources": {"n" * 300: {"sha256": "a"}}}))
+    assert len(find_gone(tmp_path, read_sources(tmp_path))) == 1

@@ -1,6 +1,7 @@
 """Finished sessions on disk: kept whole, found again, never mixed with others."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.cases import Case, sprite_cases
 from anchoredit_jax.evaluation.frame_store import open_store
 from anchoredit_jax.evaluation.parts.identity import identity_cases
+from tests.damage import damage_bytes, damage_value
 
 
 @pytest.fixture
@@ -76,3 +78,32 @@ def test_in_the_identity_loop_the_source_is_right(sessions):
     (case,) = identity_cases(sprite_cases(sessions[:1], 32), 3)
     assert case.instructions == ("", "", "")
     np.testing.assert_array_equal(case.read_truth(), np.stack([case.source] * 4))
+
+
+def test_damages_are_refused_or_do_not_matter(tmp_path, case, frames):
+    open_store(tmp_path, {"seed": 1, "memory": {"sink": 1}}).write(case, frames)
+    path, settings = tmp_path / "cat.png", tmp_path / "settings.json"
+    picture, text = path.read_bytes(), settings.read_bytes()
+    refused = 0
+    for seed in range(200):
+        path.write_bytes(picture if seed % 2 else damage_bytes(picture, seed))
+        if seed % 4 == 1:
+            settings.write_bytes(damage_bytes(text, seed))
+        elif seed % 4 == 3:
+            settings.write_text(json.dumps(damage_value(json.loads(text), seed)))
+        else:
+            settings.write_bytes(text)
+        try:
+            store = open_store(tmp_path, {"seed": 1, "memory": {"sink": 1}})
+            if store.holds(case):
+                np.testing.assert_array_equal(store.read(case), frames)
+        except UserError:
+            refused += 1
+    assert 150 < refused
+
+
+def test_a_picture_of_another_size_is_not_decoded(tmp_path, case, frames):
+    store = open_store(tmp_path, {})
+    store.write(case, frames[:1])
+    with pytest.raises(UserError, match=r"expected a picture .*6, 8.*found .*6, 4"):
+        store.holds(case)

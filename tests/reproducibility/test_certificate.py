@@ -9,12 +9,13 @@ import pytest
 from anchoredit_jax.config import deciding_values
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import MeshConfig
-from anchoredit_jax.reproducibility import read, write
+from anchoredit_jax.reproducibility import compare, read, write
 from anchoredit_jax.reproducibility.certificate import (
     digest_config,
     from_bits,
     to_bits,
 )
+from tests.damage import damage_bytes, damage_value
 from tests.reproducibility.certified import certificate
 from tests.training.fake_stages import make_run
 
@@ -67,10 +68,13 @@ def test_a_part_is_cut_out_of_rows_and_checkpoints():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "is not a certificate"),
-        ("[]", "expected format 'anchoredit_jax.certificate/1', found None"),
+        ("{", "cannot be read"),
+        ("[]", "expected a JSON object"),
         ('{"format": "other/1"}', "found 'other/1'"),
-        ('{"format": "anchoredit_jax.certificate/1"}', "is damaged: KeyError"),
+        (
+            '{"format": "anchoredit_jax.certificate/1"}',
+            "is damaged: .*stage' is missing",
+        ),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, said):
@@ -93,3 +97,21 @@ def test_a_row_with_an_unknown_field_is_refused(tmp_path):
     assert dataclasses.asdict(certificate())["rows"][0].keys() == {
         "step", "ids", "data", "draws", "metrics",
     }  # fmt: skip
+
+
+def test_damages_are_refused_or_can_be_compared(tmp_path):
+    path, made = tmp_path / "certificate.json", certificate()
+    parent = {"stage": "single_turn", "step": 3, "digest": "ab"}
+    write(path, dataclasses.replace(made, parent=parent))
+    data, refused = path.read_bytes(), 0
+    for seed in range(200):
+        if seed % 2:
+            path.write_text(json.dumps(damage_value(json.loads(data), seed)))
+        else:
+            path.write_bytes(damage_bytes(data, seed))
+        try:
+            compare(read(path), made)
+        except UserError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert 100 < refused < 200
