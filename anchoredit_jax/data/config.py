@@ -67,11 +67,14 @@ class SessionsConfig:
         "chain": the source and a run of successive turns that may start anywhere, every
         turn of every session once an epoch as a target.
       buckets: the sizes that images are cut to.
+      exclude: names of sessions that are not shown; their places in the batches stay
+        empty, and all others are what they were.
     """
 
     path: str = way()
     cache: str | None = way(None)
     layout: str = result("chain")
+    exclude: tuple[str, ...] = result(())
     buckets: BucketConfig = BucketConfig()
 
     def __post_init__(self):

@@ -8,12 +8,13 @@ with its own report.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from anchoredit_jax.data.keys import key_of
 from anchoredit_jax.data.record_files import open_records
 from anchoredit_jax.errors import UserError
 
@@ -95,6 +96,31 @@ class PreparedSessions:
                 for i, language in enumerate(languages)
             },
         )
+
+    def name_keys(self) -> np.ndarray:
+        """`key_of` the name of every session, uint64 [sessions]."""
+        parts = [self.folder / "parts" / part / "keys.npy" for part in self._parts]
+        return np.concatenate([np.load(path) for path in parts])
+
+    def numbers_of(self, names: Collection[str]) -> list[int]:
+        """The numbers of sessions, by their names.
+
+        Raises:
+          UserError: a name that no session has.
+        """
+        wanted = {key_of(name): name for name in names}
+        if not wanted:
+            return []
+        keys = self.name_keys()
+        places = np.flatnonzero(np.isin(keys, np.array([*wanted], np.uint64))).tolist()
+        there = {int(keys[place]) for place in places}
+        missing = [name for key, name in wanted.items() if key not in there]
+        if missing:
+            raise UserError(
+                f"no session of {str(self.folder)!r} is named {missing[0]!r}"
+                + (f", nor {len(missing) - 1} more" if missing[1:] else "")
+            )
+        return places
 
     def _part(self, part: int) -> Any:
         if part not in self._opened:
