@@ -16,6 +16,7 @@ from absl import flags
 
 from anchoredit_jax.data.config import DataConfig
 from anchoredit_jax.data.kinds import KINDS, SessionSource
+from anchoredit_jax.data.legs import Leg
 from anchoredit_jax.data.runs import padded_row, stack_rows
 from anchoredit_jax.data.session_batches import (
     ALL_ROWS,
@@ -39,6 +40,7 @@ def open_steps(
     *,
     patch: int = 1,
     host: Host = ALL_ROWS,
+    legs: Sequence[Leg] = (),
 ) -> "SessionSteps | SourceSteps":
     """Random access to the batches of all steps, as `collate` makes them.
 
@@ -48,6 +50,7 @@ def open_steps(
       source: sessions to take instead of those that `config` names.
       patch: side in latents of a token; the sides of "sessions" are whole tokens.
       host: says which rows of the batches to make.
+      legs: of a steered run, the last of which is of `config`; none: it never was.
 
     Raises:
       UserError: the images do not fit the codec, or the records not the config.
@@ -63,13 +66,15 @@ def open_steps(
             )
     source = KINDS[config.kind].source(config) if source is None else source
     if source is None:
-        return open_session_steps(config, codec, text, patch=patch, host=host)
+        return open_session_steps(
+            config, codec, text, patch=patch, host=host, legs=legs
+        )
     if config.size % codec.stride:
         raise UserError(
             f"data.size {config.size} is no multiple of the codec's stride "
             f"{codec.stride}"
         )
-    return SourceSteps(source, config, host, codec, text)
+    return SourceSteps(source, config, host, codec, text, legs)
 
 
 def iterate_batches(
@@ -156,7 +161,11 @@ class SourceSteps:
         host: Host,
         codec: Codec,
         text: TextEncoder,
+        legs: Sequence[Leg] = (),
     ):
+        self._start, self._place = 0, 0
+        if legs:
+            self._start, self._place = legs[-1].step, legs[-1].place
         self.shapes = ((config.turns + 1, config.size, config.size),)
         self._sessions = sessions
         self._rows = host.rows(config.batch)
@@ -168,7 +177,7 @@ class SourceSteps:
         return STEPS
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        first = int(step) * self._batch
+        first = self._place + (int(step) - self._start) * self._batch
         size = len(self._sessions)
         indices = [(first + row) % size for row in self._rows.tolist()]
         return collate(self._sessions.records(indices), self._codec, self._text)

@@ -69,11 +69,14 @@ class SessionsConfig(Bounded):
       held_out: about this share of the sessions is never trained on: those on which a
         run is measured while it goes on (the section `eval`). By a session's name, so
         one stays held out when the dataset grows.
+      exclude: names of sessions that are not shown; their places in the batches stay
+        empty, and all others are what they were.
     """
 
     path: str = way()
     cache: str | None = way(None)
     layout: str = result("chain", within=SESSION_LAYOUTS)
+    exclude: tuple[str, ...] = result(())
     buckets: BucketConfig = BucketConfig()
     held_out: float = result(0.0, within="[0, 1)")
 

@@ -30,6 +30,13 @@ class Groups:
     shapes: tuple[tuple[int, Size], ...]
     of_session: np.ndarray
 
+    def without(self, gone: np.ndarray) -> "Groups":
+        """The same groups, bool [sessions] of them left out."""
+        if not gone.any():
+            return self
+        out = self.of_session.dtype.type(len(self.shapes))
+        return Groups(self.shapes, np.where(gone, out, self.of_session))
+
 
 def group_sessions(
     turns: np.ndarray,

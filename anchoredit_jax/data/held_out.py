@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from anchoredit_jax.data.groups import Groups, Members
+from anchoredit_jax.data.groups import Groups
 from anchoredit_jax.data.prepared import PreparedSessions
 
 
@@ -34,16 +34,6 @@ def held_out(sessions: PreparedSessions, fraction: float) -> np.ndarray:
     return chosen
 
 
-def without(groups: Groups, chosen: np.ndarray) -> Members:
-    """The sessions of each group that are not chosen."""
-    count = len(groups.shapes)
-    if not chosen.any():
-        return Members(groups.of_session, count)
-    return Members(
-        np.where(chosen, groups.of_session.dtype.type(count), groups.of_session), count
-    )
-
-
 def first_held_out(
     sessions: PreparedSessions, groups: Groups, fraction: float, most: int
 ) -> HeldOutGroup | None:
@@ -53,8 +43,19 @@ def first_held_out(
     numbers = np.flatnonzero(chosen & (groups.of_session < len(groups.shapes)))
     if not len(numbers):
         return None
-    sizes = [groups.shapes[group][1] for group in groups.of_session[numbers].tolist()]
-    size = max(sorted(set(sizes)), key=sizes.count)
-    found = [n for n, own in zip(numbers.tolist(), sizes, strict=True) if own == size]
-    keys = {n: sessions.key_of(n) for n in found}
-    return HeldOutGroup(size, tuple(sorted(found, key=keys.__getitem__)[:most]))
+    sizes = sorted({size for _, size in groups.shapes})
+    of_group = np.array([sizes.index(size) for _, size in groups.shapes])
+    of_session = of_group[groups.of_session[numbers]]
+    most_common = np.bincount(of_session).argmax()
+    numbers = numbers[of_session == most_common]
+    order = np.argsort(_hashes(sessions, numbers))[:most]
+    return HeldOutGroup(sizes[most_common], tuple(numbers[order].tolist()))
+
+
+def _hashes(sessions: PreparedSessions, numbers: np.ndarray) -> np.ndarray:
+    """Of the names of sessions, whose numbers ascend."""
+    found = np.empty(len(numbers), np.uint64)
+    for start, keys in sessions.keys():
+        first, stop = np.searchsorted(numbers, [start, start + len(keys)])
+        found[first:stop] = keys[numbers[first:stop] - start]
+    return found

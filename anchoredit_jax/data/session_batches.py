@@ -6,6 +6,7 @@ decides what they are.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,14 +15,21 @@ from anchoredit_jax.data.chains import Chains
 from anchoredit_jax.data.config import DataConfig
 from anchoredit_jax.data.feature_cache import FeatureCache, describe_features
 from anchoredit_jax.data.features import LiveFeatures
-from anchoredit_jax.data.groups import Groups, group_sessions
-from anchoredit_jax.data.held_out import held_out, without
+from anchoredit_jax.data.groups import Groups, Members, group_sessions
+from anchoredit_jax.data.held_out import held_out
 from anchoredit_jax.data.keys import key_of
+from anchoredit_jax.data.legs import Leg, packed
 from anchoredit_jax.data.pairs import Pairs
-from anchoredit_jax.data.plan import EMPTY, BatchPlan
+from anchoredit_jax.data.phases import (
+    Phase,
+    make_phases,
+    phase_at,
+    sessions_shown,
+)
+from anchoredit_jax.data.plan import EMPTY
 from anchoredit_jax.data.prepared import PreparedSessions
 from anchoredit_jax.data.runs import padded_row, stack_rows
-from anchoredit_jax.data.samples import Sample
+from anchoredit_jax.data.samples import Sample, Samples
 from anchoredit_jax.data.session_buckets import describe_coverage
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec
@@ -86,32 +94,28 @@ class SessionSteps:
         groups: Groups,
         features: Features,
         host: Host = ALL_ROWS,
+        legs: Sequence[Leg] = (),
     ):
         """
         Args:
           groups: the groups of the sessions, at the sizes of the features.
           host: says which rows of the batches to make.
+          legs: of a steered run, all of these samples; the last is of `config`.
         """
         self._config, self._count = config, len(sessions)
         self._name = (sessions.fingerprint, config.seed)
+        legs = legs or [Leg(0, config, sessions.fingerprint, len(sessions))]
         chosen = held_out(sessions, config.sessions.held_out)
-        members = without(groups, chosen)
-        if config.sessions.layout == "pairs":
-            self.samples = Pairs(groups, members, config.null_fraction, self._name)
-        else:
-            self.samples = Chains(
-                groups,
-                members,
-                config.turns,
-                config.null_fraction,
-                config.skip_probability,
-                self._name,
-                config.sessions.buckets.mix_turns,
-            )
-        self.plan = BatchPlan(
-            self.samples.sizes, config.batch, config.seed, sessions.fingerprint
-        )
-        self.shapes = tuple((turns + 1, *size) for turns, size in self.samples.shapes)
+        self._phases = phases_of(legs, groups.without(chosen))
+        self.samples, self.plan = self._phases[-1].samples, self._phases[-1].plan
+        shapes = {
+            (turns + 1, *size): None
+            for phase in self._phases
+            if phase.start >= legs[-1].step
+            for turns, size in phase.samples.shapes
+        }
+        self.shapes = tuple(shapes)
+        self._excluded = frozenset(sessions.numbers_of(config.sessions.exclude))
         self._rows = host.rows(config.batch)
         self._features = features
         self._left_out = int(np.count_nonzero(groups.of_session == len(groups.shapes)))
@@ -127,19 +131,29 @@ class SessionSteps:
         return STEPS
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        planned = self.plan[int(step)]
-        numbers = planned.samples[self._rows]
-        turns, _ = self.samples.shapes[planned.bucket]
+        phase = phase_at(self._phases, int(step))
+        planned = phase[int(step)]
+        turns, _ = phase.samples.shapes[planned.bucket]
+
+        def sample(number: int) -> Sample:
+            return phase.samples.sample(planned.epoch, planned.bucket, number)
+
+        numbers = planned.samples
+        if self._excluded:
+            gone = [
+                sample(max(n, 0)).session in self._excluded for n in numbers.tolist()
+            ]
+            numbers = np.where(gone, EMPTY, numbers)
+        real = numbers != EMPTY
         # An empty place shows the batch's first sample, and weighs nothing.
-        shown = np.where(numbers == EMPTY, planned.samples[0], numbers)
-        samples = [
-            self.samples.sample(planned.epoch, planned.bucket, number)
-            for number in shown.tolist()
-        ]
+        shown = np.where(real, numbers, planned.samples[real.argmax()])[self._rows]
+        samples = [sample(number) for number in shown.tolist()]
         rows = [self._row(planned.epoch, sample, turns) for sample in samples]
+        if not real.any():  # all are excluded: what they hold may not be a number
+            rows = [{name: np.zeros_like(row[name]) for name in row} for row in rows]
         ids = [(s.session + s.part * self._count) % 2**31 for s in samples]
         batch = stack_rows(rows, ids, self._features.null_text)
-        batch["frame_valid"] *= np.float32(numbers != EMPTY)[:, None]
+        batch["frame_valid"] *= np.float32(real[self._rows])[:, None]
         return batch
 
     def _row(self, epoch: int, sample: Sample, turns: int) -> dict[str, np.ndarray]:
@@ -156,6 +170,53 @@ class SessionSteps:
         if told:
             text[told] = features.text(language, [run.turns[place] for place in told])
         return padded_row(features.latents(run.frames), text, run.targets, turns)
+
+
+def phases_of(legs: Sequence[Leg], groups: Groups) -> list[Phase]:
+    """The batch plan of legs that all have the samples of these groups of sessions."""
+    config, name = legs[-1].data, (legs[-1].fingerprint, legs[-1].data.seed)
+
+    def samples_of(gone: np.ndarray | None) -> Samples | None:
+        of_session = (groups if gone is None else groups.without(gone)).of_session
+        members = Members(of_session, len(groups.shapes))
+        if not members.sizes.any():
+            return None
+        if config.sessions.layout == "pairs":
+            return Pairs(groups, members, config.null_fraction, name)
+        return Chains(
+            groups, members, config.turns, config.null_fraction,
+            config.skip_probability, name, config.sessions.buckets.mix_turns,
+        )  # fmt: skip
+
+    return make_phases(legs, samples_of)
+
+
+def leg_behind(legs: Sequence[Leg], leg: Leg, stride: int, patch: int) -> Leg:
+    """A leg of prepared sessions that begins with those of which nothing was shown in
+    the epoch under way; they are told apart by their names.
+
+    Args:
+      legs: those before, whose sessions lie where the last of them says.
+      leg: what follows, whose samples are others.
+      stride, patch: as of `group_prepared`.
+    """
+    before = PreparedSessions(legs[-1].data.sessions.path)
+    groups = group_prepared(before, legs[-1].data, stride, patch)
+    groups = groups.without(held_out(before, legs[-1].data.sessions.held_out))
+    epoch, shown = sessions_shown(phases_of(legs, groups), leg.step, len(before))
+    if shown is None:
+        return dataclasses.replace(leg, epoch=epoch)
+    there = PreparedSessions(leg.data.sessions.path)
+    gone = np.isin(there.name_keys(), before.name_keys()[shown])
+    return dataclasses.replace(leg, epoch=epoch, gone=packed(gone))
+
+
+def sample_name(data: DataConfig, sample: int) -> str:
+    """What a person calls a sample of a batch: its number, and its session's name."""
+    if data.sessions is None:
+        return str(sample)
+    sessions = PreparedSessions(data.sessions.path)
+    return f"{sample} (session {sessions[sample % len(sessions)].key!r})"
 
 
 def group_prepared(
@@ -203,12 +264,14 @@ def open_session_steps(
     *,
     patch: int = 1,
     host: Host = ALL_ROWS,
+    legs: Sequence[Leg] = (),
 ) -> SessionSteps:
     """The batches of a prepared dataset.
 
     Args:
       config: of the kind "sessions".
       patch: side in latents of a token.
+      legs: of a steered run, see `SessionSteps`.
 
     Raises:
       UserError: no dataset, a cache made with other settings, or sizes that do not fit.
@@ -216,4 +279,4 @@ def open_session_steps(
     sessions = PreparedSessions(config.sessions.path)
     groups = group_prepared(sessions, config, codec.stride, patch)
     features = open_features(config, sessions, groups, codec, text)
-    return SessionSteps(config, sessions, groups, features, host)
+    return SessionSteps(config, sessions, groups, features, host, legs)

@@ -11,7 +11,7 @@ is read. Datasets of former versions have fewer checks: no part may be missing.
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -19,6 +19,7 @@ from zlib import crc32
 import numpy as np
 
 from anchoredit_jax import files
+from anchoredit_jax.data.keys import key_of
 from anchoredit_jax.data.record_files import open_records
 from anchoredit_jax.data.seals import check_files, check_sealed, reading
 from anchoredit_jax.errors import UserError
@@ -167,14 +168,32 @@ class PreparedSessions:
             keys = np.load(self._folder_of(part) / "keys.npy", mmap_mode="r")
             yield end - len(keys), keys
 
-    def key_of(self, index: int) -> int:
-        """The hash of a session's name."""
-        part = int(np.searchsorted(self._ends, index, side="right"))
-        keys = np.load(self._folder_of(part) / "keys.npy", mmap_mode="r")
-        return int(keys[index - int(self._ends[part]) + len(keys)])
-
     def _folder_of(self, part: int) -> Path:
         return self.folder / "parts" / self._parts[part]
+
+    def name_keys(self) -> np.ndarray:
+        """`key_of` the name of every session, uint64 [sessions]."""
+        return np.concatenate([keys for _, keys in self.keys()])
+
+    def numbers_of(self, names: Collection[str]) -> list[int]:
+        """The numbers of sessions, by their names.
+
+        Raises:
+          UserError: a name that no session has.
+        """
+        wanted = {key_of(name): name for name in names}
+        if not wanted:
+            return []
+        keys = self.name_keys()
+        places = np.flatnonzero(np.isin(keys, np.array([*wanted], np.uint64))).tolist()
+        there = {int(keys[place]) for place in places}
+        missing = [name for key, name in wanted.items() if key not in there]
+        if missing:
+            raise UserError(
+                f"no session of {str(self.folder)!r} is named {missing[0]!r}"
+                + (f", nor {len(missing) - 1} more" if missing[1:] else "")
+            )
+        return places
 
     def _part(self, part: int) -> Any:
         if part not in self._opened:
