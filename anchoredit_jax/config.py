@@ -63,8 +63,16 @@ def run_from_dict(config: Mapping[str, Any] | ConfigDict) -> RunConfig:
 
 
 def run_from_json(text: str) -> RunConfig:
-    """What `RunConfig.to_json` wrote, in this version or an earlier one."""
-    return run_from_dict(modernise(json.loads(text)))
+    """What `RunConfig.to_json` wrote, in this version or an earlier one.
+
+    Raises:
+      UserError: it is damaged, or does not fit this version.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"a stored configuration is damaged: {error}") from error
+    return run_from_dict(modernise(values))
 
 
 def section_types(stage: str) -> dict[str, type]:
