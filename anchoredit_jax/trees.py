@@ -51,7 +51,8 @@ def digest(tree: Any) -> str:
         leaf = leaves[name]
         sha.update(f"{name} {leaf.shape} {leaf.dtype.name}\n".encode())
         for part in _on_this_host(leaf):
-            sha.update(np.ascontiguousarray(part).tobytes())
+            little = np.asarray(part).dtype.newbyteorder("<")
+            sha.update(np.ascontiguousarray(part, little).tobytes())
     return sha.hexdigest()[:16]
 
 

@@ -2,7 +2,7 @@
 
     python launch/convert.py import --src Wan2.1-T2V-1.3B --out W
     python launch/convert.py export --checkpoint W --dialect diffusers --out folder
-    python launch/convert.py inspect PATH
+    python launch/convert.py inspect PATH [--check]
     python launch/convert.py verify A B
 
 An import without --config finds out what the weights are by their shapes, and what they
@@ -15,8 +15,9 @@ anchoredit (training checkpoints of the reference). Exit codes: 0 done, 1 the tw
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -25,11 +26,12 @@ from tqdm import tqdm  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.config import load_config  # noqa: E402
 from anchoredit_jax.convert import (  # noqa: E402
-    Source,
+    check,
     compare_weights,
     describe,
+    export_pipeline,
     export_weights,
-    import_weights,
+    import_kinds,
     open_weights,
 )
 from anchoredit_jax.convert.exporting import DIALECTS, SHARD_SIZE  # noqa: E402
@@ -45,42 +47,64 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run_import(args) -> None:
-    source = open_weights(args.src, args.dialect, args.weights, args.network)
+    source = open_weights(
+        args.src, args.dialect, args.weights, args.network, args.expert
+    )
     run = load_config(args.config) if args.config else None
-    with _bar(source.nbytes, "import", args.quiet) as progress:
-        out = import_weights(
-            source, args.out, dtype=args.dtype, stage=args.stage, run=run,
+    sources = {source.weights: source}
+    theirs = source.dialect == "anchoredit" and args.weights is None
+    if theirs and not args.out.endswith(".safetensors"):
+        for kind in source.kinds:
+            sources.setdefault(kind, open_weights(args.src, args.dialect, kind))
+    size = sum(one.nbytes for one in sources.values())
+    with _bar(size, "import", args.quiet) as progress:
+        out = import_kinds(
+            sources, args.out, dtype=args.dtype, stage=args.stage, run=run,
             vae=args.vae, text=args.text, progress=progress,
         )  # fmt: skip
+    left = [kind for kind in source.kinds if kind not in sources]
+    if theirs and left:
+        print(f"not imported: {', '.join(left)} (a folder as --out takes all)")
     for line in open_weights(out).assumptions:
         print(f"assumed: {line}")
     print(f"{source.network.name}, {source.dialect} names, to {out}")
 
 
 def run_export(args) -> None:
+    source = open_weights(
+        args.checkpoint, None, args.weights, args.network, args.expert
+    )
+    sources = {source.weights or "live": source}
     if args.dialect == "anchoredit" and args.weights is None:
-        sources = _both(args.checkpoint)
-    else:
-        source = open_weights(args.checkpoint, None, args.weights, args.network)
-        sources = {source.weights or "live": source}
+        for kind in source.kinds:
+            sources.setdefault(kind, open_weights(args.checkpoint, None, kind))
     size, shard_size = sum(s.nbytes for s in sources.values()), _bytes(args.shard_size)
     with _bar(size, "export", args.quiet) as progress:
-        out = export_weights(
-            sources, args.dialect, args.out, dtype=args.dtype,
-            shard_size=shard_size, progress=progress,
+        options: dict[str, Any] = dict(
+            dtype=args.dtype, shard_size=shard_size, allow_loss=args.allow_loss,
+            progress=progress,
         )  # fmt: skip
-    print(
-        f"{next(iter(sources.values())).network.name}, {args.dialect} names, to {out}"
-    )
+        if args.pipeline and args.dialect != "diffusers":
+            raise UserError("--pipeline is of --dialect diffusers")
+        if args.pipeline:
+            out = export_pipeline(source, args.out, **options)
+        else:
+            out = export_weights(sources, args.dialect, args.out, **options)
+    print(f"{source.network.name}, {args.dialect} names, to {out}")
+    if args.dialect == "anchoredit":
+        print(_told_of_states(sources))
 
 
 def run_inspect(args) -> None:
-    print(describe(open_weights(args.path, None, args.weights, args.network)))
+    source = open_weights(args.path, None, args.weights, args.network, args.expert)
+    print(describe(source))
+    if args.check:
+        print(check(source))
 
 
 def run_verify(args) -> None:
     first, second = (
-        open_weights(path, None, args.weights, args.network)
+        open_weights(path, None, args.weights, args.network, args.expert)
         for path in (args.first, args.second)
     )
     with _bar(first.nbytes, "verify", args.quiet) as progress:
@@ -90,17 +114,17 @@ def run_verify(args) -> None:
         raise SystemExit(1)
 
 
-def _both(checkpoint: str) -> dict[str, Source]:
-    """The averaged and the live weights, as far as they are there."""
-    sources, reasons = {}, []
-    for weights in ("ema", "live"):
-        try:
-            sources[weights] = open_weights(checkpoint, None, weights)
-        except UserError as error:
-            reasons.append(str(error))
-    if not sources:
-        raise UserError(reasons[0])
-    return sources
+def _told_of_states(sources: Collection[str]) -> str:
+    """What the loaders of the reference make of a checkpoint."""
+    if "ema" not in sources:
+        return f"'generator' holds the {next(iter(sources))} weights"
+    if "live" not in sources:
+        return "'generator' and 'generator_ema' both hold the average"
+    return (
+        "'generator' holds the weights as trained, 'generator_ema' the average: "
+        "loaders of the reference take the average with --use_ema only (or export "
+        "with --weights ema)"
+    )
 
 
 @contextlib.contextmanager
@@ -131,11 +155,18 @@ def _parser() -> Parser:
     def command(name: str, run: Callable, about: str):
         one = commands.add_parser(name, description=about)
         one.set_defaults(run=run)
-        one.add_argument("--weights", choices=("ema", "live"), help="where both are")
+        one.add_argument(
+            "--weights", choices=("ema", "live", "critic"), help="of several"
+        )
         one.add_argument(
             "--network",
             choices=("transformer", "vae", "umt5"),
             help="of a folder that holds several",
+        )
+        one.add_argument(
+            "--expert",
+            choices=("high", "low"),
+            help="of a folder with a transformer for high and one for low noise",
         )
         one.add_argument("--quiet", action="store_true", help="no progress bar")
         return one
@@ -156,10 +187,23 @@ def _parser() -> Parser:
     one.add_argument("--out", required=True, help="folder, *.safetensors or *.pth file")
     one.add_argument("--dtype", **dtypes)
     one.add_argument(
+        "--pipeline",
+        action="store_true",
+        help="with VAE, text encoder, tokenizer and scheduler, for DiffusionPipeline",
+    )
+    one.add_argument(
+        "--allow-loss",
+        action="store_true",
+        help="write settings that the dialect cannot hold into a README.md only",
+    )
+    one.add_argument(
         "--shard-size", default=str(SHARD_SIZE), help="of a folder's files, 5GB"
     )
     one = command("inspect", run_inspect, "What a path holds.")
     one.add_argument("path")
+    one.add_argument(
+        "--check", action="store_true", help="read all and compare with its digests"
+    )
     one = command("verify", run_verify, "Whether two sets of weights are the same.")
     one.add_argument("first")
     one.add_argument("second")

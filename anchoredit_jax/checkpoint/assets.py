@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from anchoredit_jax.checkpoint import manager
+from anchoredit_jax.checkpoint.checksums import check_finite
 from anchoredit_jax.checkpoint.lineage import Lineage
 from anchoredit_jax.checkpoint.safetensors_stream import (
     SafetensorsFile,
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 FILE_NAME = "model.safetensors"
 FORMAT = "anchoredit_jax/1"
 ASSUMED = "assumed"  # key of a file's metadata: what an importer had to assume
+BESIDE = "beside"  # key of it: digests of other kinds of weights in files beside it
+PUBLISHED = (".pth", ".pt", ".bin", ".ckpt")  # endings that PyTorch gives its files
+IMPORT_FIRST = "import it first, with launch/convert.py import --src IT --out FOLDER"
 
 
 class Weights(NamedTuple):
@@ -51,12 +55,13 @@ def save_bundle(path: Path, params: Any, run: RunConfig, lineage: Lineage) -> Pa
         "config": run.to_json(),
         "lineage": json.dumps(lineage.to_dict()),
     }
-    tensors = flatten(params)
+    leaves = leaves_by_name(params)
     shapes = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-        for name, leaf in tensors.items()
+        for name, leaf in leaves.items()
     }
-    write_safetensors(path, shapes, tensors.items(), metadata)
+    parts = ((name, np.asarray(jax.device_get(leaf))) for name, leaf in leaves.items())
+    write_safetensors(path, shapes, parts, metadata)
     return path
 
 
@@ -64,16 +69,18 @@ def load_bundle(path: Path) -> Weights:
     """Read what `save_bundle` wrote, and check it against its digest.
 
     Raises:
-      UserError: no such file, not one of ours, or damaged.
+      UserError: no such file, not one of ours, damaged, or some weights are NaN.
     """
     file = _open_bundle(path)
+    checked = file.check()
     tensors = {name: file.read(name) for name in file.shapes}
-    lineage = _read_lineage(file)
+    lineage = Lineage.from_json(file.metadata.get("lineage", "null"))
     params = jax.tree.map(jax.numpy.asarray, unflatten(tensors))
-    if digest(params) != lineage.digest:
+    if not checked and digest(params) != lineage.digest:
         raise UserError(
             f"{str(file.path)!r} is damaged: its weights do not match its digest"
         )
+    check_finite(leaves_by_name(params), repr(str(file.path)))
     return Weights(params, run_from_json(file.metadata["config"]), lineage)
 
 
@@ -83,7 +90,7 @@ def bundle_lineage(path: str | Path) -> Lineage:
     Raises:
       UserError: no such file, or not one of ours.
     """
-    return _read_lineage(_open_bundle(path))
+    return Lineage.from_json(_open_bundle(path).metadata.get("lineage", "null"))
 
 
 def _open_bundle(path: str | Path) -> SafetensorsFile:
@@ -92,29 +99,21 @@ def _open_bundle(path: str | Path) -> SafetensorsFile:
         path = path / FILE_NAME
     if not path.is_file():
         raise UserError(f"weights file {str(path)!r} does not exist")
+    if path.suffix in PUBLISHED:
+        raise UserError(f"{str(path)!r} is a file of PyTorch: {IMPORT_FIRST}")
     file = SafetensorsFile(path)
     if file.metadata.get("format") != FORMAT or "config" not in file.metadata:
         raise UserError(
             f"{str(path)!r} is not a transformer's weights file of anchoredit_jax: "
             f"expected format {FORMAT!r} in its metadata, found "
-            f"{file.metadata.get('format')!r}"
+            f"{file.metadata.get('format')!r}; if it is published, {IMPORT_FIRST}"
         )
     return file
 
 
-def _read_lineage(file: SafetensorsFile) -> Lineage:
-    try:
-        values = json.loads(file.metadata.get("lineage", "null"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{str(file.path)!r}: its lineage is no JSON: {error}"
-        ) from error
-    return Lineage.from_dict(values)
-
-
 def load_weights(
     path: str | Path,
-    weights: str = "ema",
+    weights: str | None = None,
     places: Callable[[Any], Any] | None = None,
 ) -> Weights:
     """Weights from a bundle (file or folder), a stage's folder, a workdir of several
@@ -122,19 +121,21 @@ def load_weights(
     a `checkpoints` folder, or one step's folder.
 
     Args:
-      weights: "ema" or "params"; a bundle holds only the one it was written from.
+      weights: "ema" or "params"; a bundle holds only the one it was written from. None
+        is "ema", or what there is where there are no averaged ones.
       places: where a checkpoint's arrays go, see `manager.read_item`; those of a bundle
         go to the default device.
 
     Raises:
-      UserError: nothing is there that can be read, naming what was looked for.
+      UserError: nothing is there that can be read, naming what was looked for; it is
+        damaged; or some weights are NaN or infinite.
     """
-    if weights not in ("ema", "params"):
+    if weights not in (None, "ema", "params"):
         raise UserError(f"weights must be 'ema' or 'params', given {weights!r}")
     path = _existing(path)
     if is_bundle(path):
         bundle = load_bundle(path)
-        if bundle.lineage.weights != weights:
+        if weights not in (None, bundle.lineage.weights):
             raise UserError(
                 f"{str(path)!r} holds the '{bundle.lineage.weights}' weights, "
                 f"asked for '{weights}': give --weights {bundle.lineage.weights}"
@@ -144,12 +145,38 @@ def load_weights(
     if (path / FILE_NAME).is_file():
         log.warning("%s", told_beside(path, step_dir))
     meta = manager.read_meta(step_dir)
+    warn_of_name(step_dir, meta)
+    if weights is None:
+        weights = "ema" if "ema" in manager.item_names(step_dir) else "params"
     params = manager.read_item(step_dir, weights, places)
+    check_finite(leaves_by_name(params), str(step_dir), f"{weights}/")
     return Weights(
         params,
         run_from_json(meta["config"]),
         lineage_of(meta, digest(params), weights),
     )
+
+
+def kept_beside(path: str | Path) -> dict[str, Path]:
+    """The other kinds of weights that an import wrote beside a bundle's file.
+
+    Returns:
+      "live" or "critic" -> its file.
+
+    Raises:
+      UserError: one is missing, or is that of another import.
+    """
+    path = Path(path)
+    path = path / FILE_NAME if path.is_dir() else path
+    named = json.loads(SafetensorsFile(path).metadata.get(BESIDE, "{}"))
+    files = {kind: path.parent / f"{kind}.safetensors" for kind in named}
+    for kind, file in files.items():
+        if bundle_lineage(file).digest != named[kind]:
+            raise UserError(
+                f"{str(file)!r} is not of the same import as {str(path)!r}: import "
+                "both again"
+            )
+    return files
 
 
 def is_bundle(path: str | Path) -> bool:
@@ -203,7 +230,7 @@ def _lineage_in(file: Path) -> Lineage | None:
     metadata = SafetensorsFile(file).metadata
     if metadata.get("format") != FORMAT or "lineage" not in metadata:
         return None
-    return _read_lineage(SafetensorsFile(file))
+    return Lineage.from_json(metadata["lineage"])
 
 
 def is_ours(path: str | Path) -> bool:
@@ -242,30 +269,71 @@ def _existing(path: str | Path) -> Path:
     return Path(path)
 
 
+def warn_of_name(step_dir: Path, meta: Mapping[str, Any]) -> None:
+    """Tell if a step's folder has another name than the step that it holds."""
+    if step_dir.name != str(meta.get("step", step_dir.name)):
+        log.warning("%s holds step %s, by its own record", step_dir, meta["step"])
+
+
 def find_step(path: Path) -> Path:
-    """The step folder that a path to a checkpoint means, see `load_weights`."""
+    """The step folder that a path to a checkpoint means, see `load_weights`.
+
+    A step that lacks a part (told in a warning), such as its optimizer's state, counts
+    as long as it tells what it is. One that is named may have any name.
+    """
     path = Path(path)
-    if path.name.isdecimal() and manager.is_committed(path):
+    if manager.is_step(path):
+        missing = manager.missing_items(path)
+        if missing is None:
+            raise UserError(
+                f"{str(path)!r} was not saved completely, or its {manager.RECORD} is "
+                "lost or damaged: name another step"
+            )
+        if manager.META in missing:
+            raise UserError(
+                f"{str(path)!r} lacks its {manager.META!r}, which tells what its "
+                "weights are: name another step"
+            )
+        if missing:
+            log.warning("%s lacks %s: reading the rest", path, ", ".join(missing))
         return path
     if (found := _latest(path)) is not None:
         return found
+    renamed = [
+        folder.name
+        for place in _folders(path)
+        for folder in sorted(place.glob("*/"))
+        if manager.is_step(folder) and not folder.name.isdecimal()
+    ]
+    told = f"; but {', '.join(renamed)} holds one: name that folder" if renamed else ""
+    if not told and any(f.suffix in (".safetensors", *PUBLISHED) for f in _files(path)):
+        told = f"; if these weights are published, {IMPORT_FIRST}"
     raise UserError(
         f"no checkpoint in {str(path)!r}: expected {FILE_NAME}, a stage's folder, a "
-        "checkpoints folder or a folder of one committed step"
+        f"checkpoints folder or a folder of one committed step{told}"
     )
 
 
 def _latest(path: Path) -> Path | None:
-    """The last committed step of the furthest stage in a folder."""
+    """The last readable step of the furthest stage in a folder."""
+    found = [
+        folder / str(steps[-1])
+        for folder in _folders(path)
+        if (steps := manager.readable_steps(folder))
+    ]
+    return max(found, key=_generation) if found else None
+
+
+def _folders(path: Path) -> list[Path]:
+    """Where steps may lie that a path means."""
     folders = [path, path / "checkpoints"]
     if path.is_dir() and not folders[1].is_dir():
         folders += sorted(path.glob("*/checkpoints"))
-    found = [
-        folder / str(step)
-        for folder in folders
-        if (step := manager.latest_step(folder)) is not None
-    ]
-    return max(found, key=_generation) if found else None
+    return folders
+
+
+def _files(path: Path) -> list[Path]:
+    return [*path.glob("*.*"), *path.glob("transformer*/*.*")]
 
 
 def make_meta(
@@ -292,14 +360,6 @@ def make_meta(
 def parent_of(meta: dict) -> Lineage | None:
     """The parent's lineage in a checkpoint's metadata."""
     return Lineage.from_dict(meta["parent"]) if meta.get("parent") else None
-
-
-def flatten(tree: Any) -> dict[str, np.ndarray]:
-    """Nested dicts -> {"a/b/c": array}."""
-    return {
-        name: np.ascontiguousarray(jax.device_get(leaf))
-        for name, leaf in leaves_by_name(tree).items()
-    }
 
 
 def _generation(step_dir: Path) -> int:

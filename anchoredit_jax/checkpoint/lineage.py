@@ -51,6 +51,18 @@ class Lineage:
         return values
 
     @classmethod
+    def from_json(cls, text: str) -> "Lineage":
+        """A record that is stored as a text.
+
+        Raises:
+          UserError: it is damaged.
+        """
+        try:
+            return cls.from_dict(json.loads(text))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UserError(f"a lineage record is damaged: {error}") from error
+
+    @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Lineage":
         """Read a record back.
 

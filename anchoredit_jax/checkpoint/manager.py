@@ -3,12 +3,19 @@
 A step is a folder `<checkpoints>/<step>` with one Orbax item per field of the state
 ("params", "ema", "opt_state", ...; fields without arrays are left out) and a JSON item
 "meta". Each field can so be read by itself: editing reads "ema" and nothing else.
+
+"meta" holds a checksum of every array, and a digest of itself: what is read later is
+what was saved, or refused. Checkpoints of earlier versions have none and are read as
+they are.
 """
 
 import contextlib
 import dataclasses
+import functools
+import json
 import logging
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +24,27 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from anchoredit_jax.checkpoint.checksums import checksums, text_digest
+from anchoredit_jax.checkpoint.damage import (
+    DamagedError,
+    check_arrays,
+    check_shapes,
+    reading,
+)
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.trees import leaves_by_name
+from anchoredit_jax.trees import leaves_by_name, unflatten
 
 log = logging.getLogger(__name__)
+# Orbax's log is not for people: what goes wrong is raised as well, and told in a line.
+logging.getLogger("absl").addFilter(
+    lambda record: f"{os.sep}orbax{os.sep}" not in record.pathname
+)
 
 META = "meta"
 LEAF = "value"  # the key under which a field that is a bare array is stored
+RECORD = "_CHECKPOINT_METADATA"  # Orbax's own file in the folder of every step
+RECORD = "_CHECKPOINT_METADATA"  # Orbax's file in the folder of every step
+CHECKSUMS, SEAL = "checksums", "digest"  # keys of "meta", not of what `save` is given
 
 
 def open_manager(directory: Path, keep: int | None) -> ocp.CheckpointManager:
@@ -57,13 +78,14 @@ def save(
     A save that failed in the background raises here at the next save, or in
     `manager.wait_until_finished()`: a run never goes on without checkpoints.
     """
-    items = {
-        name: ocp.args.StandardSave(tree) for name, tree in _state_items(state).items()
-    }
+    trees = _state_items(state)
+    items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
     manager.check_for_errors()
+    sealed = {**meta, CHECKSUMS: checksums(trees)}
+    sealed[SEAL] = text_digest(sealed)
     saved = manager.save(
         step,
-        args=ocp.args.Composite(**items, **{META: ocp.args.JsonSave(dict(meta))}),
+        args=ocp.args.Composite(**items, **{META: ocp.args.JsonSave(sealed)}),
         force=True,
     )
     if not saved:
@@ -71,13 +93,37 @@ def save(
 
 
 def committed_steps(directory: Path) -> list[int]:
-    """Steps whose save was completed, ascending; others are named in a warning."""
+    """Steps that are there with all their items, ascending; others are named in a
+    warning, with what they lack."""
+    return [step for step, missing in _steps(directory) if not missing]
+
+
+def readable_steps(directory: Path) -> list[int]:
+    """As `committed_steps`, and those of which a part was removed after the save, as
+    long as they tell what they are."""
+    return [step for step, missing in _steps(directory) if META not in missing]
+
+
+def _steps(directory: Path) -> list[tuple[int, list[str]]]:
+    """(step, items that it lacks) of completed saves; warns of all that lack a part."""
     steps = []
     for path in _step_folders(directory):
-        if path.name.isdecimal() and is_committed(path):
-            steps.append(int(path.name))
-        else:
-            log.warning("checkpoint %s is incomplete (interrupted save); ignored", path)
+        missing = missing_items(path) if path.name.isdecimal() else None
+        if missing is None:
+            log.warning(
+                "checkpoint %s is incomplete (interrupted save, or its %s is lost or "
+                "damaged); ignored",
+                path,
+                RECORD,
+            )
+            continue
+        if missing:
+            log.warning(
+                "checkpoint %s is incomplete: it lacks %s; no run goes on from it",
+                path,
+                ", ".join(missing),
+            )
+        steps.append((int(path.name), missing))
     return sorted(steps)
 
 
@@ -89,40 +135,127 @@ def latest_step(directory: Path) -> int | None:
 
 def is_committed(step_dir: Path) -> bool:
     """Whether the save of this step folder was completed, all items being there."""
+    return missing_items(step_dir) == []
+
+
+def missing_items(step_dir: Path) -> list[str] | None:
+    """Items of a completed save that are not there any more.
+
+    Returns:
+      None where the save was not completed, or the folder is none of a step.
+    """
     try:
-        record = _record(step_dir)
-    except FileNotFoundError:  # there is none, or another process has just removed it
-        return False
-    items = record.item_handlers
-    return (
-        bool(record.commit_timestamp_nsecs)
-        and isinstance(items, dict)
-        and META in items
-        and all((step_dir / name).is_dir() for name in items)
-    )
+        items = _saved_items(step_dir)
+    except (OSError, ValueError, LookupError, TypeError):  # none, or a damaged one
+        return None
+    return sorted(n for n in {*items, META} if not (Path(step_dir) / n).is_dir())
 
 
 def read_meta(step_dir: Path) -> dict[str, Any]:
     """The JSON item that `save` was given."""
-    try:
-        with contextlib.closing(ocp.JsonCheckpointHandler()) as reader:
-            return reader.restore(Path(step_dir).absolute() / META)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{step_dir} is not a checkpoint of ours: {error}") from error
+    with _reading(step_dir, META):
+        meta = _sealed_meta(step_dir)
+    return {key: meta[key] for key in meta if key not in (CHECKSUMS, SEAL)}
 
 
-def tree_shapes(step_dir: Path) -> dict[str, Any]:
+def stored_checksums(step_dir: Path) -> dict[str, str]:
+    """Checksum of every array by "item/name"; empty where none were saved yet."""
+    with _reading(step_dir, META):
+        return _sealed_meta(step_dir).get(CHECKSUMS, {})
+
+
+def check_step(step_dir: Path, items: Collection[str] | None = None) -> bool:
+    """Read every array of a step, one after the other.
+
+    Args:
+      items: those to be read; None for all.
+
+    Returns:
+      Whether they could be compared with checksums; False for a step that was saved
+      before there were any.
+
+    Raises:
+      UserError: a part of it is missing or damaged.
+    """
+    with _reading(step_dir, "arrays"):
+        return _check_step(step_dir, items)
+
+
+def _check_step(step_dir: Path, items: Collection[str] | None = None) -> bool:
+    missing = missing_items(step_dir)
+    if missing or missing is None:
+        lacks = ", ".join(missing or ["the mark of a completed save"])
+        raise DamagedError(f"{step_dir} lacks {lacks}")
+    with reading(step_dir, META):
+        stored = _sealed_meta(step_dir).get(CHECKSUMS, {})
+    with reading(step_dir, "arrays"):
+        shapes = _tree_shapes(step_dir, stored, items)
+    for item, tree in shapes.items():
+        with reading(step_dir, item):
+            for part in _parts_on_host(step_dir, item, tree):
+                check_arrays(step_dir, stored, item, part)
+    return bool(stored)
+
+
+def _parts_on_host(step_dir: Path, item: str, shapes: Any) -> Iterator[Any]:
+    """An item in trees of numpy arrays: an array at a time where it consists of dicts,
+    which can be read in parts, else the whole."""
+    names = leaves_by_name(shapes)
+    if jax.tree.structure(unflatten(names)) == jax.tree.structure(shapes):
+        for name in names:
+            yield unflatten({name: _read_leaf(step_dir, item, name)})
+        return
+    kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+    with contextlib.closing(ocp.PyTreeCheckpointHandler()) as reader:
+        arguments = ocp.args.PyTreeRestore(restore_args=kinds)
+        yield reader.restore(Path(step_dir).absolute() / item, args=arguments)
+
+
+def _sealed_meta(step_dir: Path) -> dict[str, Any]:
+    with contextlib.closing(ocp.JsonCheckpointHandler()) as reader:
+        meta = reader.restore(Path(step_dir).absolute() / META)
+    rest = {key: meta[key] for key in meta if key != SEAL}
+    # The two are written together: one without the other is damage as well.
+    if (SEAL in meta or CHECKSUMS in meta) and meta.get(SEAL) != text_digest(rest):
+        raise DamagedError(f"{step_dir} is damaged: its {META!r} is not what was saved")
+    return meta
+
+
+def item_names(step_dir: Path) -> list[str]:
+    """The items of arrays that a completed step has."""
+    with _reading(step_dir, RECORD):
+        return _there(step_dir)
+
+
+def _there(step_dir: Path) -> list[str]:
+    names = _saved_items(step_dir)
+    return [n for n in names if n != META and (Path(step_dir) / n).is_dir()]
+
+
+def tree_shapes(step_dir: Path, items: Collection[str] | None = None) -> dict[str, Any]:
     """Shapes and dtypes of every item, readable on any machine, without the arrays.
+
+    Args:
+      items: those to be read; None for all.
 
     Returns:
       item name -> tree of `jax.ShapeDtypeStruct`.
     """
+    stored = stored_checksums(step_dir)
+    with _reading(step_dir, "arrays"):
+        return _tree_shapes(step_dir, stored, items)
+
+
+def _tree_shapes(
+    step_dir: Path, stored: Mapping[str, str], items: Collection[str] | None
+) -> dict[str, Any]:
     step_dir = Path(step_dir).absolute()
-    items = _record(step_dir).item_handlers
+    shapes = {}
     with _reader() as reader:
-        return {
-            name: _shapes(reader, step_dir / name) for name in items if name != META
-        }
+        for name in _there(step_dir) if items is None else items:
+            shapes[name] = _shapes(reader, step_dir / name)
+            check_shapes(step_dir, stored, name, shapes[name])
+    return shapes
 
 
 def restore(step_dir: Path, abstract: Any) -> Any:
@@ -153,11 +286,13 @@ def restore(step_dir: Path, abstract: Any) -> Any:
             f"{step_dir} does not fit this configuration: {', '.join(misfits[:4])}"
             + (f" and {len(misfits) - 4} more" if len(misfits) > 4 else "")
         )
-    fields = {}
+    fields, stored = {}, stored_checksums(step_dir)
     with _reader() as reader:
         for name, target in wanted.items():
-            arguments = ocp.args.StandardRestore(target)
-            fields[name] = reader.restore(step_dir / name, args=arguments)
+            with _reading(step_dir, name):
+                arguments = ocp.args.StandardRestore(target)
+                fields[name] = reader.restore(step_dir / name, args=arguments)
+                check_arrays(step_dir, stored, name, fields[name])
     for name, tree in fields.items():
         if _is_leaf(getattr(abstract, name)):
             fields[name] = tree[LEAF]
@@ -175,14 +310,32 @@ def read_item(
     """
     step_dir = Path(step_dir).absolute()
     if not (step_dir / name).is_dir():
-        raise UserError(f"{step_dir} holds no '{name}'")
-    with _reader() as reader:
-        target = _placed(_shapes(reader, step_dir / name), places)
-        return reader.restore(step_dir / name, args=ocp.args.StandardRestore(target))
+        there = ", ".join(path.name for path in sorted(step_dir.glob("*/")))
+        raise UserError(f"{step_dir} holds no '{name}', it holds {there}")
+    stored = stored_checksums(step_dir)
+    with _reading(step_dir, name), _reader() as reader:
+        shapes = _shapes(reader, step_dir / name)
+        check_shapes(step_dir, stored, name, shapes)
+        arguments = ocp.args.StandardRestore(_placed(shapes, places))
+        tree = reader.restore(step_dir / name, args=arguments)
+        check_arrays(step_dir, stored, name, tree)
+        return tree
 
 
 def read_leaf(step_dir: Path, name: str, path: str) -> np.ndarray:
-    """Read one array of an item, "blocks/ffn/fc1/kernel" of "ema", and nothing else."""
+    """Read one array of an item, "blocks/ffn/fc1/kernel" of "ema", and nothing else.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    stored = stored_checksums(step_dir)
+    with _reading(step_dir, name):
+        leaf = _read_leaf(step_dir, name, path)
+        check_arrays(step_dir, stored, name, unflatten({path: leaf}))
+        return leaf
+
+
+def _read_leaf(step_dir: Path, name: str, path: str) -> np.ndarray:
     tree: Any = ocp.RestoreArgs(restore_type=np.ndarray)
     shape: Any = jax.ShapeDtypeStruct((), np.float32)  # the stored one counts
     for key in reversed(path.split("/")):
@@ -222,10 +375,35 @@ def _placed(abstract: Any, places: Callable[[Any], Any] | None = None) -> Any:
     )
 
 
-def _record(step_dir: Path) -> ocp.metadata.StepMetadata:
-    """What Orbax wrote of a step: its items, and when their save was completed."""
-    with contextlib.closing(ocp.CompositeCheckpointHandler()) as reader:
-        return ocp.Checkpointer(reader).metadata(Path(step_dir).absolute())
+def _saved_items(step_dir: Path) -> list[str]:
+    """The items that Orbax recorded of a step.
+
+    Read without Orbax, which warns at length about every item.
+
+    Raises:
+      ValueError: their save was not completed.
+    """
+    record = json.loads((Path(step_dir) / RECORD).read_text(encoding="utf-8"))
+    if not record["commit_timestamp_nsecs"]:
+        raise ValueError(f"the save of {step_dir} was not completed")
+    return [str(name) for name in dict(record["item_handlers"])]
+
+
+def _reading(step_dir: Path, what: str) -> contextlib.AbstractContextManager[None]:
+    return reading(step_dir, what, functools.partial(_advice, Path(step_dir)))
+
+
+def _advice(step_dir: Path) -> str:
+    """Which checkpoint beside a damaged one is whole, and what to do."""
+    step_dir = step_dir.absolute()
+    others = [p for p in _step_folders(step_dir.parent) if p.name.isdecimal()]
+    for path in sorted(others, key=lambda path: int(path.name), reverse=True):
+        if path == step_dir or not is_committed(path):
+            continue
+        with contextlib.suppress(DamagedError):
+            how = "is whole" if _check_step(path) else "can be read, without checksums"
+            return f"; {path} {how}: name that, or move {step_dir} away"
+    return "; no other checkpoint beside it is whole: go on from another one"
 
 
 def _reader():
@@ -237,6 +415,11 @@ def _shapes(reader: ocp.StandardCheckpointHandler, item: Path) -> Any:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
         reader.metadata(item).tree,
     )
+
+
+def is_step(path: Path) -> bool:
+    """Whether a folder is that of one step, whatever its name and state."""
+    return (Path(path) / RECORD).is_file() or (Path(path) / META).is_dir()
 
 
 def _step_folders(directory: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import json
 import numpy as np
 
 from anchoredit_jax.checkpoint.assets import ASSUMED
+from anchoredit_jax.checkpoint.checksums import check_finite
 from anchoredit_jax.checkpoint.safetensors_stream import nbytes
 from anchoredit_jax.convert.networks import preset_of
 from anchoredit_jax.convert.source import Source
@@ -37,6 +38,11 @@ def describe(source: Source) -> str:
         lines.append(f"preset: {preset}")
     if source.weights:
         lines.append(f"weights: {source.weights}")
+    if len(source.kinds) > 1:
+        lines.append(f"kinds of weights: {', '.join(source.kinds)}")
+    kept = {"array": "of every array", "file": "of every file", None: "none"}
+    told = f"digests: {kept[source.digests]}"
+    lines.append(told if source.digests else f"{told} (damage cannot be told)")
     if source.step is not None:
         lines.append(f"step: {source.step}")
     if source.lineage is not None:
@@ -49,6 +55,20 @@ def describe(source: Source) -> str:
         told = {k: v for k, v in source.metadata.items() if k not in long}
         lines += [f"metadata: {json.dumps(told, sort_keys=True)}"] if told else []
     return "\n".join(lines)
+
+
+def check(source: Source) -> str:
+    """Read all that lies there, and say what it was compared with.
+
+    Raises:
+      UserError: it is damaged, or some weights are NaN or infinite.
+    """
+    source.check()
+    for name, tensor in source.published("wan"):
+        check_finite({name: tensor}, repr(str(source.path)))
+    if source.digests is None:
+        return "checked: all numbers are finite; no digests to compare with"
+    return f"checked: as written, by a digest of every {source.digests}; all finite"
 
 
 def _settings_of(run: RunConfig) -> str:

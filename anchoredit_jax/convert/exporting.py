@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ import jax
 import numpy as np
 
 from anchoredit_jax.checkpoint.assets import ASSUMED
-from anchoredit_jax.checkpoint.safetensors_stream import (
-    SafetensorsFile,
-    nbytes,
-    write_safetensors,
-)
+from anchoredit_jax.checkpoint.checksums import check_finite
+from anchoredit_jax.checkpoint.safetensors_stream import nbytes, write_safetensors
+from anchoredit_jax.convert.card import CARD, losses, write_card
 from anchoredit_jax.convert.importing import DTYPES
-from anchoredit_jax.convert.published_files import INDEX, STATES
+from anchoredit_jax.convert.published_files import INDEX
 from anchoredit_jax.convert.source import Source
+from anchoredit_jax.convert.state_files import write_states
 from anchoredit_jax.convert.tensor_files import PICKLES
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.files import appearing, write_json
@@ -39,24 +37,30 @@ def export_weights(
     *,
     dtype: str | None = None,
     shard_size: int = SHARD_SIZE,
+    allow_loss: bool = False,
     progress: Progress = lambda done: None,
 ) -> Path:
     """Write weights under published names; what is written appears whole or not at all.
 
+    A card with all settings and the lineage lies beside them: README.md and
+    anchoredit.json, of a single file with its name before theirs.
+
     Args:
-      sources: the weights under "ema" or "live"; only a checkpoint of the dialect
-        "anchoredit" takes both.
+      sources: the weights under "ema", "live" or "critic"; only a checkpoint of the
+        dialect "anchoredit" takes several.
       dialect: "wan" (a folder, or a *.safetensors or *.pth file), "diffusers" (a folder
         that `from_pretrained` loads) or "anchoredit" (a *.pt file of a transformer).
       dtype: "float32" or "bfloat16"; None keeps that of the weights.
       shard_size: bytes of a file in a folder; larger models get several and an index.
+      allow_loss: write weights with settings that the dialect cannot hold, too.
       progress: called with the bytes of every tensor that is written.
 
     Returns:
       `out`.
 
     Raises:
-      UserError: `out` exists, has the wrong ending for the dialect, or a wrong option.
+      UserError: `out` exists, has the wrong ending for the dialect, or a wrong option;
+        the dialect cannot hold a setting; the weights are damaged, NaN or infinite.
     """
     out = Path(out)
     source = next(iter(sources.values()))
@@ -68,6 +72,13 @@ def export_weights(
         raise UserError(f"the size of a shard must be positive, given {shard_size}")
     if out.exists():
         raise UserError(f"{str(out)!r} exists: remove it or name another path")
+
+    def writer(path: Path, one: Source) -> None:
+        _write(path, one, "wan", _shapes(one, "wan", dtype), progress)
+
+    lost = check_losses(source, dialect, allow_loss)
+    for one in sources.values():
+        one.check_whole()
     if dialect == "anchoredit":
         if source.network.name != "transformer" or out.suffix not in PICKLES:
             raise UserError(
@@ -75,17 +86,39 @@ def export_weights(
                 f"expected --out with the ending .pt, given {str(out)!r} for a "
                 f"{source.network.name}"
             )
-        _write_pickle(out, sources, dtype, progress, prefix="model.")
+        named = {kind or "live": one for kind, one in sources.items()}
+        told = describe_weights(source, dialect)
+        write_states(out, named, writer, told)
     elif out.suffix in PICKLES:
         if dialect != "wan":
             raise UserError("diffusers reads folders: leave the ending of --out away")
-        _write_pickle(out, {"": source}, dtype, progress)
+        write_states(out, {"": source}, writer, None)
     elif out.suffix == ".safetensors":
         shapes = _shapes(source, dialect, dtype)
         _write(out, source, dialect, shapes, progress)
     else:
-        _write_folder(out, source, dialect, dtype, shard_size, progress)
+        with appearing(out) as temporary:
+            _write_folder(temporary, source, dialect, dtype, shard_size, progress)
+            write_card(temporary, "", source, dialect, lost)
+        return out
+    write_card(out.parent, f"{out.name}.", source, dialect, lost)
     return out
+
+
+def check_losses(source: Source, dialect: str, allow_loss: bool) -> list[str]:
+    """The settings that an export loses, if that is allowed.
+
+    Raises:
+      UserError: it is not; all are named.
+    """
+    lost = losses(source)
+    if lost and not allow_loss:
+        raise UserError(
+            f"the dialect {dialect!r} cannot hold {'; '.join(lost)}: code that knows "
+            "nothing of it loads the weights and computes something else. Give "
+            f"--allow-loss to write them all the same, with a {CARD} that tells it"
+        )
+    return lost
 
 
 def describe_weights(source: Source, dialect: str) -> dict[str, str]:
@@ -159,6 +192,7 @@ def _write(
 
     def parts() -> Iterator[tuple[str, np.ndarray]]:
         for name, tensor in source.published(dialect, shapes):
+            check_finite({name: tensor}, repr(str(source.path)))
             yield name, tensor.astype(shapes[name].dtype, copy=False)
             progress(nbytes(shapes[name]))
 
@@ -174,23 +208,22 @@ def _write_folder(
     shard_size: int,
     progress: Progress,
 ) -> None:
-    with appearing(out) as temporary:
-        temporary.mkdir()
-        metadata = describe_weights(source, dialect)
-        shards = _shards(_shapes(source, dialect, dtype), shard_size)
-        name = source.network.files[dialect]
-        stem, where = name.removesuffix(".safetensors"), {}
-        for number, shapes in enumerate(shards, 1):
-            if len(shards) > 1:
-                name = f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors"
-            _write(temporary / name, source, dialect, shapes, progress, metadata)
-            where |= dict.fromkeys(shapes, name)
+    out.mkdir()
+    metadata = describe_weights(source, dialect)
+    shards = _shards(_shapes(source, dialect, dtype), shard_size)
+    name = source.network.files[dialect]
+    stem, where = name.removesuffix(".safetensors"), {}
+    for number, shapes in enumerate(shards, 1):
         if len(shards) > 1:
-            size = sum(nbytes(x) for shard in shards for x in shard.values())
-            index = {"metadata": {"total_size": size}, "weight_map": where}
-            write_json(temporary / f"{stem}{INDEX}", index, indent=2)
-        if config := source.network.published(source.config, dialect):
-            write_json(temporary / "config.json", config, indent=2)
+            name = f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors"
+        _write(out / name, source, dialect, shapes, progress, metadata)
+        where |= dict.fromkeys(shapes, name)
+    if len(shards) > 1:
+        size = sum(nbytes(x) for shard in shards for x in shard.values())
+        index = {"metadata": {"total_size": size}, "weight_map": where}
+        write_json(out / f"{stem}{INDEX}", index, indent=2)
+    if config := source.network.published(source.config, dialect):
+        write_json(out / "config.json", config, indent=2)
 
 
 def _shards(shapes: Shapes, size: int) -> list[dict[str, jax.ShapeDtypeStruct]]:
@@ -203,53 +236,3 @@ def _shards(shapes: Shapes, size: int) -> list[dict[str, jax.ShapeDtypeStruct]]:
         shards[-1][name] = tensor
         filled += nbytes(tensor)
     return shards
-
-
-def _write_pickle(
-    out: Path,
-    sources: Mapping[str, Source],
-    dtype: str | None,
-    progress: Progress,
-    prefix: str = "",
-) -> None:
-    """A state dict, or a training checkpoint of several.
-
-    PyTorch saves what it is given at once: tensors go through a file beside `out`, out
-    of which they are mapped.
-    """
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"writing {str(out)!r} needs PyTorch: pip install torch, or name a "
-            "*.safetensors file"
-        ) from error
-    states: dict[str, dict[str, Any]] = {}
-    with (
-        appearing(out) as temporary,
-        tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch,
-    ):
-        for kind, source in sources.items():
-            file = Path(scratch, kind or "weights")
-            _write(file, source, "wan", _shapes(source, "wan", dtype), progress)
-            states[kind] = _mapped(SafetensorsFile(file), prefix, torch)
-        saved = states.get("")
-        if saved is None:
-            first = next(iter(sources.values()))
-            saved = {STATES[kind]: state for kind, state in states.items()} | {
-                "step": first.step or 0,
-                "metadata": describe_weights(first, "anchoredit"),
-            }
-        torch.save(saved, temporary)
-
-
-def _mapped(file: SafetensorsFile, prefix: str, torch: Any) -> dict[str, Any]:
-    tensors = {}
-    for name, shape in file.shapes.items():
-        array = file.map(name)
-        if np.dtype(shape.dtype).name == "bfloat16":
-            tensor = torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
-        else:
-            tensor = torch.from_numpy(array)
-        tensors[prefix + name] = tensor
-    return tensors

@@ -1,14 +1,16 @@
 """Published weights to a file of ours, a layer at a time."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from anchoredit_jax.checkpoint import assets
+from anchoredit_jax.checkpoint.checksums import check_finite
 from anchoredit_jax.checkpoint.lineage import Lineage
 from anchoredit_jax.checkpoint.safetensors_stream import PENDING, write_safetensors
 from anchoredit_jax.convert.networks import NETWORKS
@@ -30,6 +32,7 @@ def import_weights(
     run: RunConfig | None = None,
     vae: str | Path | None = None,
     text: str | Path | None = None,
+    beside: Mapping[str, str] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Path:
     """Write what `source` holds as a file of ours, which appears whole or not at all.
@@ -42,12 +45,14 @@ def import_weights(
       run: configuration to store with a transformer; by default that of an export of
         ours, else see `published_run`, to which `vae` and `text` go. What that had to
         assume is stored too: `assumptions` of the opened file.
+      beside: digests of other kinds of the same weights, see `import_kinds`.
       progress: called with the bytes of every part that is written.
 
     Raises:
-      UserError: the configuration is of another geometry, an unknown dtype, or what
-        `published_run` refuses.
+      UserError: the configuration is of another geometry, an unknown dtype, what
+        `published_run` refuses, or the weights are damaged, NaN or infinite.
     """
+    source.check_whole()
     out = Path(out)
     if out.suffix != ".safetensors":
         out = out / assets.FILE_NAME
@@ -75,13 +80,15 @@ def import_weights(
             PENDING,
             json.loads(run.to_json()),
             before.parent if before else None,
-            "params" if source.weights == "live" else "ema",
+            {"live": "params"}.get(source.weights or "ema", source.weights or "ema"),
         )
         digest_key = "lineage"
         metadata |= {
             "config": run.to_json(),
             "lineage": json.dumps(lineage.to_dict()),
         }
+        if beside:
+            metadata[assets.BESIDE] = json.dumps(beside)
         if assumed:
             metadata[assets.ASSUMED] = json.dumps(assumed)
     else:
@@ -90,12 +97,32 @@ def import_weights(
     def parts() -> Iterator[tuple[str, np.ndarray]]:
         for name, leaf in shapes.items():
             for part in source.parts(name):
+                check_finite({name: part}, repr(str(source.path)))
                 part = part.astype(leaf.dtype, copy=False)
                 yield name, part
                 progress(part.nbytes)
 
     write_safetensors(out, shapes, parts(), metadata, digest_key)
     return out
+
+
+def import_kinds(
+    sources: Mapping[str | None, Source], folder: str | Path, **options: Any
+) -> Path:
+    """Write all that a training run goes on with: model.safetensors of the first
+    source, and beside it a file for each other one ("live.safetensors").
+
+    Args:
+      sources: of one checkpoint, by kind; the one that is edited with comes first.
+      options: of `import_weights`.
+    """
+    folder = Path(folder)
+    first, *others = sources.items()
+    digests = {}
+    for kind, source in others:
+        file = import_weights(source, folder / f"{kind}.safetensors", **options)
+        digests[str(kind)] = assets.bundle_lineage(file).digest
+    return import_weights(first[1], folder, beside=digests, **options)
 
 
 def _fitting(run: RunConfig, source: Source) -> RunConfig:

@@ -17,6 +17,7 @@ from anchoredit_jax.trees import leaves_by_name
 
 Shapes = Mapping[str, tuple[int, ...]]
 Published = Mapping[str, Any]  # what a config.json holds
+LIKE = 0.5  # share of a table's names that makes it the network
 HEAD_DIM = 128  # of every published Wan transformer
 
 
@@ -60,24 +61,33 @@ def _leaves(tree: Callable[[Any], Any], config: Any) -> dict[str, Any]:
     return leaves_by_name(tree(config))
 
 
+def is_known(names: Collection[str]) -> bool:
+    """Whether `recognise` would know these names."""
+    return _likeliest(names)[0] >= LIKE
+
+
 def recognise(names: Collection[str]) -> tuple[Network, str]:
     """The network whose tensors go by these names, and the dialect.
 
     Raises:
       UserError: it is none of the three.
     """
-    found = [
-        (network.table(network.usual).likeness(names, dialect), network, dialect)
-        for network in NETWORKS.values()
-        for dialect in DIALECTS
-    ]
-    likeness, network, dialect = max(found, key=lambda entry: entry[0])
-    if likeness < 0.5:
+    likeness, network, dialect = _likeliest(names)
+    if likeness < LIKE:
         raise UserError(
             "these are not the weights of a Wan transformer, a Wan VAE or a UMT5 "
             f"encoder; found {listed(sorted(names))}"
         )
     return network, dialect
+
+
+def _likeliest(names: Collection[str]) -> tuple[float, Network, str]:
+    found = [
+        (network.table(network.usual).likeness(names, dialect), network, dialect)
+        for network in NETWORKS.values()
+        for dialect in DIALECTS
+    ]
+    return max(found, key=lambda entry: entry[0])
 
 
 def _reader(

@@ -10,7 +10,7 @@ from typing import Any
 
 from anchoredit_jax.config import run_from_dict
 from anchoredit_jax.convert.networks import HEAD_DIM, NETWORKS, preset_of
-from anchoredit_jax.convert.published_files import find_beside
+from anchoredit_jax.convert.published_files import EXPERTS, find_beside, other_expert
 from anchoredit_jax.convert.source import Source, open_weights
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.presets import EDITING, REFERENCE_EDITING, UNKNOWN_EDITING
@@ -56,6 +56,11 @@ def _settings(source: Source, told: list[str]) -> dict[str, Any]:
     """An entry of `EDITING`, or what stands in for one."""
     model, preset = source.config, preset_of(source.config)
     known, whose = EDITING.get(preset or ""), f"as {preset}"
+    if other := other_expert(source.path.absolute().parent):
+        told.append(
+            f"expert: {source.path.absolute().parent.name}, one of two; {other} beside "
+            "it is another network, for the other levels of noise"
+        )
     if known is None:
         known, whose = UNKNOWN_EDITING, "as Wan of other sizes"
         told.append(
@@ -162,7 +167,8 @@ def _size(
 def _model_folder(path: Path) -> Path:
     """Where the transformer's file lies, or the pipeline of diffusers around it."""
     folder = path.absolute().parent
-    return folder.parent if folder.name == "transformer" else folder
+    experts = [name for pair in EXPERTS.values() for name in pair]
+    return folder.parent if folder.name in experts else folder
 
 
 def _absolute(path: str | Path) -> str:

@@ -6,6 +6,7 @@ exporting, inspecting and verifying all work on that.
 """
 
 import dataclasses
+import functools
 import json
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -17,12 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from anchoredit_jax.checkpoint import assets, manager
+from anchoredit_jax.checkpoint.checksums import check_finite
 from anchoredit_jax.checkpoint.lineage import Lineage
 from anchoredit_jax.checkpoint.safetensors_stream import SafetensorsFile, nbytes
 from anchoredit_jax.config import run_from_json
 from anchoredit_jax.convert import umt5_names
 from anchoredit_jax.convert.name_map import Piece
 from anchoredit_jax.convert.networks import NETWORKS, Network, recognise
+from anchoredit_jax.convert.other_files import refuse_dtype
 from anchoredit_jax.convert.published_files import Found, find_published, naming
 from anchoredit_jax.convert.tensor_files import Tensors, as_tensors
 from anchoredit_jax.errors import UserError
@@ -33,9 +36,10 @@ from anchoredit_jax.trees import leaves_by_name, unflatten
 log = logging.getLogger(__name__)
 
 OURS = "anchoredit_jax"
-WEIGHTS = ("ema", "live")
+WEIGHTS = ("ema", "live", "critic")
 LeafReader = Callable[[str, int | None], np.ndarray]
-_ITEMS = {"ema": "ema", "live": "params"}  # what they are called in a training state
+# What they are called in a training state.
+_ITEMS = {"ema": "ema", "live": "params", "critic": "critic"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +50,20 @@ class Source:
       path: where they lie.
       network: which of the three.
       dialect: "anchoredit_jax", or whose names and layout they have.
-      weights: "ema", "live", or None where there is only one kind.
+      weights: "ema", "live", "critic", or None where there is only one kind.
+      kinds: those that the path has.
       config: sizes of the network.
       leaves: our leaves by name, as `jax.ShapeDtypeStruct`; where layers differ in
         dtype, that which holds them all.
-      read_leaf: (name, layer or None for all) -> array in our layout.
+      read_leaf: (name, layer or None for all) -> array in our layout, which is the
+        caller's own: nobody else reads its memory.
       run, lineage: what our own weights say of themselves; `lineage.digest` is empty
         for a training state.
       step: optimizer steps, where the file tells.
       metadata: what else a file says of itself.
+      digests: what a reader compares the weights with: "array" by array, while they
+        are read; the whole "file", by `check`; None, where nothing was stored.
+      check: reads all that lies there and compares it; raises UserError for damage.
       heads_told: whether the number of a transformer's heads, which no tensor shows, is
         known and not Wan's usual.
     """
@@ -71,6 +80,9 @@ class Source:
     step: int | None = None
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
     heads_told: bool = True
+    digests: str | None = None
+    check: Callable[[], Any] = lambda: None
+    kinds: tuple[str, ...] = ()
 
     def pieces(self, dialect: str = "wan") -> Iterator[Piece]:
         """Every tensor, with its name in a dialect."""
@@ -99,8 +111,20 @@ class Source:
             yield self.read_leaf(name, layer)
 
     def tree(self) -> dict[str, Any]:
-        """Read all leaves and nest them by their names."""
-        return unflatten({name: self.read_leaf(name, None) for name in self.leaves})
+        """Read all leaves and nest them by their names.
+
+        Raises:
+          UserError: the weights are damaged, or some are NaN or infinite.
+        """
+        self.check_whole()
+        leaves = {name: self.read_leaf(name, None) for name in self.leaves}
+        check_finite(leaves, repr(str(self.path)))
+        return unflatten(leaves)
+
+    def check_whole(self) -> None:
+        """`check`, where reading the leaves would not notice damage by itself."""
+        if self.digests == "file":
+            self.check()
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -122,6 +146,7 @@ def open_weights(
     dialect: str | None = None,
     weights: str | None = None,
     network: str | None = None,
+    expert: str | None = None,
 ) -> Source:
     """What lies at `path`, checked and not yet read.
 
@@ -130,9 +155,10 @@ def open_weights(
         shards, or a folder that holds one of them.
       dialect: "wan", "diffusers" or "anchoredit" if it has to be that; None accepts
         any, ours too.
-      weights: "ema" or "live" where there may be both; None takes the averaged ones if
-        they are there, and what there is where there is no choice.
+      weights: "ema", "live" or "critic" where there may be several; None takes the
+        averaged ones if they are there, and what there is where there is no choice.
       network: "transformer", "vae" or "umt5" where a folder holds several.
+      expert: "high" or "low" where it holds transformers of two noise levels.
 
     Raises:
       UserError: nothing is there, it is damaged, another dialect, incomplete, or has no
@@ -156,7 +182,7 @@ def open_weights(
         opened = _open_file if assets.is_ours(path) else _open_training
         source = opened(path, weights)
     else:
-        found = find_published(path, network, weights)
+        found = find_published(path, network, weights, expert)
         with naming(found.path):
             source = _open_published(found, dialect)
     if network is not None and source.network.name != network:
@@ -178,13 +204,17 @@ def _is_training(path: Path) -> bool:
 
 def _open_file(path: Path, weights: str | None) -> Source:
     path = path / assets.FILE_NAME if path.is_dir() else path
+    kinds = assets.kept_beside(path)
+    if weights in kinds:
+        return _open_file(kinds[weights], weights)
     file = SafetensorsFile(path)
     name = file.metadata.get("network", "transformer")
     run = lineage = None
     if name == "transformer":
         run = run_from_json(file.metadata["config"])
-        lineage = Lineage.from_dict(json.loads(file.metadata["lineage"]))
-        config, has = run.model, "ema" if lineage.weights == "ema" else "live"
+        lineage = Lineage.from_json(file.metadata["lineage"])
+        config = run.model
+        has = {item: kind for kind, item in _ITEMS.items()}[lineage.weights]
     else:
         given = json.loads(file.metadata["config"])
         config = build_dataclass(type(NETWORKS[name].usual), given, where=name)
@@ -195,6 +225,8 @@ def _open_file(path: Path, weights: str | None) -> Source:
     return Source(
         path, NETWORKS[name], OURS, has, config, file.shapes, file.read, run, lineage,
         lineage.step if lineage else None, file.metadata,
+        digests="file" if file.digest else None, check=file.check,
+        kinds=(*([has] if has else []), *kinds),
     )  # fmt: skip
 
 
@@ -203,28 +235,35 @@ def _open_training(path: Path, weights: str | None) -> Source:
     if (path / assets.FILE_NAME).is_file():
         log.warning("%s", assets.told_beside(path, step_dir))
     meta = manager.read_meta(step_dir)
-    items = manager.tree_shapes(step_dir)
+    assets.warn_of_name(step_dir, meta)
+    items = manager.item_names(step_dir)
     weights = weights or "ema"
     item = _ITEMS[weights]
     if item not in items:
         raise UserError(
-            f"{str(step_dir)!r} has no {weights} weights, it holds {sorted(items)}"
+            f"{str(step_dir)!r} has no {weights} weights, it holds "
+            f"{', '.join(sorted(items))}: take others with --weights, or another step"
         )
     run = run_from_json(meta["config"])
-    leaves = leaves_by_name(items[item])
+    leaves = leaves_by_name(manager.tree_shapes(step_dir, [item])[item])
     _check_leaves(NETWORKS["transformer"], run.model, leaves, step_dir)
     last: list[Any] = [None, None]  # the leaf read last: its layers come one by one
 
     def read(name: str, layer: int | None) -> np.ndarray:
+        if layer is None:
+            return manager.read_leaf(step_dir, item, name)
         if last[0] != name:
             last[:] = [None, None]
             last[:] = [name, manager.read_leaf(step_dir, item, name)]
-        return last[1] if layer is None else last[1][layer]
+        return last[1][layer].copy()
 
     lineage = assets.lineage_of(meta, "", item)
     return Source(
         step_dir, NETWORKS["transformer"], OURS, weights, run.model, leaves, read, run,
         lineage, meta["step"],
+        digests="array" if manager.stored_checksums(step_dir) else None,
+        check=functools.partial(manager.check_step, step_dir),
+        kinds=tuple(kind for kind in WEIGHTS if _ITEMS[kind] in items),
     )  # fmt: skip
 
 
@@ -258,6 +297,8 @@ def _open_published(found: Found, dialect: str | None) -> Source:
         found.path, kind, is_dialect, found.weights, config, leaves, read_leaf,
         run, lineage, lineage.step if lineage else found.step, tensors.metadata,
         run is not None or any("heads" in key for key in found.config),
+        "file" if any(file.digest for file in tensors.files) else None,
+        lambda: [file.check() for file in tensors.files], found.kinds,
     )  # fmt: skip
 
 
@@ -284,7 +325,7 @@ def source_of_params(params: Any, network: str, config: Any) -> Source:
 
     def read(name: str, layer: int | None) -> np.ndarray:
         leaf = np.asarray(leaves[name])
-        return leaf if layer is None else leaf[layer]
+        return np.array(leaf if layer is None else leaf[layer])
 
     known = NETWORKS[network]
     return Source(Path("memory"), known, OURS, None, config, leaves, read)
@@ -301,6 +342,9 @@ def _checked(
     table.check(shapes, dialect, ours)
     where: dict[tuple[str, int | None], Piece] = {}
     dtypes: dict[str, set[np.dtype]] = {}
+    for name, tensor in tensors.shapes.items():
+        if not jnp.issubdtype(tensor.dtype, jnp.floating):
+            refuse_dtype(name, tensor.dtype.name, ("float32", "bfloat16", "float16"))
     for piece in table.pieces(dialect, ours):
         where[piece.ours, piece.layer] = piece
         dtypes.setdefault(piece.ours, set()).add(tensors.shapes[piece.theirs].dtype)
@@ -329,7 +373,7 @@ def _of_our_export(
     if not {"config", "lineage_record"} <= set(metadata):
         return None, None
     run = run_from_json(metadata["config"])
-    return run, Lineage.from_dict(json.loads(metadata["lineage_record"]))
+    return run, Lineage.from_json(metadata["lineage_record"])
 
 
 def _widest(dtypes: Collection[np.dtype]) -> np.dtype:

@@ -6,6 +6,8 @@ are removed wherever they stand.
 
 import json
 import pickle
+import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anchoredit_jax.checkpoint.safetensors_stream import DTYPES, NAMES, SafetensorsFile
+from anchoredit_jax.checkpoint import assets
+from anchoredit_jax.checkpoint.safetensors_stream import (
+    DTYPES,
+    NAMES,
+    SafetensorsFile,
+    refuse_other_file,
+)
 from anchoredit_jax.convert.name_map import listed
+from anchoredit_jax.convert.other_files import refuse_dtype
+from anchoredit_jax.convert.wrapped_states import unwrapped
 from anchoredit_jax.errors import UserError
 
-PICKLES = (".pth", ".pt", ".bin")
+PICKLES = assets.PUBLISHED
 SUFFIXES = (".safetensors", *PICKLES)
 # torch.compile, DistributedDataParallel, FSDP and activation checkpointing.
 WRAPPERS = (
@@ -35,6 +45,7 @@ class Tensors(Mapping[str, np.ndarray]):
     Attributes:
       shapes: name -> `jax.ShapeDtypeStruct`, without reading.
       metadata: what the files say of themselves.
+      files: those in safetensors, which may have digests.
     """
 
     def __init__(
@@ -42,9 +53,11 @@ class Tensors(Mapping[str, np.ndarray]):
         shapes: Mapping[str, jax.ShapeDtypeStruct],
         read: Callable[[str], np.ndarray],
         metadata: Mapping[str, str] | None = None,
+        files: Sequence[SafetensorsFile] = (),
     ):
         self.shapes = dict(shapes)
         self.metadata = dict(metadata or {})
+        self.files = tuple(files)
         self._read = read
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -61,7 +74,15 @@ class Tensors(Mapping[str, np.ndarray]):
     def without(self, name: str) -> "Tensors":
         """The same tensors without the one of this name."""
         shapes = {other: s for other, s in self.shapes.items() if other != name}
-        return Tensors(shapes, self._read, self.metadata)
+        return Tensors(shapes, self._read, self.metadata, self.files)
+
+    def under(self, prefix: str) -> "Tensors":
+        """The tensors whose names begin with `prefix`, without it."""
+        names = [name for name in self.shapes if name.startswith(prefix)]
+        shapes = {name.removeprefix(prefix): self.shapes[name] for name in names}
+        return Tensors(
+            shapes, lambda name: self._read(prefix + name), self.metadata, self.files
+        )
 
     def renamed(self, change: Callable[[str], str]) -> "Tensors":
         """The same tensors under other names.
@@ -79,7 +100,9 @@ class Tensors(Mapping[str, np.ndarray]):
                 )
             before[new] = name
         shapes = {new: self.shapes[name] for new, name in before.items()}
-        return Tensors(shapes, lambda new: self._read(before[new]), self.metadata)
+        return Tensors(
+            shapes, lambda new: self._read(before[new]), self.metadata, self.files
+        )
 
 
 def as_tensors(tensors: Mapping[str, np.ndarray]) -> Tensors:
@@ -87,10 +110,10 @@ def as_tensors(tensors: Mapping[str, np.ndarray]) -> Tensors:
     if isinstance(tensors, Tensors):
         return tensors
     shapes = {
-        name: jax.ShapeDtypeStruct(np.shape(tensor), np.asarray(tensor).dtype)
+        name: jax.ShapeDtypeStruct(tensor.shape, tensor.dtype.newbyteorder("="))
         for name, tensor in tensors.items()
     }
-    return Tensors(shapes, tensors.__getitem__)
+    return Tensors(shapes, lambda name: np.array(tensors[name], shapes[name].dtype))
 
 
 def strip_wrappers(name: str) -> str:
@@ -106,10 +129,12 @@ def open_tensors(paths: Sequence[str | Path]) -> Tensors:
         name, or `torch` is needed and not installed. See `read_pickle`.
     """
     where: dict[str, Tensors] = {}
+    files: list[SafetensorsFile] = []
     metadata: dict[str, str] = {}
     for path in map(Path, paths):
         if not path.is_file():
             raise UserError(f"weights file {str(path)!r} does not exist")
+        refuse_other_file(path)
         if path.suffix not in SUFFIXES:
             raise UserError(
                 f"weights file {str(path)!r}: expected one of {', '.join(SUFFIXES)}"
@@ -123,13 +148,14 @@ def open_tensors(paths: Sequence[str | Path]) -> Tensors:
                 )
             where[name] = part
         metadata.update(part.metadata)
+        files += part.files
     shapes = {name: part.shapes[name] for name, part in where.items()}
-    together = Tensors(shapes, lambda name: where[name][name], metadata)
+    together = Tensors(shapes, lambda name: where[name][name], metadata, files)
     return together.renamed(strip_wrappers)
 
 
 def open_index(path: str | Path) -> Tensors:
-    """The tensors of a model in shards, from its `*.safetensors.index.json`.
+    """The tensors of a model in shards, from its `*.index.json`.
 
     Raises:
       UserError: the index is damaged, a shard is not there, or the shards do not hold
@@ -183,17 +209,34 @@ def read_pickle(path: str | Path) -> dict:
             f"reading {str(path)!r} needs PyTorch: pip install torch, or convert the "
             "file to safetensors"
         ) from error
+    refuse_other_file(path)
+    mapped = zipfile.is_zipfile(path)  # files of before PyTorch 1.6 are none
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"{str(path)!r} cannot be read as a PyTorch file of tensors (anything else "
-            f"in it is refused, since it could run code): {reason}"
-        ) from error
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        if other := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise UserError(
+                f"{str(path)!r} holds {other[1]} beside tensors, which is refused, "
+                "since it could run code: save its tensors alone (torch.save of the "
+                "state dict) where you trust it"
+            ) from error
+        raise _unreadable(path, error) from error
+    except (
+        ArithmeticError, AssertionError, AttributeError, EOFError, LookupError,
+        MemoryError, OSError, RuntimeError, TypeError, ValueError,
+    ) as error:  # fmt: skip
+        raise _unreadable(path, error) from error
     if not isinstance(loaded, dict):
         raise UserError(f"{str(path)!r} is no state dict: expected tensors by name")
     return loaded
+
+
+def _unreadable(path: Path | str, error: Exception) -> UserError:
+    reason = " ".join(str(error).partition("\n")[0].split()) or type(error).__name__
+    return UserError(
+        f"{str(path)!r} cannot be read as a PyTorch file, it is damaged or of another "
+        f"kind ({reason}): fetch it again"
+    )
 
 
 def pickled_tensors(path: str | Path, loaded: dict) -> Tensors:
@@ -214,10 +257,7 @@ def pickled_tensors(path: str | Path, loaded: dict) -> Tensors:
     for name, tensor in loaded.items():
         dtype = str(tensor.dtype).removeprefix("torch.")
         if dtype not in NAMES:
-            raise UserError(
-                f"{str(path)!r}: tensor {name!r} has dtype {dtype}; known: "
-                + ", ".join(NAMES)
-            )
+            refuse_dtype(name, dtype, NAMES)
         shapes[name] = jax.ShapeDtypeStruct(tuple(tensor.shape), DTYPES[NAMES[dtype]])
     return Tensors(shapes, lambda name: _to_numpy(loaded[name]))
 
@@ -225,15 +265,15 @@ def pickled_tensors(path: str | Path, loaded: dict) -> Tensors:
 def _open_one(path: Path) -> Tensors:
     if path.suffix == ".safetensors":
         file = SafetensorsFile(path)
-        return Tensors(file.shapes, file.read, file.metadata)
-    return pickled_tensors(path, read_pickle(path))
+        return Tensors(file.shapes, file.read, file.metadata, [file])
+    return pickled_tensors(path, unwrapped(read_pickle(path), None)[0])
 
 
 def _to_numpy(tensor: Any) -> np.ndarray:
-    """A torch tensor's bits; numpy alone has no bfloat16."""
+    """A copy of a torch tensor's bits; numpy alone has no bfloat16."""
     import torch
 
-    tensor = tensor.detach().contiguous()
+    tensor = tensor.detach().clone(memory_format=torch.contiguous_format)
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.uint16).numpy().view(jnp.bfloat16)
     return tensor.numpy()

@@ -36,7 +36,7 @@ def load_umt5(
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"text encoder folder {str(folder)!r} does not exist")
-    tokenizer = load_tokenizer(_tokenizer_folder(folder), length)
+    tokenizer = load_tokenizer(tokenizer_folder(folder), length)
     source = open_weights(folder, network="umt5")
     wanted = dataclasses.replace(config, dtype=source.config.dtype)
     if source.config != wanted:
@@ -48,7 +48,12 @@ def load_umt5(
     return Umt5TextEncoder(config, params, tokenizer, batch)
 
 
-def _tokenizer_folder(folder: Path) -> Path:
+def tokenizer_folder(folder: Path) -> Path:
+    """Where the tokenizer of a text encoder's folder lies.
+
+    Raises:
+      UserError: it is in none of the places; they are named.
+    """
     names = TOKENIZERS
     if folder.absolute().name == FOLDERS["umt5"]:  # of a pipeline: the tokenizer's
         names += ("../tokenizer",)  # folder stands beside it

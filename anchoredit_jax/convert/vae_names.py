@@ -115,7 +115,7 @@ def still_image(whole: Mapping, config: WanVaeConfig) -> dict[str, Any]:
             continue
         leaf = flat[row.ours]
         leaf = leaf[-1] if row.layout == "causal" else leaf
-        used[row.ours] = np.ascontiguousarray(leaf, np.float32)
+        used[row.ours] = np.array(leaf, np.float32, order="C")
     return unflatten(used)
 
 

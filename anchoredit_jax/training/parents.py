@@ -77,8 +77,17 @@ def find_parent(
     trees = {"params": params, "ema": params}
     if not isinstance(parent, Weights) and not assets.is_bundle(parent):
         step_dir = assets.find_step(parent)
-        names = {"params", *KEPT} & manager.tree_shapes(step_dir).keys()
+        names = {"params", *KEPT}.intersection(manager.item_names(step_dir))
         trees |= {name: manager.read_item(step_dir, name, places) for name in names}
+    elif not isinstance(parent, Weights):
+        for kind, file in assets.kept_beside(parent).items():
+            kept = jax.tree.map(
+                lambda leaf: leaf.astype(jnp.float32), assets.load_bundle(file).params
+            )
+            name = {"live": "params"}.get(kind, kind)
+            trees[name] = (
+                kept if places is None else jax.tree.map(put, kept, places(kept))
+            )
     stage = weights.lineage.stage
     needing = STAGES[run.stage].with_teacher
     if stage in needing and "teacher" not in trees:

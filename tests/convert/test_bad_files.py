@@ -128,7 +128,7 @@ BAD = {
         "is no safetensors file",
     ),
     "another kind of file": (
-        lambda f: text_file(f, "a.gguf", b"GGUF"), {},
+        lambda f: text_file(f, "a.onnx", b"any"), {},
         "expected one of .safetensors, .pth, .pt, .bin",
     ),
     "truncated in the header": (
@@ -239,7 +239,7 @@ BAD = {
         "refused, since it could run code",
     ),
     "no averaged weights": (
-        lambda f: pickled(f, {"generator": prefixed(), "step": 3}), {},
+        lambda f: pickled(f, {"generator": prefixed(), "step": 3}), {"weights": "ema"},
         "has no ema weights .*it holds generator, step: use --weights live",
     ),
     "no live weights": (

@@ -98,14 +98,16 @@ def bundle(folder, dtype="float32", weights="ema"):
     return save_bundle(folder, params, run, lineage)
 
 
-def training_state(folder, live_scale=2.0):
-    """A training checkpoint whose averaged and live weights differ."""
+def training_state(folder, live_scale=2.0, steps=(9,)):
+    """Training checkpoints whose averaged and live weights differ."""
     run = tiny_run("single_turn")
     params = jax.tree.map(jnp.asarray, tiny_params(tiny_model()))
     state = make_train_state(params, run.optimizer)
     state = state.replace(params=jax.tree.map(lambda x: live_scale * x, params))
     saver = manager.open_manager(folder / "checkpoints", None)
-    manager.save(saver, 9, state, make_meta("single_turn", 9, run, None))
+    for step in steps:
+        manager.save(saver, step, state, make_meta("single_turn", step, run, None))
+    saver.wait_until_finished()
     saver.close()
     return folder
 
