@@ -13,7 +13,7 @@ import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from zlib import crc32
 
 import jax.numpy as jnp
@@ -21,7 +21,8 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from anchoredit_jax import files
-from anchoredit_jax.data.features import SessionFeatures
+from anchoredit_jax.data.config import DataConfig
+from anchoredit_jax.data.features import LiveFeatures, SessionFeatures
 from anchoredit_jax.data.groups import Groups
 from anchoredit_jax.data.prepared import PreparedSessions
 from anchoredit_jax.data.seals import DAMAGE, check_sealed, reading, sealed
@@ -251,6 +252,15 @@ def _lengths(embedded: np.ndarray) -> np.ndarray:
     )
 
 
+class Features(Protocol):
+    """Latents and embeddings of sessions by index, see `features` and
+    `feature_cache`."""
+
+    null_text: np.ndarray
+
+    def __getitem__(self, index: int) -> Any: ...
+
+
 class FeatureCache:
     """Features of every session by its index.
 
@@ -343,3 +353,23 @@ class StoredFeatures:
 
     def _wide(self, bits: np.ndarray) -> np.ndarray:
         return bits.view(self._dtype).astype(np.float32)
+
+
+def open_features(
+    config: DataConfig,
+    sessions: PreparedSessions,
+    groups: Groups,
+    codec: Codec,
+    text: TextEncoder,
+) -> Features:
+    """Features of every session: of the cache, if there is one.
+
+    Raises:
+      UserError: a cache made with other settings.
+    """
+    if config.sessions.cache is None:
+        return LiveFeatures(sessions, groups, codec, text)
+    # Nothing is encoded then: weights need not stay in memory.
+    return FeatureCache(
+        config.sessions.cache, describe_features(sessions, groups, codec, text)
+    )

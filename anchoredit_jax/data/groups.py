@@ -9,6 +9,8 @@ import dataclasses
 import numpy as np
 
 from anchoredit_jax.data.buckets import BucketConfig, Size, nearest_bucket
+from anchoredit_jax.data.config import DataConfig
+from anchoredit_jax.data.prepared import PreparedSessions
 from anchoredit_jax.data.session_buckets import bucket_table
 from anchoredit_jax.errors import UserError
 
@@ -80,6 +82,24 @@ def group_sessions(
         tuple((code % lengths, table[code // lengths]) for code in used),
         renumbered[codes],
     )
+
+
+def group_prepared(
+    sessions: PreparedSessions, config: DataConfig, stride: int, patch: int
+) -> Groups:
+    """The groups of a prepared dataset, the same in every stage and layout.
+
+    Args:
+      stride: of the codec.
+      patch: side in latents of a token: sizes are whole tokens.
+
+    Raises:
+      UserError: sizes that do not fit.
+    """
+    return group_sessions(
+        sessions.turns, sessions.height, sessions.width, config.size, stride * patch,
+        config.sessions.buckets,
+    )  # fmt: skip
 
 
 class Members:

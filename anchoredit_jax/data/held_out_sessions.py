@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from anchoredit_jax.data.config import DataConfig
+from anchoredit_jax.data.feature_cache import open_features
 from anchoredit_jax.data.fitting import decode_to_bucket
+from anchoredit_jax.data.groups import group_prepared
 from anchoredit_jax.data.held_out import first_held_out
 from anchoredit_jax.data.prepared import PreparedSessions, Session
-from anchoredit_jax.data.session_batches import group_prepared, open_features
 from anchoredit_jax.data.sprites import (
     SpriteSession,
     SpriteView,

@@ -7,15 +7,13 @@ decides what they are.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 import numpy as np
 
 from anchoredit_jax.data.chains import Chains
 from anchoredit_jax.data.config import DataConfig
-from anchoredit_jax.data.feature_cache import FeatureCache, describe_features
-from anchoredit_jax.data.features import LiveFeatures
-from anchoredit_jax.data.groups import Groups, Members, group_sessions
+from anchoredit_jax.data.feature_cache import Features, open_features
+from anchoredit_jax.data.groups import Groups, Members, group_prepared
 from anchoredit_jax.data.held_out import held_out
 from anchoredit_jax.data.keys import key_of
 from anchoredit_jax.data.legs import Leg, packed
@@ -65,15 +63,6 @@ class Host:
 
 
 ALL_ROWS = Host()
-
-
-class Features(Protocol):
-    """Latents and embeddings of sessions by index, see `features` and
-    `feature_cache`."""
-
-    null_text: np.ndarray
-
-    def __getitem__(self, index: int) -> Any: ...
 
 
 class SessionSteps:
@@ -217,44 +206,6 @@ def sample_name(data: DataConfig, sample: int) -> str:
         return str(sample)
     sessions = PreparedSessions(data.sessions.path)
     return f"{sample} (session {sessions[sample % len(sessions)].key!r})"
-
-
-def group_prepared(
-    sessions: PreparedSessions, config: DataConfig, stride: int, patch: int
-) -> Groups:
-    """The groups of a prepared dataset, the same in every stage and layout.
-
-    Args:
-      stride: of the codec.
-      patch: side in latents of a token: sizes are whole tokens.
-
-    Raises:
-      UserError: sizes that do not fit.
-    """
-    return group_sessions(
-        sessions.turns, sessions.height, sessions.width, config.size, stride * patch,
-        config.sessions.buckets,
-    )  # fmt: skip
-
-
-def open_features(
-    config: DataConfig,
-    sessions: PreparedSessions,
-    groups: Groups,
-    codec: Codec,
-    text: TextEncoder,
-) -> Features:
-    """Features of every session: of the cache, if there is one.
-
-    Raises:
-      UserError: a cache made with other settings.
-    """
-    if config.sessions.cache is None:
-        return LiveFeatures(sessions, groups, codec, text)
-    # Nothing is encoded then: weights need not stay in memory.
-    return FeatureCache(
-        config.sessions.cache, describe_features(sessions, groups, codec, text)
-    )
 
 
 def open_session_steps(

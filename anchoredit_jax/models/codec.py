@@ -183,7 +183,7 @@ def decode_pixels(
         raise UserError(
             "the values of a picture are not finite (NaN or infinite): it is not shown"
         )
-    return to_uint8(images)
+    return np.asarray(to_uint8(images))
 
 
 def to_uint8(images: Array) -> Array:
