@@ -32,6 +32,7 @@ from anchoredit_jax.parallel.host_flags import (  # noqa: E402
 )
 from anchoredit_jax.parallel.hosts import Hosts, is_lead  # noqa: E402
 from anchoredit_jax.training.loop import exit_codes, run_stage  # noqa: E402
+from anchoredit_jax.training.preflight import check_run  # noqa: E402
 from anchoredit_jax.training.profiling import ProfileWindow  # noqa: E402
 
 
@@ -55,12 +56,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="send the metrics to this project of Weights & Biases too "
         "(WANDB_MODE=offline keeps them in WORKDIR/STAGE/wandb)",
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="try three steps, held-out measures and a checkpoint, say what they take, "
+        "and leave nothing behind",
+    )
     add_host_arguments(parser)
     with Hosts() as hosts, exit_codes():
         args = parser.parse_args(argv)
         window = ProfileWindow.parse(args.profile) if args.profile else None
         run = load_config(args.config)
         hosts.start(host_flags(args))
+        if args.check:
+            told = check_run(run, args.workdir, args.parent)
+            if is_lead():
+                print(told)
+            return
         result = run_stage(
             run,
             args.workdir,

@@ -48,7 +48,7 @@ def find_parent(
     """
     allowed = STAGES[run.stage].parents
     if parent is None:
-        parent = _in_workdir(Path(workdir), allowed)
+        parent = find_in_workdir(Path(workdir), allowed)
     places = mesh and functools.partial(state_shardings, mesh=mesh)
     weights = parent
     if parent is not None and not isinstance(parent, Weights):
@@ -98,7 +98,7 @@ def find_parent(
     return weights, trees
 
 
-def _in_workdir(workdir: Path, allowed: tuple[str, ...]) -> Path | None:
+def find_in_workdir(workdir: Path, allowed: tuple[str, ...]) -> Path | None:
     """The first of the allowed parents that a workdir holds."""
     for stage in allowed:
         if manager.latest_step(workdir / stage / "checkpoints") is not None:
