@@ -40,7 +40,7 @@ from anchoredit_jax.stages.round_trip import needs_codec
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.training.content import check_content, describe_content
 from anchoredit_jax.training.divergence import DivergedError, Watch
-from anchoredit_jax.training.metrics_log import MetricsLog, progress_bar
+from anchoredit_jax.training.metrics_log import MetricsLog, count_step, progress_bar
 from anchoredit_jax.training.observer import Observer
 from anchoredit_jax.training.parents import check_same_parent, find_parent
 from anchoredit_jax.training.profiling import Profiler, ProfileWindow
@@ -197,11 +197,11 @@ class _Loop:
             self.pending.append(
                 self.watch.follow(step, metrics, of_host, state, self.saved)
             )
-            self.bar.update()
             self.speed.count(batch["latents"], waited)
             if not self.speed.running:  # the first step compiles: no measure of speed
                 jax.block_until_ready(metrics)
                 self.speed.begin()
+            count_step(self.bar)
             self.profiler.after(step, metrics)
             if step % lengths.checkpoint_every == 0 or step == lengths.steps:
                 self.save(step, state)
