@@ -349,10 +349,17 @@ def _beside_the_run(run: RunConfig) -> contextlib.AbstractContextManager:
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """Launch scripts' exits: 2 wrong input, 1 diverged, 130 Ctrl-C, 75 SIGTERM."""
+    """Launch scripts' exits: 2 wrong input, 1 diverged or refused by the disk, 130
+    Ctrl-C, 75 SIGTERM."""
     try:
         with exit_on_user_error():
-            yield
+            try:
+                yield
+            except OSError as error:
+                if jax.process_count() == 1:
+                    raise
+                # Of several hosts, `Hosts` has to end the others.
+                raise RuntimeError("this host's disk or network fails") from error
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         raise SystemExit(stopped.exit_code) from stopped
