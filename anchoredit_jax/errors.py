@@ -1,6 +1,7 @@
 """The errors that a user can cause and a launch script reports in a line."""
 
 import contextlib
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -44,10 +45,31 @@ def noting(problems: list[str], where: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def refusing_os_errors(what: str) -> Iterator[None]:
+    """Tell what the disk refuses: no space, no right, a name that is too long."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{what}: {error}") from error
+
+
+@contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Turn a `UserError` into one line on stderr and exit code 2 (launch scripts)."""
+    """Turn a `UserError` into one line on stderr and exit code 2 (launch scripts).
+
+    What the disk refuses is a line too, with exit code 1: some of the work may be done.
+    With --verbose the log tells where it was refused.
+    """
     try:
         yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _tell(error)
         raise SystemExit(2) from error
+    except OSError as error:
+        _tell(error)
+        raise SystemExit(1) from error
+
+
+def _tell(error: Exception) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    logging.getLogger(__name__).info("raised here:", exc_info=error)

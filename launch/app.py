@@ -1,12 +1,14 @@
 """A page to edit images on: python launch/app.py, then open the address it prints.
 
-Upload an image, type instructions, go back to any turn or branch from it, see where and
-how much the result differs from the source, download all of it. Needs Gradio:
-pip install 'anchoredit_jax[app]'. The default weights are the shipped toy's.
-Exit codes: 0 done, 2 wrong input.
+Upload an image or a saved session, type instructions, go back to any turn or branch
+from it, see where and how much the result differs from the source, download all of it.
+Needs Gradio: pip install 'anchoredit_jax[app]'. The default weights are the shipped
+toy's. Exit codes: 0 done, 2 wrong input.
 """
 
 import argparse
+import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -26,19 +28,29 @@ from anchoredit_jax.session.flags import (  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    with exit_on_user_error():
+    with exit_on_user_error(), contextlib.ExitStack() as stack:
         args = _parse(argv)
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(
+                prefix="anchoredit_", ignore_cleanup_errors=True
+            )
+        )
+        # Gradio's own default is one folder for all users of the machine.
+        os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(folder) / "gradio"))
         layout = page_layout()
         editor = load_flagged(args, args.checkpoint, max_turns=args.max_turns)
         editor = with_flags(editor, args, args.max_turns)
-        with tempfile.TemporaryDirectory(prefix="anchoredit_") as zips:
-            page = layout.build_page(editor, Path(zips))
-            try:
-                page.launch(server_name=args.host, server_port=args.port)
-            except OSError as error:
-                raise UserError(
-                    f"no page at {args.host}, port {args.port or 'any'}: {error}"
-                ) from error
+        zips = Path(folder) / "zips"
+        zips.mkdir()
+        page = layout.build_page(editor, zips)
+        try:
+            page.launch(
+                server_name=args.host, server_port=args.port, root_path=args.root_path
+            )
+        except OSError as error:
+            raise UserError(
+                f"no page at {args.host}, port {args.port or 'any'}: {error}"
+            ) from error
 
 
 def page_layout() -> ModuleType:
@@ -81,6 +93,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="address to listen at; 0.0.0.0 for other machines too (default: this one)",
     )
     add("--port", type=int, help="default: the first free one from 7860")
+    add(
+        "--root-path",
+        metavar="PATH",
+        help="where a proxy that strips it shows the page, such as /editor, or its URL",
+    )
     add_settings_flags(parser)
     return parser.parse_args(argv)
 

@@ -3,10 +3,11 @@
     python launch/edit.py --image cat.png --instruction "make the background blue" \\
         --instruction "add a red circle at the top left" --out result
 
-Writes turn_00.png (the source as the model sees it) to turn_NN.png, contact_sheet.png
-and session.json into the folder --out: all of it, or, when something is wrong, nothing.
-An image is edited at the shape nearest to its own that the weights were trained at; a
-line says which, and how much of the image is kept.
+Writes turn_00.png (the source as the model sees it) to turn_NN.png, contact_sheet.png,
+session.json and session.safetensors into the folder --out. What can be wrong is found
+before the first turn, and each picture is written as soon as it is made: until all is
+there, the folder is called OUT.unfinished. An image is edited at the shape nearest to
+its own that the weights were trained at; a line says which, and how much is kept.
 
     python launch/edit.py --image photos/ --instructions turns.txt --out results
 
@@ -18,12 +19,18 @@ edited is named and the others are still done.
 takes a line at a time from the terminal, or from a pipe ("help" lists the commands).
 Each turn is written at once, into a folder per branch: result/main/turn_01.png.
 
+    python launch/edit.py --session result --instruction "add a hat" --out further
+
+goes on with a saved session: the folder of a result, or a session file (from the page,
+or "save" in --interactive). Its weights and settings are its own.
+
 Exit codes: 0 done, 1 some of the images, or of the lines from a pipe, could not be
-done, 2 wrong input and nothing was done.
+done, or the disk refused, 2 wrong input.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import sys
 from collections.abc import Iterator, Sequence, Sized
@@ -36,7 +43,7 @@ from tqdm import tqdm  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.data.images import decode_image  # noqa: E402
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
-from anchoredit_jax.session import Editor  # noqa: E402
+from anchoredit_jax.session import Editor, EditSession, session_file  # noqa: E402
 from anchoredit_jax.session.branches import Branches  # noqa: E402
 from anchoredit_jax.session.edit_session import OnStep  # noqa: E402
 from anchoredit_jax.session.flags import (  # noqa: E402
@@ -45,16 +52,21 @@ from anchoredit_jax.session.flags import (  # noqa: E402
     load_flagged,
     with_flags,
 )
-from anchoredit_jax.session.image_folder import edit_image, find_images  # noqa: E402
+from anchoredit_jax.session.image_folder import (  # noqa: E402
+    edit_image,
+    edit_on,
+    find_images,
+)
 from anchoredit_jax.session.interactive import HELP, Prompt  # noqa: E402
 from anchoredit_jax.session.result_folder import (  # noqa: E402
     check_branches_target,
+    check_place,
     check_target,
     describe_image,
     write_result,
 )
 from anchoredit_jax.session.shapes import describe_crop  # noqa: E402
-from anchoredit_jax.session.turns import check_seed  # noqa: E402
+from anchoredit_jax.session.turns import check_instructions, check_seed  # noqa: E402
 
 MAX_TURNS = 32  # of an interactive session with a full history
 
@@ -63,12 +75,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error():
         args = _parse(argv)
         # Everything that can be wrong is found out before the first turn is computed.
-        check_seed(args.seed)
+        check_seed(args.seed or 0)
         if args.interactive:
             failed = edit_interactively(args)
         else:
             instructions = read_instructions(args.instruction, args.instructions)
-            if Path(args.image).is_dir():
+            if args.session is not None:
+                failed = go_on(args, instructions)
+            elif Path(args.image).is_dir():
                 failed = edit_folder(args, instructions)
             else:
                 failed = edit_one(args, instructions)
@@ -84,18 +98,55 @@ def edit_one(args: argparse.Namespace, instructions: Sequence[str]) -> bool:
     editor = prepare_editor(args, instructions)
     with step_bar(editor.steps * len(instructions), "edit", leave=True) as on_step:
         out = edit_image(
-            editor, path, image, instructions, args.seed, args.out, tqdm.write, on_step
-        )
+            editor, path, image, instructions, args.seed or 0, args.out, tqdm.write,
+            on_step,
+        )  # fmt: skip
     print(f"{_count(instructions, 'turn')} in {out}, all of them in contact_sheet.png")
     return False
+
+
+def go_on(args: argparse.Namespace, instructions: Sequence[str]) -> bool:
+    """Edit a saved session further; False says that nothing failed."""
+    check_target(args.out)
+    session = open_session(args, instructions)
+    steps = session.editor.steps * len(instructions)
+    origin = {"session": args.session}
+    with step_bar(steps, "edit", leave=True) as on_step:
+        out = edit_on(session, instructions, args.out, origin, on_step)
+    print(f"{_count(instructions, 'turn')} more in {out}, all in contact_sheet.png")
+    return False
+
+
+def open_session(args: argparse.Namespace, instructions: Sequence[str]) -> EditSession:
+    """The session of --session, which can take so many turns more."""
+    saved = session_file.read(args.session)  # before the weights, which take minutes
+    record = saved.record
+    own = ("sink", "window", "positions", "sampler", "steps", "guidance", "shift")
+    for name in (*own, "negative", "size"):
+        if getattr(args, name) is not None:
+            raise UserError(
+                f"--{name}: a session has settings of its own: leave it out"
+            )
+    turns = len(record.turns) + len(instructions)
+    if record.memory.window is None and record.max_turns is not None:
+        turns = max(turns, record.max_turns)
+        record = dataclasses.replace(record, max_turns=turns)
+        saved = dataclasses.replace(saved, record=record)
+    args.weights = record.checkpoint.weights
+    path = args.checkpoint or record.checkpoint.path
+    editor = load_flagged(args, path, max_turns=turns)
+    editor = session_file.find_editor(args.session, saved, editor)
+    check_instructions(editor, instructions)
+    session = EditSession.from_saved(editor, saved)
+    if args.seed is not None:
+        session.seed = args.seed
+    return session
 
 
 def edit_folder(args: argparse.Namespace, instructions: Sequence[str]) -> bool:
     """Every image of a folder; whether some failed, which are named on stderr."""
     images = find_images(args.image)
-    out = Path(args.out)
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{str(out)!r} exists and is not a folder")
+    out = check_place(args.out)
     editor = prepare_editor(args, instructions)
     failed = {}
     for name, path in tqdm(images.items(), "images", unit="image", disable=None):
@@ -104,8 +155,8 @@ def edit_folder(args: argparse.Namespace, instructions: Sequence[str]) -> bool:
             with step_bar(editor.steps * len(instructions), name) as on_step:
                 target = out / name
                 edit_image(
-                    editor, path, image, instructions, args.seed, target, tqdm.write,
-                    on_step,
+                    editor, path, image, instructions, args.seed or 0, target,
+                    tqdm.write, on_step,
                 )  # fmt: skip
         except UserError as error:
             failed[path] = error
@@ -125,14 +176,18 @@ def edit_interactively(args: argparse.Namespace) -> bool:
         raise UserError(
             "--interactive takes its instructions from stdin: give no others"
         )
-    if Path(args.image).is_dir():
-        raise UserError("--interactive edits one image, given a folder")
-    image = decode_image(args.image)
-    origin = {"image": describe_image(args.image)}
     out = check_branches_target(args.out)
-    editor = prepare_editor(args, [""] * MAX_TURNS)
-    session = editor.start(image, args.seed)
-    print(f"{Path(args.image).name}: {describe_crop(session.crop)}")
+    if args.session is not None:
+        origin = {"session": args.session}
+        session = open_session(args, [""] * MAX_TURNS)
+    elif Path(args.image).is_dir():
+        raise UserError("--interactive edits one image, given a folder")
+    else:
+        image = decode_image(args.image)
+        origin = {"image": describe_image(args.image)}
+        editor = prepare_editor(args, [""] * MAX_TURNS)
+        session = editor.start(image, args.seed or 0)
+    print(f"{Path(args.image or args.session).name}: {describe_crop(session.crop)}")
     branches = Branches(session)
     typed = sys.stdin.isatty()
     if typed:
@@ -176,7 +231,7 @@ def prepare_editor(args: argparse.Namespace, instructions: Sequence[str]) -> Edi
     turns = len(instructions)
     editor = load_flagged(args, args.checkpoint, max_turns=turns)
     editor = with_flags(editor, args, turns)
-    editor.text.encode([*instructions, editor.sampler.negative])
+    check_instructions(editor, instructions)
     return editor
 
 
@@ -210,7 +265,9 @@ def read_instructions(given: Sequence[str] | None, file: Path | None) -> list[st
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     add = parser.add_argument
-    add("--image", required=True, metavar="PATH", help="an image, or a folder of them")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--image", metavar="PATH", help="an image, or a folder of them")
+    what.add_argument("--session", metavar="PATH", help="a saved session, to go on")
     add(
         "--instruction",
         action="append",
@@ -225,7 +282,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="PATH",
         help="weights file, stage folder or step folder (default: the shipped toy)",
     )
-    add("--seed", type=int, default=0, help="of the noise (default: 0)")
+    add("--seed", type=int, help="of the noise (default: 0, or the session's)")
     add_weights_flags(parser)
     add_settings_flags(parser)
     return parser.parse_args(argv)

@@ -1,18 +1,19 @@
 """The same instructions for every image of a folder, one result folder each."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.session.edit_session import OnStep
+from anchoredit_jax.session.edit_session import EditSession, OnStep
 from anchoredit_jax.session.editor import Editor
 from anchoredit_jax.session.result_folder import (
+    GrowingResult,
     check_target,
     describe_image,
-    write_result,
 )
 from anchoredit_jax.session.shapes import describe_crop
 
@@ -32,7 +33,7 @@ def find_images(folder: str | os.PathLike) -> dict[str, Path]:
     paths = sorted(
         path
         for path in Path(folder).iterdir()
-        if path.suffix.lower() in SUFFIXES and path.is_file() and path.name[0] != "."
+        if path.suffix.lower() in SUFFIXES and not path.is_dir() and path.name[0] != "."
     )
     if not paths:
         raise UserError(
@@ -56,7 +57,7 @@ def edit_image(
     say: Callable[[str], None],
     on_step: OnStep | None = None,
 ) -> Path:
-    """Edit one image and write its result folder; see `result_folder`.
+    """Edit one image and write its result folder, turn by turn; see `result_folder`.
 
     Args:
       path, image: the file, and what is in it, uint8 [H, W, 3].
@@ -64,13 +65,35 @@ def edit_image(
       on_step: as of `EditSession.edit`, for every instruction.
 
     Raises:
-      UserError: the image, an instruction, or the folder is refused; nothing is
-        written then.
+      UserError: the image, an instruction, or the folder is refused. Turns that were
+        made before are kept.
     """
     origin = {"image": describe_image(path)}
     target = check_target(out)
     session = editor.start(image, seed)
     say(f"{Path(path).name}: {describe_crop(session.crop)}")
+    return edit_on(session, instructions, target, origin, on_step)
+
+
+def edit_on(
+    session: EditSession,
+    instructions: Sequence[str],
+    out: str | os.PathLike,
+    origin: Mapping[str, Any],
+    on_step: OnStep | None = None,
+) -> Path:
+    """Go on with a session; every turn is on the disk before the next one is begun.
+
+    Args:
+      origin: JSON values on where the session comes from.
+
+    Raises:
+      UserError: as `edit_image`.
+    """
+    growing = GrowingResult(out, session.turn + len(instructions))
+    for turn in session.history:
+        growing.add(turn)
     for instruction in instructions:
         session.edit(instruction, on_step=on_step)
-    return write_result(target, session, origin)
+        growing.add(session.history[-1])
+    return growing.finish(session, origin)

@@ -4,9 +4,12 @@ Nothing here knows of the page's library or keeps anything: all is computed from
 branches that are given.
 """
 
+import os
 import shutil
 import tempfile
 import time
+import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +19,7 @@ from matplotlib.figure import Figure
 
 from anchoredit_jax.data.images import Source, map_back
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.session import session_file
 from anchoredit_jax.session.branches import Branches
 from anchoredit_jax.session.contact_sheet import to_sheet_size
 from anchoredit_jax.session.edit_session import EditSession
@@ -25,6 +29,7 @@ from anchoredit_jax.session.shapes import describe_crop
 from anchoredit_jax.session.turns import Turn
 
 KEPT = 3600  # seconds that what a page made is kept for a user who does nothing
+LARGEST = 1 << 31  # bytes of a session file in a zip file
 HOTTEST = 128  # mean difference, of 255, that has the heat map's brightest colour
 _COLOURS = "inferno"
 
@@ -53,6 +58,36 @@ class View(NamedTuple):
     current: str
 
 
+def open_file(
+    editor: Editor, path: str | os.PathLike | None, seed: float = 0
+) -> Branches:
+    """Branches of a new session on an image, or of a saved one: a session file, or a
+    zip file of `make_zip`.
+
+    Raises:
+      UserError: no such image or session, or a wrong seed.
+    """
+    suffix = "" if path is None else Path(path).suffix.lower()
+    if suffix in (".safetensors", ".session", ".json"):
+        return Branches(EditSession.load(path, editor))
+    if suffix != ".zip":
+        return open_image(editor, path, seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = archive.getinfo(session_file.NAME).file_size
+                if size > LARGEST:
+                    raise UserError(f"a session file of {size} bytes is not opened")
+                inside = archive.extract(session_file.NAME, scratch)
+        except (OSError, LookupError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(
+                f"{os.path.basename(path)!r} is not a zip file of a session: {error}"
+            ) from error
+        except (NotImplementedError, RuntimeError) as error:  # a method, a password
+            raise UserError(f"the zip file cannot be read: {error}") from error
+        return Branches(EditSession.load(inside, editor))
+
+
 def open_image(editor: Editor, image: Source | None, seed: float = 0) -> Branches:
     """Branches of a new session.
 
@@ -64,7 +99,7 @@ def open_image(editor: Editor, image: Source | None, seed: float = 0) -> Branche
     """
     if image is None:
         raise UserError("choose an image first")
-    if seed != int(seed or 0):
+    if not isinstance(seed, int | float) or not float(seed).is_integer():
         raise UserError(f"a seed must be a whole number, given {seed!r}")
     return Branches(editor.start(image, int(seed)))
 
@@ -164,7 +199,6 @@ def make_zip(branches: Branches, folder: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=made) as scratch:
             files = Path(scratch) / "session"
             fill_folder(files, session, {"branch": branches.current})
-            session.save(files / "session.safetensors")
             name = made / f"anchoredit_{branches.current}_{session.turn}_turns"
             return Path(shutil.make_archive(str(name), "zip", files))
     except OSError as error:

@@ -16,7 +16,9 @@ from anchoredit_jax.session.loaded_model import SHIPPED
 
 ABOUT = """# AnchorEdit
 Choose an image, then edit it by instruction, turn after turn. Click a turn below to go
-back to it; the next edit goes on from there, and "Branch here" keeps both ways."""
+back to it; the next edit goes on from there, and "Branch here" keeps both ways.
+A session ends when the page is loaded anew, and after an hour without use: make a zip
+file to keep it. Choose that file, or its session.safetensors, to go on with it."""
 
 
 def build_page(editor: Editor, zips: Path) -> gr.Blocks:
@@ -34,10 +36,13 @@ def build_page(editor: Editor, zips: Path) -> gr.Blocks:
             with gr.Column(scale=2):
                 # Not gr.Image: that would decode the file in its own way.
                 file = gr.File(
-                    label="Image", file_count="single", height=110, elem_id="upload"
+                    label="Image or saved session",
+                    file_count="single",
+                    height=110,
+                    elem_id="upload",
                 )
                 with gr.Row():
-                    seed = gr.Number(0, label="Seed", precision=0, min_width=80)
+                    seed = gr.Number(0, label="Seed", min_width=80)
                     sample = gr.Button("Use the sample", elem_id="sample")
             with gr.Column(scale=3):
                 instruction = gr.Textbox(
@@ -81,7 +86,7 @@ def build_page(editor: Editor, zips: Path) -> gr.Blocks:
             return event(_showing(action), [branches, *inputs], shown, **one)
 
         def open_file(_, path, seed):
-            return page.open_image(editor, path, seed)
+            return page.open_file(editor, path, seed)
 
         def open_sample(_, seed):
             return page.open_image(editor, SHIPPED / "sample.png", seed)
@@ -130,9 +135,10 @@ def _told() -> Iterator[None]:
 
 
 def _opened(branches: Branches | None) -> Branches:
-    if branches is None:
+    if not isinstance(branches, Branches):
         raise UserError(
-            "no image is open: choose one (a session is kept for an hour without use)"
+            "no image is open: choose one, or a saved session (a session ends when the "
+            "page is loaded anew, and after an hour without use)"
         )
     return branches
 
@@ -145,6 +151,8 @@ def _edit(
     def on_step(step: int, steps: int) -> None:
         progress((step, steps), desc="denoising", unit="steps")
 
+    if not isinstance(instruction, str):
+        raise UserError(f"an instruction must be text, given {instruction!r}")
     _opened(branches).session.edit(instruction.strip(), on_step=on_step)
     return branches
 
@@ -154,8 +162,13 @@ def _undo(branches: Branches | None) -> Branches:
     return branches
 
 
-def _goto(branches: Branches | None, chosen: gr.SelectData) -> Branches:
-    _opened(branches).session.goto(chosen.index)
+def _goto(branches: Branches | None, chosen: gr.EventData) -> Branches:
+    # Not gr.SelectData: that takes for granted that a browser of ours has sent it.
+    sent = chosen._data
+    turn = sent.get("index") if isinstance(sent, dict) else None
+    if not isinstance(turn, int):
+        raise UserError(f"a turn is a whole number, given {turn!r}")
+    _opened(branches).session.goto(turn)
     return branches
 
 
@@ -166,6 +179,8 @@ def _branch(branches: Branches | None) -> Branches:
 
 
 def _switch(branches: Branches | None, name: str) -> Branches:
+    if not isinstance(name, str):
+        raise UserError(f"a branch has a name, given {name!r}")
     _opened(branches).switch(name)
     return branches
 

@@ -1,50 +1,73 @@
-"""A session's results as a folder of pictures; it appears whole or not at all.
+"""A session's results as a folder of pictures; each is there as soon as it is made.
 
 turn_00.png .. turn_NN.png    the source as the model sees it, then every turn, all
                               at the size of the crop in the source
 model_size/turn_NN.png        the same at the size that it was edited at
 contact_sheet.png             all turns with their instructions
 session.json                  all that is needed to repeat the session
+session.safetensors           the session itself: open it, and go on
+
+Until all of it is there the folder is called `<out>.unfinished`, beside its place:
+after a stop of any kind that holds what was made.
 """
 
-import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from anchoredit_jax import files
-from anchoredit_jax.errors import UserError
+from anchoredit_jax.errors import UserError, refusing_os_errors
+from anchoredit_jax.session import session_file
 from anchoredit_jax.session.contact_sheet import draw_contact_sheet
 from anchoredit_jax.session.edit_session import EditSession
 from anchoredit_jax.session.turns import Turn
 
-_OURS = re.compile(r"turn_\d+\.png|contact_sheet\.png|session\.json|model_size")
+_PROBE = 1 << 16  # bytes that a disk has to take before any work is done
+UNFINISHED = ".unfinished"
+_OURS = re.compile(
+    r"turn_\d+\.png|contact_sheet\.png|session\.(json|safetensors)|model_size"
+)
 
 
 def check_target(out: str | os.PathLike) -> Path:
     """Refuse, before any work is done, a folder that cannot be written in the end.
 
     An earlier result there will be replaced; a folder that holds anything else is left
-    alone.
+    alone, one of unfinished results too.
 
     Raises:
-      UserError: `out` is a file, holds other files, or cannot be made.
+      UserError: `out` is a file, holds other files, cannot be made or takes no file.
     """
     out = Path(out)
-    if out.is_dir():
-        others = sorted(p.name for p in out.iterdir() if not _OURS.fullmatch(p.name))
-        if others:
-            raise UserError(
-                f"folder {str(out)!r} holds other files ({others[0]!r}): choose a new "
-                "folder for the result"
-            )
-    _check_place(out)
+    with refusing_os_errors(f"folder {str(out)!r} cannot be written"):
+        for folder in (out, unfinished(out)):
+            _check_ours(folder)
+        _check_place(out)
     return out
+
+
+def unfinished(out: Path) -> Path:
+    """Where a result lies while it is made."""
+    place = Path(os.path.realpath(out))
+    return place.with_name(place.name + UNFINISHED)
+
+
+def _check_ours(folder: Path) -> None:
+    if not folder.is_dir():
+        return
+    others = sorted(p.name for p in folder.iterdir() if not _OURS.fullmatch(p.name))
+    if others:
+        raise UserError(
+            f"folder {str(folder)!r} holds other files ({others[0]!r}): choose a new "
+            "folder for the result"
+        )
 
 
 def check_branches_target(out: str | os.PathLike) -> Path:
@@ -55,14 +78,25 @@ def check_branches_target(out: str | os.PathLike) -> Path:
       UserError: `out` is a file, is not empty, or cannot be made.
     """
     out = Path(out)
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"folder {str(out)!r} is not empty: choose a new folder")
-    _check_place(out)
+    with refusing_os_errors(f"folder {str(out)!r} cannot be written"):
+        if out.is_dir() and any(out.iterdir()):
+            raise UserError(f"folder {str(out)!r} is not empty: choose a new folder")
+        _check_place(out)
     return out
 
 
+def check_place(out: str | os.PathLike) -> Path:
+    """Refuse a file, or a folder that cannot be made or takes no file.
+
+    Raises:
+      UserError: says which of these.
+    """
+    with refusing_os_errors(f"folder {str(out)!r} cannot be written"):
+        _check_place(Path(out))
+    return Path(out)
+
+
 def _check_place(out: Path) -> None:
-    """Refuse a file, or a folder that cannot be made."""
     if not out.is_dir() and (out.exists() or out.is_symlink()):
         raise UserError(f"{str(out)!r} exists and is not a folder")
     ancestor = out.absolute().parent
@@ -70,31 +104,76 @@ def _check_place(out: Path) -> None:
         ancestor = ancestor.parent
     if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
         raise UserError(f"folder {str(out)!r} cannot be made in {str(ancestor)!r}")
+    with tempfile.TemporaryFile(dir=out if out.is_dir() else ancestor) as probe:
+        probe.write(bytes(_PROBE))  # a full disk, or a quota
+        os.fsync(probe.fileno())
+
+
+class GrowingResult:
+    """A result whose pictures are written as soon as they are made.
+
+    Attributes:
+      place: the folder that it takes in the end.
+      folder: where it lies until then.
+    """
+
+    def __init__(self, out: str | os.PathLike, last: int):
+        """
+        Args:
+          last: number of the last turn, for the names.
+
+        Raises:
+          UserError: see `check_target`, or the disk refuses.
+        """
+        self.place = check_target(out).resolve()
+        self.folder = unfinished(self.place)
+        self._last = last
+        with self._writing():
+            _remove(self.folder)  # of a run that was stopped
+            (self.folder / "model_size").mkdir(parents=True)
+
+    def add(self, turn: Turn) -> None:
+        """Write a turn's pictures.
+
+        Raises:
+          UserError: the disk refuses; what was written before stays.
+        """
+        with self._writing():
+            _write_turn(self.folder, turn, self._last)
+
+    def finish(self, session: EditSession, extra: Mapping[str, Any]) -> Path:
+        """Write what is of all turns, and take the place.
+
+        Args:
+          extra: JSON values that `session.json` holds beside the session's record.
+
+        Raises:
+          UserError: the disk refuses; an earlier result is still there.
+        """
+        with self._writing():
+            _write_whole(self.folder, session, extra)
+            _swap(self.folder, self.place)
+        return self.place
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return refusing_os_errors(
+            f"folder {str(self.place)!r} cannot be written; what was made is in "
+            f"{self.folder.name!r}, beside it"
+        )
 
 
 def write_result(
     out: str | os.PathLike, session: EditSession, extra: Mapping[str, Any]
 ) -> Path:
-    """Write the folder beside its place, then move it there.
-
-    Args:
-      extra: JSON values that `session.json` holds beside the session's record.
+    """Write all turns of a session, see `GrowingResult`.
 
     Raises:
       UserError: see `check_target`, or the disk refuses.
     """
-    out = check_target(out).resolve()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True
-        ) as scratch:
-            made = Path(scratch) / "new"
-            fill_folder(made, session, extra)
-            _swap(made, out, Path(scratch) / "old")
-    except OSError as error:
-        raise UserError(f"folder {str(out)!r} cannot be written: {error}") from error
-    return out
+    growing = GrowingResult(out, session.turn)
+    for turn in session.history:
+        growing.add(turn)
+    return growing.finish(session, extra)
 
 
 def describe_image(path: str | os.PathLike) -> dict[str, Any]:
@@ -103,8 +182,10 @@ def describe_image(path: str | os.PathLike) -> dict[str, Any]:
     return {"path": os.fspath(path), "sha256": files.sha256(data)}
 
 
-def _swap(new: Path, place: Path, old: Path) -> None:
-    """Move `new` to its place; what stood there goes to `old`, or stays on failure."""
+def _swap(new: Path, place: Path) -> None:
+    """Move `new` to its place; what stood there is removed, or stays on failure."""
+    old = place.with_name(f".{place.name}.replaced")
+    _remove(old)
     replaces = place.exists()
     if replaces:
         place.rename(old)
@@ -114,6 +195,12 @@ def _swap(new: Path, place: Path, old: Path) -> None:
         if replaces:
             old.rename(place)
         raise
+    _remove(old)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def turn_name(number: int, last: int = 0) -> str:
@@ -131,12 +218,20 @@ def fill_folder(folder: Path, session: EditSession, extra: Mapping[str, Any]) ->
     """Write all files of a result into a folder that does not exist yet."""
     (folder / "model_size").mkdir(parents=True)
     for turn in session.history:
-        name = turn_name(turn.number, session.turn)
-        turn.image.save(folder / name)
-        turn.model_image.save(folder / "model_size" / name)
+        _write_turn(folder, turn, session.turn)
+    _write_whole(folder, session, extra)
+
+
+def _write_turn(folder: Path, turn: Turn, last: int) -> None:
+    name = turn_name(turn.number, last)
+    turn.image.save(folder / name)
+    turn.model_image.save(folder / "model_size" / name)
+
+
+def _write_whole(folder: Path, session: EditSession, extra: Mapping[str, Any]) -> None:
     frames = [turn.pixels for turn in session.history]
     captions = [caption(turn) for turn in session.history]
     draw_contact_sheet(frames, captions).save(folder / "contact_sheet.png")
     record = {**session.record(), **extra, "jax": jax.__version__}
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    (folder / "session.json").write_text(text, encoding="utf-8")
+    files.write_json(folder / "session.json", record, indent=2)
+    session.save(folder / session_file.NAME)

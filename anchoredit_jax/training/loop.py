@@ -42,7 +42,7 @@ from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.training.content import check_content, describe_content
 from anchoredit_jax.training.divergence import DivergedError, Watch
 from anchoredit_jax.training.held_out import HeldOut, open_held_out
-from anchoredit_jax.training.metrics_log import MetricsLog, progress_bar
+from anchoredit_jax.training.metrics_log import MetricsLog, count_step, progress_bar
 from anchoredit_jax.training.observer import Observer
 from anchoredit_jax.training.parents import check_same_parent, find_parent
 from anchoredit_jax.training.profiling import Profiler, ProfileWindow
@@ -210,11 +210,11 @@ class _Loop:
             self.pending.append(
                 self.watch.follow(step, metrics, of_host, state, self.saved)
             )
-            self.bar.update()
             self.speed.count(batch["latents"], waited)
             if not self.speed.running:  # the first step compiles: no measure of speed
                 jax.block_until_ready(metrics)
                 self.speed.begin()
+            count_step(self.bar)
             self.profiler.after(step, metrics)
             measured = self.held_out is not None and self.held_out.due(step)
             saved = step % lengths.checkpoint_every == 0 or step == lengths.steps
@@ -389,10 +389,17 @@ def _beside_the_run(run: RunConfig) -> contextlib.AbstractContextManager:
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """Launch scripts' exits: 2 wrong input, 1 diverged, 130 Ctrl-C, 75 SIGTERM."""
+    """Launch scripts' exits: 2 wrong input, 1 diverged or refused by the disk, 130
+    Ctrl-C, 75 SIGTERM."""
     try:
         with exit_on_user_error():
-            yield
+            try:
+                yield
+            except OSError as error:
+                if jax.process_count() == 1:
+                    raise
+                # Of several hosts, `Hosts` has to end the others.
+                raise RuntimeError("this host's disk or network fails") from error
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         raise SystemExit(stopped.exit_code) from stopped

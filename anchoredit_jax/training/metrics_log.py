@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from anchoredit_jax import files
 from anchoredit_jax.training.wandb_run import WandbRun
 
 log = logging.getLogger(__name__)
+
+COMPILING = "compiling the first step"
 
 
 class MetricsLog:
@@ -105,9 +108,12 @@ def _row(line: bytes) -> dict | None:
 
 
 def progress_bar(stage: str, start: int, total: int, quiet: bool = False) -> tqdm:
-    """A bar over the steps of a stage; in a log file, a line every half minute."""
+    """A bar over the steps of a stage; in a log file, a line every half minute.
+
+    It says that the first step is compiled until `count_step` has counted that.
+    """
     live = sys.stderr.isatty()
-    return tqdm(
+    bar = tqdm(
         total=total,
         initial=start,
         desc=stage,
@@ -117,6 +123,18 @@ def progress_bar(stage: str, start: int, total: int, quiet: bool = False) -> tqd
         maxinterval=1 if live else 60,
         dynamic_ncols=live,
     )
+    bar.set_postfix_str(COMPILING)
+    return bar
+
+
+def count_step(bar: tqdm) -> None:
+    """Move a bar by a step that is done. Its clock starts after the first one of the
+    process, which takes minutes to compile and says nothing of the others."""
+    if bar.postfix == COMPILING and not bar.disable:
+        bar.set_postfix_str("", refresh=False)
+        bar.initial = bar.last_print_n = bar.n + 1
+        bar.start_t = bar.last_print_t = time.time()
+    bar.update()
 
 
 def _truncate(path: Path, start: int) -> None:

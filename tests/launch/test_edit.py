@@ -1,5 +1,6 @@
 """The editing script: a folder of results, or one line of error and nothing."""
 
+import errno
 import io
 import json
 import os
@@ -229,15 +230,106 @@ def test_a_failure_while_writing_leaves_the_earlier_result(
     rename = Path.rename
 
     def fail(self, target):
-        if self.name == "new":
+        if self.name == "out.unfinished":
             raise OSError("disk full")
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(UserError, match="out' cannot be written: disk full"):
+    with pytest.raises(UserError, match="out' cannot be written.*disk full"):
         write_result(tmp_path / "out", session, {"attempt": 2})
     assert (out / "session.json").read_text() == before
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"out", "out.unfinished", "photo.png"}
+    monkeypatch.undo()
+    write_result(tmp_path / "out", session, {"attempt": 3})
     assert {path.name for path in tmp_path.iterdir()} == {"out", "photo.png"}
+
+
+def test_what_was_made_stays_when_the_disk_is_full(
+    checkpoint, photo, tmp_path, monkeypatch, capsys
+):
+    save = Image.Image.save
+
+    def fail(self, path, *rest, **options):
+        if Path(path).name == "turn_02.png":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, path, *rest, **options)
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    flags = ["--checkpoint", checkpoint, "--image", photo, "--out", tmp_path / "out"]
+    with pytest.raises(SystemExit) as caught:
+        edit(*flags, *["--instruction", "make it blue"] * 3)
+    err = capsys.readouterr().err
+    assert caught.value.code == 2 and err.count("\n") == 1
+    assert "No space left" in err and "what was made is in 'out.unfinished'" in err
+    made = tmp_path / "out.unfinished"
+    assert pixels(made / "turn_01.png").shape == (32, 32, 3)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    edit(*flags, "--instruction", "make it blue")
+    assert (tmp_path / "out/turn_01.png").exists() and not made.exists()
+
+
+def test_a_full_disk_or_an_endless_name_is_found_before_the_weights(
+    photo, tmp_path, monkeypatch, capsys
+):
+    def refuse(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    gone = ["--checkpoint", tmp_path / "gone", "--instruction", "x", "--image"]
+    long = tmp_path / ("n" * 300)
+    assert "too long" in refused(capsys, *gone, photo, "--out", long)
+    assert "does not exist" in refused(capsys, *gone, long, "--out", tmp_path / "out")
+    weights = ["--checkpoint", long, "--instruction", "x", "--image", photo]
+    assert "does not exist" in refused(capsys, *weights, "--out", tmp_path / "out")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert "not a folder" in refused(capsys, *gone, photo, "--out", tmp_path / "link")
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert "No space" in refused(capsys, *gone, photo, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_and_instructions_that_are_not_text(checkpoint, photo, tmp_path, capsys):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    name = os.fsdecode(b"caf\xe9.png")
+    (photos / name).write_bytes(photo.read_bytes())
+    (photos / "gone.png").symlink_to(tmp_path / "nowhere")
+    flags = ["--checkpoint", checkpoint, "--image", photos, "--out", out]
+    with pytest.raises(SystemExit) as caught:
+        edit(*flags, "--instruction", "make it blue")
+    said = capsys.readouterr()
+    assert caught.value.code == 1 and "gone.png" in said.err  # a link to nothing
+    assert "caf\\udce9.png: 48 x 32" in said.out and "1 of 2 images" in said.out
+    record = json.loads((out / Path(name).stem / "session.json").read_text("utf-8"))
+    assert record["image"]["path"] == str(photos / name)
+    bytes_given = refused(capsys, *flags, "--instruction", "make it \udcff")
+    assert "must be Unicode text" in bytes_given
+
+
+def test_a_saved_session_goes_on(checkpoint, photo, tmp_path, monkeypatch, capsys):
+    flags = ["--checkpoint", checkpoint, "--image", photo, "--seed", 5]
+    turns = [["--instruction", text] for text in ("make it blue", "add a hat")]
+    edit(*flags, *turns[0], *turns[1], "--out", tmp_path / "whole")
+    edit(*flags, *turns[0], "--out", tmp_path / "first")
+    for number, given in enumerate(("", "session.json", "session.safetensors")):
+        out = tmp_path / f"again{number}"
+        edit("--session", tmp_path / "first" / given, *turns[1], "--out", out)
+        for name in ("turn_02.png", "model_size/turn_01.png", "contact_sheet.png"):
+            assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    record = json.loads((out / "session.json").read_text())
+    assert record["seed"] == 5 and len(record["turns"]) == 2
+    typed = ["--session", tmp_path / "first", "--out", tmp_path / "typed"]
+    interact(monkeypatch, ["add a hat"], *typed)
+    made = (tmp_path / "typed/main/turn_02.png").read_bytes()
+    assert made == (tmp_path / "whole/turn_02.png").read_bytes()
+    capsys.readouterr()
+    first = ["--session", tmp_path / "first", "--out", tmp_path / "o", *turns[0]]
+    assert "settings of its own" in refused(capsys, *first, "--steps", 2)
+    assert "not allowed with" in refused(capsys, *first, "--image", photo)
+    (tmp_path / "first/session.safetensors").unlink()
+    alone = refused(capsys, *["--session", tmp_path / "first/session.json"], *first[2:])
+    assert "holds no pictures: give session.safetensors" in alone
 
 
 def test_the_script_runs_from_anywhere(monkeypatch, tmp_path, capsys):

@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import sys
+import types
 import zipfile
 
 import numpy as np
@@ -124,6 +125,42 @@ def test_a_zip_file_holds_the_branch_and_goes_on_elsewhere(branches, editor, tmp
     assert record["branch"] == "night" and len(record["turns"]) == 2
     loaded = EditSession.load(tmp_path / "out" / "session.safetensors", editor)
     assert_equal_turns(loaded.history, branches.session.history)
+
+
+def test_saved_sessions_are_opened(branches, editor, tmp_path):
+    packed = page.make_zip(branches, tmp_path)
+    with zipfile.ZipFile(packed) as file:
+        file.extract("session.safetensors", tmp_path)
+        file.extract("session.json", tmp_path / "apart")
+    for path in (packed, tmp_path / "session.safetensors"):
+        opened = page.open_file(editor, path)
+        assert_equal_turns(opened.session.history, branches.session.history)
+    with pytest.raises(UserError, match="holds no pictures: give session.safetensors"):
+        page.open_file(editor, tmp_path / "apart" / "session.json")
+    (tmp_path / "b.zip").write_bytes(packed.read_bytes()[:-40])
+    with pytest.raises(UserError, match="'b.zip' is not a zip file of a session"):
+        page.open_file(editor, tmp_path / "b.zip")
+    with pytest.raises(UserError, match="choose an image first"):
+        page.open_file(editor, None)
+
+
+def test_what_a_stranger_sends_is_refused(branches):
+    layout = pytest.importorskip("anchoredit_jax.session.page_layout")
+    sent = types.SimpleNamespace
+    for action, given in (
+        (layout._edit, (branches, None)),
+        (layout._edit, ("foreign", "make it blue")),
+        (layout._undo, ([],)),
+        (layout._switch, (branches, ["main"])),
+        (layout._goto, (branches, sent(_data=None))),
+        (layout._goto, (branches, sent(_data={"index": [1, 2]}))),
+        (layout._goto, (branches, sent(_data={"index": 99}))),
+    ):
+        with pytest.raises(UserError, match="must be|is a|has a|no image|no turn"):
+            action(*given)
+    for seed in ("x", [1], float("nan"), float("inf")):
+        with pytest.raises(UserError, match="a seed must be"):
+            page.open_image(branches.session.editor, SOURCE, seed)
 
 
 def test_old_zip_files_are_removed(branches, tmp_path):

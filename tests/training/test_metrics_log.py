@@ -5,6 +5,7 @@ from PIL import Image
 
 from anchoredit_jax.training.metrics_log import (
     MetricsLog,
+    count_step,
     progress_bar,
     read_metrics,
     scan_metrics,
@@ -78,7 +79,7 @@ def test_the_bar_goes_to_stderr_and_can_be_silent(capsys):
     captured = capsys.readouterr()
     assert "a_stage" in captured.err and "4/4" in captured.err and captured.out == ""
     with progress_bar("a_stage", 0, 4, quiet=True) as bar:
-        bar.update()
+        count_step(bar)
     assert capsys.readouterr().err == ""
 
 
@@ -106,3 +107,20 @@ def test_pictures_lie_by_step_and_a_fresh_start_drops_all_rows(tmp_path):
     with MetricsLog(tmp_path, 0) as log:  # killed before the first checkpoint
         log.write(0, {"held_out/ema/loss": 1.0})
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == 1
+
+
+def test_the_first_step_is_no_estimate_of_the_others(capsys, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("time.time", lambda: clock[0])
+    with progress_bar("a_stage", 5, 11) as bar:
+        bar._time = lambda: clock[0]
+        assert "compiling the first step" in capsys.readouterr().err
+        clock[0] += 600
+        count_step(bar)
+        assert (bar.n, bar.initial) == (6, 6) and "compiling" not in str(bar)
+        assert bar.format_dict["elapsed"] == 0
+        for _ in range(2):
+            clock[0] += 1
+            count_step(bar)
+        assert bar.format_dict["elapsed"] == 2 and bar.format_dict["n"] == 8
+        assert "1.00step/s" in str(bar)
