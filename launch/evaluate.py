@@ -25,8 +25,9 @@ Sessions are spread over all devices, or over those of --mesh.
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -46,7 +47,7 @@ from anchoredit_jax.evaluation import (  # noqa: E402
     evaluate,
     parse_policies,
 )
-from anchoredit_jax.evaluation.judge import JudgeConfig  # noqa: E402
+from anchoredit_jax.evaluation.judge import JudgeConfig, check_key  # noqa: E402
 from anchoredit_jax.evaluation.measures import (  # noqa: E402
     FeatureExtractor,
     check_names,
@@ -144,6 +145,46 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--judge-parallel", type=int, default=JudgeConfig.parallel)
     parser.add_argument(
+        "--judge-tokens",
+        default=JudgeConfig.max_tokens,
+        type=_or_none(int),
+        help="of an answer with its reasoning; none: the endpoint's own limit",
+    )
+    parser.add_argument(
+        "--judge-temperature",
+        default=JudgeConfig.temperature,
+        type=_or_none(float),
+        help="none: the endpoint's own",
+    )
+    parser.add_argument(
+        "--judge-seed",
+        default=JudgeConfig.seed,
+        type=_or_none(int),
+        help="none: no seed is sent",
+    )
+    parser.add_argument(
+        "--judge-tries",
+        type=int,
+        default=JudgeConfig.answers,
+        help="answers that are paid for until a turn stays without a score",
+    )
+    parser.add_argument(
+        "--judge-retries",
+        type=int,
+        default=JudgeConfig.retries,
+        help="of a request that got no answer",
+    )
+    parser.add_argument(
+        "--judge-timeout", type=float, default=JudgeConfig.timeout, metavar="SECONDS"
+    )
+    parser.add_argument(
+        "--judge-image-side",
+        type=int,
+        default=JudgeConfig.image_side,
+        metavar="PIXELS",
+        help="of the longer side that the judge sees",
+    )
+    parser.add_argument(
         "--batch",
         type=int,
         help="sessions at a time (default: 50; 8 on a CPU, whose caches hold no more)",
@@ -152,6 +193,16 @@ def make_parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=0, help="of the held-out sessions and the noise"
     )
     return parser
+
+
+def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The type of a flag that "none" leaves to the endpoint."""
+
+    def read(text: str) -> Any:
+        return None if text.lower() == "none" else kind(text)
+
+    read.__name__ = f"{kind.__name__} or none"
+    return read
 
 
 def split_checkpoint(text: str) -> tuple[str, str, str | None]:
@@ -268,9 +319,39 @@ def make_judge(args: argparse.Namespace) -> JudgeConfig | None:
     """The judge that is asked for, if one is."""
     if not args.judge:
         return None
-    return JudgeConfig(
-        args.judge, args.judge_url, args.judge_key, parallel=args.judge_parallel
+    judge = JudgeConfig(
+        args.judge,
+        args.judge_url,
+        args.judge_key,
+        timeout=args.judge_timeout,
+        retries=args.judge_retries,
+        answers=args.judge_tries,
+        parallel=args.judge_parallel,
+        image_side=args.judge_image_side,
+        max_tokens=args.judge_tokens,
+        temperature=args.judge_temperature,
+        seed=args.judge_seed,
     )
+    check_key(judge)
+    return judge
+
+
+def check_judged(report: Mapping[str, Any]) -> None:
+    """Refuse an evaluation whose judge gave not one score.
+
+    Raises:
+      UserError: it has the reasons.
+    """
+    told = [entry for own in report["judge"].values() for entry in own.values()]
+    turns = sum(entry["asked"] + entry["reused"] for entry in told)
+    if turns and turns == sum(entry["unjudged"] for entry in told):
+        why = "; ".join(
+            dict.fromkeys(reason for entry in told for reason in entry["why"])
+        )
+        raise UserError(
+            f"the judge scored none of {turns} turns ({why[:600]}); the report has all "
+            "other measures"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -282,8 +363,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         contestants = [
             make_contestant(text, args) for text in args.checkpoint or [None]
         ]
-        evaluate(contestants, settings, args.out, extractors, judge)
+        report = evaluate(contestants, settings, args.out, extractors, judge)
         print(f"\nwritten to {args.out}: open report.html")
+        check_judged(report)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from anchoredit_jax.evaluation.judge import JudgeConfig
 from anchoredit_jax.evaluation.measures import FeatureExtractor, check_names
 from anchoredit_jax.evaluation.parts import PARTS, check_parts, sessions
 from anchoredit_jax.evaluation.pictures import draw_stills, draw_turns, figures_of
-from anchoredit_jax.evaluation.runs import Job, measure_truth
+from anchoredit_jax.evaluation.runs import Job, check_judge, measure_truth
 from anchoredit_jax.evaluation.settings import Contestant, Settings
 from anchoredit_jax.evaluation.summary import summarise
 from anchoredit_jax.evaluation.table import table_of, write_sessions, write_turns
@@ -57,6 +57,8 @@ def evaluate(
         for contestant in contestants
         for part in settings.parts
     }
+    if judge is not None and any(PARTS[part].judged for part in settings.parts):
+        check_judge(judge, out)
     results: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
     for contestant in contestants:
         for name in settings.parts:

@@ -1,6 +1,7 @@
 """The parts of an evaluation in general, and what a checkpoint makes of one."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from anchoredit_jax import files
 from anchoredit_jax.data.sprites import SpriteScores
 from anchoredit_jax.diffusion.samplers import SamplerConfig
+from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.cases import Case, followed, rows_by, score_cases
 from anchoredit_jax.evaluation.frame_store import FrameStore, open_store
 from anchoredit_jax.evaluation.judge import (
@@ -32,7 +34,10 @@ from anchoredit_jax.evaluation.table import Measure, Table
 from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.session.rollout import iterate_rollouts
 
+log = logging.getLogger(__name__)
+
 FRAMES = "frames"  # folder of finished sessions
+FIRST_QUESTION = "a first question"  # instead of a session's name
 ANSWERS = "judge.jsonl"  # what the judge said, and was paid for
 JUDGE_MEASURES = (
     Measure("judge_instruction", "instruction followed", "of 10", True, (0, 10.3)),
@@ -208,6 +213,24 @@ def measure_cases(
         judgement = _judge(run, job, name)
         measures |= _judged(cases, judgement)
     return dataclasses.replace(run, measures=measures, judgement=judgement)
+
+
+def check_judge(judge: JudgeConfig, out: Path) -> None:
+    """Ask the judge one question before anything is edited, and keep its answer.
+
+    Raises:
+      UserError: it cannot be asked, gives no answer, or its answer is cut off.
+    """
+    grey = np.full((2, 64, 64, 3), 128, np.uint8)
+    first = [(FIRST_QUESTION, grey, [""])]
+    found = judge_sessions(judge, first, out / ANSWERS, on_turn=lambda *_: None)
+    for reason in found.why:
+        if reason.startswith(("no answer", "cut off")):
+            raise UserError(
+                f"the judge at {judge.base_url} did not answer a first question, so "
+                f"nothing was edited: {reason}"
+            )
+        log.warning("the judge's answer to a first question does not count: %s", reason)
 
 
 def measure_truth(cases: Sequence[Case]) -> dict[str, np.ndarray]:

@@ -161,7 +161,7 @@ def test_parts_are_shared_out_and_an_interrupted_job_goes_on(
     whole = build_cache(tmp_path / "whole", *made)
     shared = tmp_path / "shared"
     build_cache(shared, *made, process=(1, 2))
-    with pytest.raises(UserError, match="lacks 3 of 5 parts: run the same command"):
+    with pytest.raises(UserError, match="lacks 3 of 5 parts.*run the same"):
         FeatureCache(shared, describe_features(*made))
     before = {p: p.stat().st_mtime_ns for p in shared.glob("*.array_record")}
     build_cache(shared, *made, process=(0, 2))
@@ -194,7 +194,7 @@ def test_the_null_instruction_is_kept(prepared, tmp_path):
 def test_instructions_that_are_cut_off_are_counted_and_told(prepared, tmp_path):
     class Short(NgramTextEncoder):
         def cut_off(self, text):
-            return text[9:] if "3 1" in text else ""
+            return text[3:] if "3 1" in text else ""
 
     made = tools(prepared, text=Short(8, 16))
     cache = build_cache(tmp_path / "f", *made)

@@ -132,6 +132,7 @@ def test_an_extractor_is_part_of_the_report(written):
 def test_a_judge_sees_every_session_with_its_source(written):
     _, _, asked = written
     assert asked == [
+        ("a first question", (2, 64, 64, 3), ("",), "judge.jsonl"),
         ("cat", (4, 12, 16, 3), tuple(SESSIONS["cat"]), "judge.jsonl"),
         ("dog", (3, 20, 12, 3), tuple(SESSIONS["dog"]), "judge.jsonl"),
     ]  # not those of the identity loop, which needs none

@@ -14,6 +14,7 @@ from PIL import Image
 from anchoredit_jax.checkpoint import Lineage, digest, save_bundle
 from anchoredit_jax.config import run_from_dict
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.evaluation.judge import JudgeConfig
 from anchoredit_jax.models.transformer import Transformer
 from tests.evaluation.judge.conftest import FakeJudge
 
@@ -104,6 +105,8 @@ def test_a_report(script, checkpoint, tmp_path, capsys):
         (["--checkpoint", "{toy}", "--dataset", "nowhere"], "nowhere"),
         (["--checkpoint", "{toy}", "--extractor", "nowhere"], "nowhere"),
         (["--checkpoint", "{toy}", "--judge", "m", "--judge-url", "x"], "base_url"),
+        (["--judge", "m", "--judge-tokens", "0"], "max_tokens (--judge-tokens) must"),
+        (["--judge", "m", "--judge-seed", "x"], "invalid int or none value"),
     ],
 )
 def test_wrong_input(script, checkpoint, tmp_path, capsys, flags, message):
@@ -153,7 +156,7 @@ def test_a_dataset_with_a_judge_is_paid_for_once(
         script["main"](flags)
         reports.append(json.loads((out / "report.json").read_text()))
         made.append(frames.stat().st_mtime_ns)
-        assert len(endpoint.requests) == 4
+        assert len(endpoint.requests) == 1 + 4  # the first question
     assert made[0] == made[1]
     first, second = (r["table"]["toy"]["sink1_window1"]["per_turn"] for r in reports)
     assert first == second
@@ -161,6 +164,39 @@ def test_a_dataset_with_a_judge_is_paid_for_once(
     assert [turn["count"] for turn in first["return_psnr"]] == [0, 2]
     told = [r["judge"]["toy"]["sink1_window1"] for r in reports]
     assert [(t["asked"], t["reused"]) for t in told] == [(4, 0), (0, 4)]
+
+
+def test_a_judge_without_a_key_fails_before_anything_is_loaded(
+    script, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(SystemExit):
+        script["main"](
+            ["--judge", "m", "--out", str(tmp_path / "o"), "--checkpoint", "x"]
+        )
+    error = capsys.readouterr().err
+    assert "set the environment variable OPENAI_API_KEY" in error
+    assert "--judge-key" in error
+
+
+def test_every_setting_of_the_judge_has_a_flag(script):
+    flags = (
+        "--judge m --judge-url http://x --judge-key= --judge-tokens none "
+        "--judge-temperature none --judge-seed none --judge-tries 2 --judge-retries 1 "
+        "--judge-timeout 3.5 --judge-image-side 99 --judge-parallel 7"
+    )
+    parsed = script["make_parser"]().parse_args([*flags.split(), "--out", "o"])
+    assert script["make_judge"](parsed) == JudgeConfig(
+        "m", "http://x", "", 3.5, 1, 2, 7, 99, None, None, None
+    )
+
+
+def test_a_judge_that_scored_nothing_is_an_error(script):
+    entry = {"asked": 2, "reused": 1, "unjudged": 3, "why": {"cut off: x": 3}}
+    with pytest.raises(UserError, match=r"scored none of 3 turns \(cut off: x\)"):
+        script["check_judged"]({"judge": {"toy": {"full": entry}}})
+    script["check_judged"]({"judge": {"toy": {"full": {**entry, "unjudged": 2}}}})
+    script["check_judged"]({"judge": {}})
 
 
 def test_defaults_of_sprites_and_of_a_dataset(script):

@@ -19,7 +19,7 @@ Ours, where MSE-Bench differs or is silent:
 - The prompt's words.
 """
 
-from anchoredit_jax.evaluation.judge.ask import JudgeConfig
+from anchoredit_jax.evaluation.judge.ask import JudgeConfig, check_key
 from anchoredit_jax.evaluation.judge.count import (
     PASSES_ABOVE,
     Judgement,
@@ -38,6 +38,7 @@ __all__ = [
     "TurnScores",
     "Usage",
     "Verdict",
+    "check_key",
     "judge_sessions",
     "success_rates",
 ]

@@ -5,7 +5,10 @@ import contextlib
 import dataclasses
 import io
 import json
+import logging
 import os
+import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,6 +23,8 @@ from anchoredit_jax.evaluation.judge.parse import (
     Verdict,
     parse_answer,
 )
+
+log = logging.getLogger(__name__)
 
 _TASK = """\
 You judge one turn of an image editing session. The user gave a source image and then \
@@ -44,6 +49,17 @@ _NOTHING = "none; the image must stay exactly as it is"
 _SHOWN = 300  # characters of an endpoint's message that an error repeats
 # Codes of a refusal of these very images or words: no reason to refuse other turns.
 _FILTERED = ("content_filter", "content_policy_violation", "moderation_blocked")
+_FLAGS = {
+    "timeout": "--judge-timeout",
+    "retries": "--judge-retries",
+    "answers": "--judge-tries",
+    "parallel": "--judge-parallel",
+    "image_side": "--judge-image-side",
+    "max_tokens": "--judge-tokens",
+    "temperature": "--judge-temperature",
+}
+# Options that an endpoint may refuse; `max_tokens` is renamed before it is left out.
+_NAMED = ("max_tokens", "max_completion_tokens", "temperature", "seed")
 _SHORTEST_SECRET = 8  # shorter keys are dummies, such as "x", for servers without keys
 
 
@@ -67,10 +83,12 @@ class JudgeConfig:
       parallel: requests in flight.
       image_side: pixels of the longer side that the judge sees; larger images are made
         smaller, smaller ones are sent as they are; always PNG, which adds no artefacts.
-      max_tokens: of an answer; None leaves it to the endpoint, as some reasoning models
-        demand.
-      temperature: None leaves it to the endpoint, as some reasoning models demand.
+      max_tokens: of an answer, its reasoning included; None leaves it to the endpoint.
+      temperature: None leaves it to the endpoint.
       seed: of the endpoint's sampling, where it heeds one; None sends none.
+
+    An endpoint that refuses one of the last three by name is asked again without it,
+    or with `max_completion_tokens`.
 
     Raises:
       UserError: a value out of its range.
@@ -84,7 +102,7 @@ class JudgeConfig:
     answers: int = 3
     parallel: int = 4
     image_side: int = 768
-    max_tokens: int | None = 512
+    max_tokens: int | None = 4096
     temperature: float | None = 0.0
     seed: int | None = 0
 
@@ -96,8 +114,8 @@ class JudgeConfig:
             )
         if not self.base_url.startswith(("http://", "https://")):
             raise UserError(
-                "the judge's base_url must start with http:// or https://, as in "
-                f"http://localhost:8000/v1; given: {self.base_url!r}"
+                "the judge's base_url (--judge-url) must start with http:// or https://, "
+                f"as in http://localhost:8000/v1; given: {self.base_url!r}"
             )
         ones = dict.fromkeys(("answers", "parallel", "image_side", "max_tokens"), 1)
         least_of = {"timeout": 1e-3, "retries": 0, **ones, "temperature": 0}
@@ -105,7 +123,8 @@ class JudgeConfig:
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise UserError(
-                    f"the judge's {name} must be at least {least}; given: {value}"
+                    f"the judge's {name} ({_FLAGS[name]}) must be at least {least}; "
+                    f"given: {value}"
                 )
 
 
@@ -224,11 +243,13 @@ class Completion:
       text: "" where the model said nothing.
       cut_off: whether it ended at `max_tokens`.
       usage: what it cost.
+      refusal: what the model, or a filter, said instead of an answer; "" for nothing.
     """
 
     text: str
     cut_off: bool
     usage: Usage
+    refusal: str = ""
 
 
 @contextlib.contextmanager
@@ -253,9 +274,7 @@ def open_endpoint(
             "pip install 'anchoredit_jax[judge]' or pip install openai"
         ) from error
     key = _read_key(config)
-    names = ("model", "max_tokens", "temperature", "seed")
-    options = {name: getattr(config, name) for name in names}
-    options = {name: value for name, value in options.items() if value is not None}
+    options = _Options(config)
 
     def shown(error: Exception | str) -> str:
         """What an endpoint says may repeat the key that it was sent."""
@@ -265,22 +284,27 @@ def open_endpoint(
 
     def ask(content: list[dict[str, Any]]) -> Completion:
         messages = [{"role": "user", "content": content}]
-        # "from None": the library's exceptions hold the request and its key.
-        try:
-            reply = client.chat.completions.with_raw_response.create(
-                messages=messages, **options
-            )
-        except openai.APIConnectionError as error:
-            cause = f" ({shown(error.__cause__)})" if error.__cause__ else ""
-            raise NoAnswer(shown(error) + cause) from None
-        except openai.APIStatusError as error:
-            if _may_pass(error.status_code) or error.code in _FILTERED:
-                raise NoAnswer(shown(error)) from None
-            advice = _advice(config, error.status_code)
-            raise UserError(
-                f"the judge at {config.base_url} refused the request: {shown(error)}; "
-                f"{advice}"
-            ) from None
+        while True:
+            sent = options.current()
+            # "from None": the library's exceptions hold the request and its key.
+            try:
+                reply = client.chat.completions.with_raw_response.create(
+                    messages=messages, **sent
+                )
+                break
+            except openai.APIConnectionError as error:
+                cause = f" ({shown(error.__cause__)})" if error.__cause__ else ""
+                raise NoAnswer(shown(error) + cause) from None
+            except openai.APIStatusError as error:
+                if _may_pass(error.status_code) or error.code in _FILTERED:
+                    raise NoAnswer(shown(error)) from None
+                if error.status_code in (400, 422) and options.adapt(sent, str(error)):
+                    continue
+                advice = _advice(config, error.status_code)
+                raise UserError(
+                    f"the judge at {config.base_url} refused the request: "
+                    f"{shown(error)}; {advice}"
+                ) from None
         body = reply.http_response.text
         completion = _read_completion(body)
         if completion is None:
@@ -296,6 +320,51 @@ def open_endpoint(
         yield ask
 
 
+class _Options:
+    """What is sent with every question, without what the endpoint refuses."""
+
+    def __init__(self, config: JudgeConfig):
+        names = ("model", "max_tokens", "temperature", "seed")
+        values = {name: getattr(config, name) for name in names}
+        self._sent = {
+            name: value for name, value in values.items() if value is not None
+        }
+        self._lock = threading.Lock()
+
+    def current(self) -> dict[str, Any]:
+        with self._lock:
+            return dict(self._sent)
+
+    def adapt(self, sent: dict[str, Any], refusal: str) -> bool:
+        """Leave out or rename what a refusal names.
+
+        Returns:
+          whether it is worth asking again: something changed since `sent`.
+        """
+        with self._lock:
+            if self._sent != sent:  # by another thread
+                return True
+            for name in _NAMED:
+                if name not in self._sent or not re.search(rf"\b{name}\b", refusal):
+                    continue
+                value, other = self._sent.pop(name), ""
+                if name == "max_tokens":
+                    self._sent["max_completion_tokens"] = value
+                    other = "; asked with max_completion_tokens instead"
+                log.warning("the judge's endpoint does not take %s%s", name, other)
+                return True
+        return False
+
+
+def check_key(config: JudgeConfig) -> None:
+    """Refuse a judge that has no key yet.
+
+    Raises:
+      UserError: it says which environment variable is empty, or holds no key.
+    """
+    _read_key(config)
+
+
 def _read_key(config: JudgeConfig) -> str:
     if not config.api_key_env:
         return "no-key-needed"  # the library insists on one
@@ -303,8 +372,8 @@ def _read_key(config: JudgeConfig) -> str:
     if not key:
         raise UserError(
             f"the judge at {config.base_url} needs a key: set the environment variable "
-            f"{config.api_key_env}, or name another one in api_key_env (an empty name "
-            "for an endpoint without keys)"
+            f"{config.api_key_env}, or name another one with --judge-key (api_key_env "
+            "in Python; an empty name, '', for an endpoint without keys)"
         )
     if not (key.isascii() and key.isprintable()):
         raise UserError(
@@ -321,14 +390,22 @@ def _may_pass(status: int) -> bool:
 def _advice(config: JudgeConfig, status: int) -> str:
     if status in (401, 403):
         source = f"the environment variable {config.api_key_env}"
-        return f"check the key in {source if config.api_key_env else 'api_key_env'}"
+        named = source if config.api_key_env else "--judge-key (api_key_env)"
+        return f"check the key in {named}"
     if status == 404:
-        return f"check base_url and that it serves the model {config.model!r}"
+        return (
+            "check --judge-url (base_url) and that it serves the model "
+            f"{config.model!r}"
+        )
     if status == 413:
-        return f"send smaller images: image_side is {config.image_side}"
+        return (
+            f"send smaller images: image_side is {config.image_side} "
+            "(--judge-image-side)"
+        )
     return (
-        f"check that {config.model!r} takes images, and the options temperature, "
-        "max_tokens and seed (None leaves one out)"
+        f"check that {config.model!r} takes images, and --judge-temperature, "
+        "--judge-tokens and --judge-seed (none leaves one out; in Python temperature, "
+        "max_tokens, seed)"
     )
 
 
@@ -338,12 +415,16 @@ def _read_completion(body: str) -> Completion | None:
         reply = json.loads(body)
         choice = reply["choices"][0]
         text = choice["message"].get("content")
-        cut_off = choice.get("finish_reason") == "length"
+        refusal = choice["message"].get("refusal")
+        finish = choice.get("finish_reason")
         usage = reply.get("usage") or {}
     except (ValueError, LookupError, TypeError, AttributeError):
         return None
     text = text if isinstance(text, str) else ""
-    return Completion(text, cut_off, _read_usage(usage))
+    refusal = refusal if isinstance(refusal, str) else ""
+    if finish == "content_filter":
+        refusal = refusal or "a filter stopped the answer"
+    return Completion(text, finish == "length", _read_usage(usage), refusal)
 
 
 def _read_usage(usage: Any) -> Usage:
@@ -355,7 +436,11 @@ def _read_usage(usage: Any) -> Usage:
 def judge_turn(
     ask: Callable[[list[dict]], Completion], question: Question, config: JudgeConfig
 ) -> Verdict:
-    """Ask until an answer can be read, at most `config.answers` times."""
+    """Ask until an answer can be read, at most `config.answers` times.
+
+    Nothing of an answer that was cut off counts, and it is not asked for again: it
+    would be cut off at the same place. Nor is what was refused.
+    """
     content, usage, why = question.content(config.image_side), Usage(), ""
     for answers in range(config.answers):
         try:
@@ -363,13 +448,21 @@ def judge_turn(
         except NoAnswer as error:
             reason = f"no answer: {error}"
             return Verdict(None, None, reason, answers, usage, reached=False)
-        usage += reply.usage
+        usage, paid = usage + reply.usage, answers + 1
+        if reply.refusal:
+            reason = f"refused: {reply.refusal[:_SHOWN]}"
+            return Verdict(None, None, reason, paid, usage, refused=True)
+        if reply.cut_off:
+            limit = config.max_tokens or 0
+            told = f"the {limit} tokens of" if limit else "the endpoint's tokens of"
+            reason = f"cut off: {told} an answer were used up, raise --judge-tokens"
+            return Verdict(None, None, reason, paid, usage, cut_at=limit)
         try:
             found = parse_answer(reply.text)
         except MalformedAnswer as error:
-            why = f"{error}; it was cut off" if reply.cut_off else str(error)
+            why = str(error)
             continue
         scores = found.instruction, found.consistency
-        return Verdict(*scores, found.reason, answers + 1, usage)
+        return Verdict(*scores, found.reason, paid, usage)
     reason = f"no readable answer in {config.answers} tries; the last one: {why}"
     return Verdict(None, None, reason, config.answers, usage)

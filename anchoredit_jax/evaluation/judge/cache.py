@@ -2,25 +2,35 @@
 
 import dataclasses
 import json
+import logging
 import os
 import threading
+import zlib
 from pathlib import Path
 
+from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.judge.ask import Question
 from anchoredit_jax.evaluation.judge.parse import HIGHEST, Usage, Verdict
 
+log = logging.getLogger(__name__)
+
+# What a line raises that is no verdict.
+_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+_DAMAGE += (RecursionError,)
 _START = b'{"key": "'  # of every line
 
 
 class VerdictCache:
     """The verdicts in a file of JSON lines; one run at a time may write it.
 
-    A line is on the disk when `record` returns. A last line that a killed process left
-    unfinished is dropped.
+    A line is on the disk when `record` returns, and has a check sum. A last line that a
+    killed process left unfinished is dropped. Other lines that are no verdicts are told
+    and set aside, into a file of the same name and ".damaged": nothing is lost, and the
+    turns are judged again.
 
     Raises:
-      UserError: a path that cannot be written, or a file with other lines.
+      UserError: a path that cannot be written.
     """
 
     def __init__(self, path: Path):
@@ -51,9 +61,11 @@ class VerdictCache:
             "consistency": verdict.consistency,
             "reason": verdict.reason,
             "answers": verdict.answers,
+            "cut_at": verdict.cut_at,
+            "refused": verdict.refused,
             **dataclasses.asdict(verdict.usage),
         }
-        line = json.dumps(record).encode() + b"\n"
+        line = json.dumps(record | {"check": _check(record)}).encode() + b"\n"
         with self._lock:
             self._file.write(line)
             self._file.flush()
@@ -76,19 +88,24 @@ class VerdictCache:
     def _load(self, path: Path) -> None:
         lines = path.read_bytes().splitlines(keepends=True)
         torn = bool(lines) and _is_torn(lines[-1])
-        for number, line in enumerate(lines[:-1] if torn else lines, 1):
+        good, bad = [], []
+        for line in lines[:-1] if torn else lines:
             try:
                 self._keep(*_read_record(json.loads(line)))
-            except (ValueError, LookupError, TypeError) as error:
-                raise UserError(
-                    f"line {number} of {str(path)!r} is no verdict of a judge: "
-                    f"{line[:60]!r}; remove the line, or name another file"
-                ) from error
-        if torn:
-            os.truncate(path, sum(map(len, lines[:-1])))
-        elif lines and not lines[-1].endswith(b"\n"):  # as some text editors leave it
-            with open(path, "ab") as file:
-                file.write(b"\n")
+                good.append(line if line.endswith(b"\n") else line + b"\n")
+            except _DAMAGE:
+                bad.append(line)
+        if bad:
+            aside = path.with_name(f"{path.name}.damaged")
+            with open(aside, "ab") as file:
+                file.writelines(bad)
+            log.warning(
+                "%d of %d lines of %r are no verdicts of a judge: they are set aside "
+                "in %r, and these turns are judged again",
+                *(len(bad), len(lines), str(path), str(aside)),
+            )
+        if good != lines:
+            files.write_bytes(path, b"".join(good))
 
 
 def _is_torn(line: bytes) -> bool:
@@ -100,12 +117,19 @@ def _is_torn(line: bytes) -> bool:
         return False
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return True
     return False
 
 
+def _check(record: dict) -> int:
+    return zlib.crc32(json.dumps(record, sort_keys=True).encode())
+
+
 def _read_record(record: dict) -> tuple[str, Verdict]:
+    check = record.pop("check", None)
+    if check is not None and check != _check(record):  # former versions have none
+        raise ValueError("its check sum is another")
     scores = record["instruction"], record["consistency"]
     if scores != (None, None) and not all(
         type(score) is int and 0 <= score <= HIGHEST for score in scores
@@ -113,4 +137,13 @@ def _read_record(record: dict) -> tuple[str, Verdict]:
         raise ValueError(scores)
     usage = Usage(int(record["prompt_tokens"]), int(record["completion_tokens"]))
     answers, reason = int(record["answers"]), str(record["reason"])
-    return str(record["key"]), Verdict(*scores, reason, answers, usage)
+    cut_at = record.get("cut_at")
+    if "cut_at" not in record and reason.endswith("it was cut off"):
+        cut_at = 0  # of a former version: any limit may be more
+    if cut_at is not None:
+        cut_at = int(cut_at)
+    verdict = Verdict(
+        *scores, reason, answers, usage, cut_at=cut_at,
+        refused=bool(record.get("refused")),
+    )  # fmt: skip
+    return str(record["key"]), verdict

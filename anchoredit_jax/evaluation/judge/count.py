@@ -1,5 +1,6 @@
 """Every turn of every session put to the judge, paid for once, and what comes of it."""
 
+import collections
 import concurrent.futures
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,6 +55,7 @@ class Judgement:
       asked, reused: turns that were put to the judge, and turns whose verdict was known
         already (from the cache, or from an identical turn).
       unjudged: turns without scores.
+      why: reason -> how many of these, the most frequent first.
       usage: paid for in this run.
       total_usage: paid for in all runs that wrote the cache.
     """
@@ -64,6 +66,7 @@ class Judgement:
     unjudged: int
     usage: Usage
     total_usage: Usage
+    why: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,9 +126,11 @@ def judge_sessions(
 
     A turn whose answers cannot be read is asked again, told what was wrong, up to
     `config.answers` times, and is then unjudged for good: `cache` keeps that too, and
-    only a larger `config.answers` asks anew. A turn for which the endpoint gives no
-    answer after all retries is unjudged in this run, and the next one asks again. After
-    `2 * config.parallel` of these in a row the endpoint counts as down: the run ends.
+    only a larger `config.answers` asks anew. An answer that was cut off is asked for
+    anew with a larger `config.max_tokens`, a refused one never. A turn for which the
+    endpoint gives no answer after all retries is unjudged in this run, and the next one
+    asks again. After `2 * config.parallel` of these in a row the endpoint counts as
+    down: the run ends.
 
     However a run ends, answers that arrive are kept: an exception waits for the
     requests in flight, a killed process loses at most those `config.parallel`.
@@ -190,7 +195,8 @@ class _Run:
     def add(self, question: Question) -> None:
         key = question.key(self._config)
         known = self._cache.get(key)
-        if known and (known.judged or known.answers >= self._config.answers):
+        config = self._config
+        if known and known.settled(config.answers, config.max_tokens):
             self._reused += 1
             self._settle(question, known)
         elif key in self._waiting:
@@ -208,13 +214,20 @@ class _Run:
         while self._pending:
             self._collect()
         scores = {name: TurnScores.of(row) for name, row in self._verdicts.items()}
+        why = collections.Counter(
+            verdict.reason
+            for row in self._verdicts.values()
+            for verdict in row
+            if not verdict.judged
+        )
         return Judgement(
             scores,
             self._asked,
             self._reused,
-            sum(int(np.isnan(score.instruction).sum()) for score in scores.values()),
+            why.total(),
             self._usage,
             self._cache.usage,
+            dict(why.most_common()),
         )
 
     def _judge(self, key: str, question: Question) -> Verdict:

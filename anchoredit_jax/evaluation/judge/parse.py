@@ -6,6 +6,11 @@ import re
 from typing import Any
 
 HIGHEST = 10
+# How models mark their drafts where a server has no parser for reasoning.
+_OPENED = re.compile(r"<(?:think|thinking|reasoning|thought)>|\[THINK\]", re.IGNORECASE)
+_CLOSED = re.compile(
+    r"</(?:think|thinking|reasoning|thought)>|\[/THINK\]", re.IGNORECASE
+)
 SCORES = ("instruction", "consistency")
 
 
@@ -34,6 +39,9 @@ class Verdict:
       usage: of these answers.
       reached: False where the endpoint gave no answer in the end; asking again later
         may help.
+      cut_at: the tokens at which an answer was cut off, 0 where the endpoint did not
+        say; more of them may help. None where no answer was.
+      refused: whether the model, or a filter of its answers, refused to answer.
     """
 
     instruction: int | None
@@ -42,6 +50,16 @@ class Verdict:
     answers: int
     usage: Usage
     reached: bool = True
+    cut_at: int | None = None
+    refused: bool = False
+
+    def settled(self, answers: int, max_tokens: int | None) -> bool:
+        """Tell whether so many answers, of so many tokens, would change nothing."""
+        if self.judged or self.refused:
+            return True
+        if self.cut_at is not None:
+            return max_tokens is not None and max_tokens <= self.cut_at
+        return self.answers >= answers
 
     @property
     def judged(self) -> bool:
@@ -65,7 +83,7 @@ def parse_answer(text: str) -> Answer:
     """Read the JSON object of an answer.
 
     Fences, words around the object, objects inside objects, 7.0 and "7" for 7 are
-    understood: they mean one thing only. So is a missing reason.
+    understood: they mean one thing only. So is a missing reason. Reasoning is left out.
 
     Raises:
       MalformedAnswer: no object with both scores; scores that are no whole numbers from
@@ -73,8 +91,11 @@ def parse_answer(text: str) -> Answer:
     """
     if not text.strip():
         raise MalformedAnswer("it was empty")
-    # Servers without a parser for reasoning leave the model's drafts in the text.
-    found = list(_objects(text.rpartition("</think>")[2]))
+    # What stands in reasoning is a draft, and without an end there is nothing else.
+    said = _CLOSED.split(text)[-1]
+    if _OPENED.search(said):
+        raise MalformedAnswer("its reasoning has no end")
+    found = list(_objects(said))
     whole = [item for item in found if all(name in item for name in SCORES)]
     if not whole:
         if not found:

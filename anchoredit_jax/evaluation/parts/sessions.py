@@ -26,6 +26,7 @@ from anchoredit_jax.evaluation.table import (
 )
 
 # (measure, title, digits) of what the console shows.
+_SHOWN = 5  # reasons of turns without a score
 OVER_TURNS = (
     ("subject_psnr", "subject PSNR, turn", 1),
     ("identity_psnr", "PSNR of what stays as in the source, turn", 1),
@@ -147,6 +148,7 @@ def describe_judgements(runs: Mapping[str, Mapping[str, PolicyRun]]) -> dict:
                     "asked": run.judgement.asked,
                     "reused": run.judgement.reused,
                     "unjudged": run.judgement.unjudged,
+                    "why": dict(run.judgement.why),
                     "usage": dataclasses.asdict(run.judgement.usage),
                 }
     return told
@@ -163,7 +165,13 @@ def judge_table(told: Mapping[str, dict]) -> str:
         ]
         for policy, entry in told.items()
     ]
-    return format_table(header, rows)
+    lines = [format_table(header, rows)]
+    for policy, entry in told.items():
+        some = list(entry["why"].items())[:_SHOWN]
+        lines += [f"{policy_title(policy)}: {n} x {reason}" for reason, n in some]
+        if (more := len(entry["why"]) - len(some)) > 0:
+            lines.append(f"and {more} other reasons, in report.json")
+    return "\n".join(lines)
 
 
 def compare_runs(runs: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:

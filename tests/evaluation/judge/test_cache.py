@@ -1,6 +1,7 @@
 """The file of verdicts."""
 
 import json
+import random
 
 import numpy as np
 import pytest
@@ -71,21 +72,49 @@ def test_a_whole_last_line_without_its_end_of_line_counts(filled, question):
 
 @pytest.mark.parametrize(
     "text",
-    ["notes, not verdicts", "notes\n", '{"key": 1}\n', "[]\n", "\n"],
+    ["notes, not verdicts", "notes\n", '{"key": 1}\n', "[]\n", "\n", "[" * 9999],
 )
-def test_another_file_is_refused_and_left_alone(cache, text):
+def test_what_is_no_verdict_is_told_and_set_aside(cache, question, caplog, text):
     cache.parent.mkdir()
     cache.write_text(text)
-    with pytest.raises(UserError, match="line 1 of .*judge.jsonl.* no verdict"):
-        VerdictCache(cache)
-    assert cache.read_text() == text
+    for _ in range(2):
+        with VerdictCache(cache) as verdicts:
+            verdicts.record("a", question, VERDICT)
+    assert cache.with_name("judge.jsonl.damaged").read_text() == text
+    assert len(caplog.records) == 1
+    said = caplog.records[0].getMessage()
+    assert "1 of 1 lines of " in said and "judge.jsonl.damaged" in said
 
 
-def test_a_line_with_scores_out_of_range_is_refused(filled):
+def test_a_line_with_scores_out_of_range_is_set_aside(filled):
     text = filled.read_text()
     filled.write_text(text.replace('"instruction": 8', '"instruction": 80'))
-    with pytest.raises(UserError, match="line 1"):
-        VerdictCache(filled)
+    with VerdictCache(filled) as verdicts:
+        assert verdicts.get("a") is None and verdicts.get("b") == UNJUDGED
+
+
+def test_200_damages_never_change_a_verdict_and_are_never_a_traceback(filled, question):
+    rng, whole = random.Random(0), filled.read_bytes()
+    known = {"a": VERDICT, "b": UNJUDGED}
+    for _ in range(200):
+        data = bytearray(whole)
+        kind = rng.choice(("cut", "flip", "garbage", "insert"))
+        place = rng.randrange(len(data))
+        if kind == "cut":
+            del data[place : place + rng.randrange(1, 50)]
+        elif kind == "flip":
+            data[place] ^= 1 << rng.randrange(8)
+        elif kind == "garbage":
+            data[place : place + 20] = rng.randbytes(20)
+        else:
+            data[place:place] = rng.choice((b"\n", b"\0\xff", b"[" * 5000, b"1" * 5000))
+        filled.write_bytes(data)
+        with VerdictCache(filled) as verdicts:
+            for key, verdict in known.items():
+                assert verdicts.get(key) in (None, verdict), (kind, place)
+            verdicts.record("c", question, VERDICT)
+        with VerdictCache(filled) as verdicts:
+            assert verdicts.get("c") == VERDICT
 
 
 def test_a_path_that_is_a_folder_is_refused(tmp_path):

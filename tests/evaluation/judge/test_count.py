@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.judge import Usage, judge_sessions
 
+GOOD = '{"reason": "as asked", "instruction": 8, "consistency": 9}'
 SOON = (("Retry-After", "0.01"),)
 BAD = "Both are 7."
 
@@ -70,13 +72,13 @@ def test_the_request_shows_the_images_between_their_labels(
 def test_an_unreadable_answer_is_asked_again_with_what_was_wrong(
     judge, config, replies, make_sessions, cache
 ):
-    judge.script(replies(BAD), replies('{"instruction": 12', finish="length"))
+    judge.script(replies(BAD), replies('{"instruction": 12}'))
     found = judge_sessions(config, make_sessions(1), cache)
     assert found.unjudged == 0 and found.scores["s0"].instruction[0] == 8
     first, second, third = (judge.texts(number) for number in range(3))
     assert len(first) == 4 and first == second[:-1] == third[:-1]
     assert "it held no complete JSON object. Give" in second[-1]
-    assert "it was cut off. Give" in third[-1]
+    assert "its JSON object lacked consistency. Give" in third[-1]
     assert found.usage == found.total_usage == Usage(300, 30)
 
 
@@ -91,6 +93,50 @@ def test_a_turn_without_a_readable_answer_is_unjudged_and_the_run_goes_on(
     assert found.scores["s0"].reasons[0].startswith(reason)
     assert found.unjudged == 1
     assert len(judge.requests) == 4
+
+
+@pytest.mark.parametrize("text", ["", "<think>so " + GOOD, GOOD])
+def test_an_answer_that_is_cut_off_counts_for_nothing_and_is_paid_for_once(
+    judge, config, replies, make_sessions, cache, text
+):
+    judge.reply = lambda *_: replies(text, finish="length")
+    found = judge_sessions(config, make_sessions(2), cache)
+    assert (found.unjudged, len(judge.requests)) == (2, 2)
+    (why,) = found.why
+    assert found.why[why] == 2 and "the 4096 tokens of an answer were used up" in why
+    again = judge_sessions(config, make_sessions(2), cache)
+    assert (again.unjudged, again.reused, again.why) == (2, 2, found.why)
+    assert len(judge.requests) == 2
+    judge.reply = lambda *_: replies()
+    for limit in (8192, None):  # each asks anew what was cut off
+        more = dataclasses.replace(config, max_tokens=limit)
+        assert judge_sessions(more, make_sessions(2), cache).unjudged == 0
+    assert len(judge.requests) == 4
+
+
+def test_a_refused_turn_is_paid_for_once_and_told(
+    judge, config, replies, make_sessions, cache
+):
+    body = '{"choices": [{"message": {"content": null, "refusal": "I will not"}}]}'
+    judge.reply = lambda *_: replies(body=body)
+    for _ in range(2):
+        found = judge_sessions(config, make_sessions(1), cache)
+        assert found.why == {"refused: I will not": 1}
+    assert len(judge.requests) == 1
+
+
+def test_a_failure_that_a_former_version_kept_is_asked_again(
+    judge, config, make_sessions, cache
+):
+    judge_sessions(config, make_sessions(1), cache)
+    record = json.loads(cache.read_text())
+    for name in ("check", "cut_at", "refused"):
+        del record[name]
+    record |= {"instruction": None, "consistency": None, "answers": 3}
+    record["reason"] = "no readable answer in 3 tries; the last one: it was cut off"
+    cache.write_text(json.dumps(record) + "\n")
+    found = judge_sessions(config, make_sessions(1), cache)
+    assert found.unjudged == 0 and len(judge.requests) == 2
 
 
 def test_a_turn_that_a_content_filter_refuses_is_unjudged_and_the_run_goes_on(

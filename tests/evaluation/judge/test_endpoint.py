@@ -1,6 +1,7 @@
 """The endpoint's failures: what is tried again, what ends a run, what is said."""
 
 import dataclasses
+import json
 import re
 import sys
 import threading
@@ -29,7 +30,7 @@ def test_the_request_and_the_answer(judge, config):
         {
             "model": "tiny-vlm",
             "messages": [{"role": "user", "content": CONTENT}],
-            "max_tokens": 512,
+            "max_tokens": 4096,
             "temperature": 0.0,
             "seed": 0,
         }
@@ -103,6 +104,48 @@ def test_a_refusal_ends_at_once_with_advice(judge, config, replies, status, advi
     with pytest.raises(UserError, match=f"refused.*{status}.*scripted.*{advice}"):
         ask_once(config)
     assert len(judge.requests) == 1
+
+
+REFUSALS = {
+    "max_tokens": "Unsupported parameter: 'max_tokens' is not supported with this model"
+    ". Use 'max_completion_tokens' instead.",
+    "max_completion_tokens": "Extra inputs are not permitted: max_completion_tokens",
+    "temperature": "Unsupported value: 'temperature' does not support 0",
+    "seed": "Unrecognized request argument supplied: seed",
+}
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize(
+    "refused", [["temperature"], ["max_tokens"], ["seed", "temperature"], [*REFUSALS]]
+)
+def test_what_an_endpoint_refuses_by_name_is_left_out_or_renamed(
+    judge, config, replies, caplog, status, refused
+):
+    def reply(number, body):
+        for name in refused:
+            if name in body:
+                error = json.dumps({"error": {"message": REFUSALS[name]}})
+                return replies(status=status, body=error)
+        return replies()
+
+    judge.reply = reply
+    with open_endpoint(config) as ask:
+        assert ask(CONTENT).text and ask(CONTENT).text
+    sent = judge.requests[-1]
+    assert sent == judge.requests[-2] and not set(refused) & set(sent)
+    assert len(judge.requests) == len(refused) + 2  # found out once
+    if refused == ["max_tokens"]:
+        assert sent["max_completion_tokens"] == 4096
+    for name in refused:
+        assert f"does not take {name}" in caplog.text
+
+
+def test_a_model_that_refuses_says_so(judge, config, replies):
+    body = '{"choices": [{"message": {"content": null, "refusal": "I will not"}}]}'
+    judge.script(replies(body=body), replies(finish="content_filter"))
+    assert ask_once(config).refusal == "I will not"
+    assert ask_once(config).refusal == "a filter stopped the answer"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ PLAIN = '{"reason": "fine", "instruction": 7, "consistency": 4}'
         '{"scores": {"reason": "fine", "instruction": 7, "consistency": 4}}',
         '{"reason": "fine", "instruction": 7.0, "consistency": "4"}',
         '<think>{"instruction": 1, "consistency": 1}</think>' + PLAIN,
+        '{"instruction": 1, "consistency": 1}</think>' + PLAIN,
+        '<reasoning>{"instruction": 1, "consistency": 1}</reasoning>' + PLAIN,
     ],
 )
 def test_answers_that_mean_one_thing_are_read(text):
@@ -40,6 +42,9 @@ def test_a_reason_that_is_no_text_is_kept_as_json():
     "text, why",
     [
         ("", "empty"),
+        (f"<think>a draft: {PLAIN}", "reasoning has no end"),
+        (f"<think>a</think><thinking>{PLAIN}", "reasoning has no end"),
+        (f"{PLAIN} <reasoning> or rather", "reasoning has no end"),
         ("  \n", "empty"),
         ("Both are 7.", "no complete JSON object"),
         (PLAIN[:-1], "no complete JSON object"),
