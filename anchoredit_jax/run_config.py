@@ -17,7 +17,7 @@ from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.text import TextConfig
 from anchoredit_jax.optimizer import OptimizerConfig
 from anchoredit_jax.parallel import MeshConfig
-from anchoredit_jax.strict import plain, way
+from anchoredit_jax.strict import plain, result, way
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +30,28 @@ class LoopConfig:
         is the mean over the steps since the last.
       checkpoint_every: steps between two checkpoints; the last step is always saved.
       keep: how many of the latest checkpoints stay; None keeps all.
+      keep_every: those of every so many steps stay besides.
+      keep_best: so many of the best stay besides, by `best_by`.
+      best_by: name of a metric in the row of a checkpoint's step.
+      best_mode: "min" or "max", which values of it are the best.
+      skip_nonfinite: so many updates that are not finite are left out, over the whole
+        run; one more stops it. Without any the first one does.
+      spike_factor: a step whose gradient's norm is more than this times the median of
+        the last 64 is told as a spike; 0 looks for none.
+      skip_spikes: the updates of spikes are left out.
     """
 
     steps: int = way(1000)
     log_every: int = way(20)
     checkpoint_every: int = way(200)
     keep: int | None = way(2)
+    keep_every: int | None = way(None)
+    keep_best: int = way(0)
+    best_by: str | None = way(None)
+    best_mode: str = way("min")
+    skip_nonfinite: int = result(0)
+    spike_factor: float = result(0.0)
+    skip_spikes: bool = result(False)
 
     def __post_init__(self):
         for name in ("steps", "log_every", "checkpoint_every"):
@@ -43,6 +59,26 @@ class LoopConfig:
                 raise UserError(f"loop.{name} must be 1 or more")
         if self.keep is not None and self.keep < 1:
             raise UserError("loop.keep must be 1 or more, or none for all")
+        if self.keep_every is not None and self.keep_every < 1:
+            raise UserError("loop.keep_every must be 1 step or more, or none")
+        if self.keep_best < 0 or self.skip_nonfinite < 0:
+            raise UserError("loop.keep_best and loop.skip_nonfinite must be 0 or more")
+        if bool(self.keep_best) != (self.best_by is not None):
+            raise UserError(
+                "loop.keep_best and loop.best_by, the name of a metric, need each "
+                f"other; got {self.keep_best} and {self.best_by!r}"
+            )
+        if self.best_mode not in ("min", "max"):
+            raise UserError(
+                f"loop.best_mode must be min or max, got {self.best_mode!r}"
+            )
+        if self.spike_factor and self.spike_factor <= 1:
+            raise UserError(
+                f"loop.spike_factor must be more than 1, or 0 for none, got "
+                f"{self.spike_factor}"
+            )
+        if self.skip_spikes and not self.spike_factor:
+            raise UserError("loop.skip_spikes needs loop.spike_factor")
 
 
 @dataclasses.dataclass(frozen=True)

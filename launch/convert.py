@@ -2,6 +2,7 @@
 
     python launch/convert.py import --src Wan2.1-T2V-1.3B --out W
     python launch/convert.py export --checkpoint W --dialect diffusers --out folder
+    python launch/convert.py export --checkpoint W/single_turn --step 500 ...
     python launch/convert.py inspect PATH
     python launch/convert.py verify A B
 
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm  # noqa: E402
 
+from anchoredit_jax.checkpoint.assets import with_step  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.config import load_config  # noqa: E402
 from anchoredit_jax.convert import (  # noqa: E402
@@ -45,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run_import(args) -> None:
-    source = open_weights(args.src, args.dialect, args.weights, args.network)
+    src = with_step(args.src, args.step)
+    source = open_weights(src, args.dialect, args.weights, args.network)
     run = load_config(args.config) if args.config else None
     with _bar(source.nbytes, "import", args.quiet) as progress:
         out = import_weights(
@@ -58,10 +61,11 @@ def run_import(args) -> None:
 
 
 def run_export(args) -> None:
+    checkpoint = with_step(args.checkpoint, args.step)
     if args.dialect == "anchoredit" and args.weights is None:
-        sources = _both(args.checkpoint)
+        sources = _both(checkpoint)
     else:
-        source = open_weights(args.checkpoint, None, args.weights, args.network)
+        source = open_weights(checkpoint, None, args.weights, args.network)
         sources = {source.weights or "live": source}
     size, shard_size = sum(s.nbytes for s in sources.values()), _bytes(args.shard_size)
     with _bar(size, "export", args.quiet) as progress:
@@ -75,7 +79,8 @@ def run_export(args) -> None:
 
 
 def run_inspect(args) -> None:
-    print(describe(open_weights(args.path, None, args.weights, args.network)))
+    path = with_step(args.path, args.step)
+    print(describe(open_weights(path, None, args.weights, args.network)))
 
 
 def run_verify(args) -> None:
@@ -90,7 +95,7 @@ def run_verify(args) -> None:
         raise SystemExit(1)
 
 
-def _both(checkpoint: str) -> dict[str, Source]:
+def _both(checkpoint: Path) -> dict[str, Source]:
     """The averaged and the live weights, as far as they are there."""
     sources, reasons = {}, []
     for weights in ("ema", "live"):
@@ -137,6 +142,10 @@ def _parser() -> Parser:
             choices=("transformer", "vae", "umt5"),
             help="of a folder that holds several",
         )
+        if run is not run_verify:
+            one.add_argument(
+                "--step", type=int, help="of a training run's checkpoints; the last one"
+            )
         one.add_argument("--quiet", action="store_true", help="no progress bar")
         return one
 

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
+from orbax.checkpoint.checkpoint_managers import LatestN, PreservationPolicy
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.trees import leaves_by_name
@@ -26,12 +27,18 @@ META = "meta"
 LEAF = "value"  # the key under which a field that is a bare array is stored
 
 
-def open_manager(directory: Path, keep: int | None) -> ocp.CheckpointManager:
+def open_manager(
+    directory: Path, keep: int | None | PreservationPolicy
+) -> ocp.CheckpointManager:
     """A manager that writes into `directory`; close it with `.close()`.
 
     Folders of saves that never finished are put out of the way first, so that they
     neither count as steps nor block a new save of the same step. Of several processes
     all have to call this, on one file system.
+
+    Args:
+      keep: how many of the latest steps stay, None for all; or what says which, see
+        `keeping.policy_of`.
     """
     directory = Path(directory).absolute()
     if jax.process_index() == 0:
@@ -41,8 +48,10 @@ def open_manager(directory: Path, keep: int | None) -> ocp.CheckpointManager:
                 path.rename(_free_name(path))
     if jax.process_count() > 1:  # Orbax lists the folder next
         multihost_utils.sync_global_devices("unfinished saves are out of the way")
+    if keep is None or isinstance(keep, int):
+        keep = LatestN(keep)
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep,
+        preservation_policy=keep,
         enable_async_checkpointing=True,
         cleanup_tmp_directories=True,
     )

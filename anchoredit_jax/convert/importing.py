@@ -76,6 +76,7 @@ def import_weights(
             json.loads(run.to_json()),
             before.parent if before else None,
             "params" if source.weights == "live" else "ema",
+            before.changes if before else (),
         )
         digest_key = "lineage"
         metadata |= {
