@@ -44,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "(default: weights imported into the workdir, if there are some)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument(
+        "--change",
+        action="store_true",
+        help="let unfinished stages go on with other settings, see launch/train.py",
+    )
     add_host_arguments(parser)
     with Hosts() as hosts, exit_codes():
         args = parser.parse_args(argv)
@@ -52,8 +57,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
         hosts.start(host_flags(args))
         results = run_curriculum(
-            runs, args.workdir, args.until, args.parent, quiet=args.quiet
-        )
+            runs, args.workdir, args.until, args.parent,
+            quiet=args.quiet, change=args.change,
+        )  # fmt: skip
         if is_lead():
             final = load_weights(Path(args.workdir) / list(results)[-1])
             print("lineage: " + final.lineage.describe())

@@ -58,6 +58,7 @@ class Certificate:
       every: a row is written every so many steps.
       segments: environments, ascending.
       rows: ascending.
+      changes: of the configuration, see `Lineage`; `config` is what they led to.
       checkpoints: step -> name of an array of the state -> its digest.
     """
 
@@ -72,6 +73,7 @@ class Certificate:
     checkpoints: Mapping[int, Mapping[str, str]] = dataclasses.field(
         default_factory=dict
     )
+    changes: tuple[Mapping[str, Any], ...] = ()
 
     def between(self, first: int, last: int) -> "Certificate":
         """Rows and checkpoints of the steps first < step <= last."""
@@ -132,6 +134,7 @@ def read(path: str | Path) -> Certificate:
     try:
         values["segments"] = tuple(Segment(**part) for part in values["segments"])
         values["rows"] = tuple(Row(**row) for row in values["rows"])
+        values["changes"] = tuple(values.get("changes", ()))
         values["checkpoints"] = {int(s): v for s, v in values["checkpoints"].items()}
         return Certificate(**values)
     except (LookupError, TypeError, AttributeError) as error:

@@ -282,12 +282,14 @@ def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, None]:
             batch,
             accumulate,
         )
+        state, spike, left_out = steps.judged(state, "params", grads, run.loop)
         params, opt_state, norms, finite = steps.update(
-            optimizer, loss, grads, state.opt_state, state.params, every=ratio
-        )
+            optimizer, loss, grads, state.opt_state, state.params,
+            every=ratio, left_out=left_out,
+        )  # fmt: skip
         ema = steps.update_ema(state.ema, params, state.step // ratio, optimizer)
         state = dataclasses.replace(state, params=params, opt_state=opt_state, ema=ema)
-        return state, {"loss": loss, **metrics, **norms}, finite
+        return state, {"loss": loss, **metrics, **norms, **spike}, finite
 
     def step(
         state: steps.TrainState, batch: steps.Batch
@@ -306,19 +308,22 @@ def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, None]:
         critic_loss_value, _, grads = steps.gradients(
             functools.partial(critic_loss, run), state.critic, state, batch, accumulate
         )
+        state, spike, left_out = steps.judged(state, "critic", grads, run.loop)
         critic, critic_opt_state, _, critic_finite = steps.update(
             critic_config,
             critic_loss_value,
             grads,
             state.critic_opt_state,
             state.critic,
+            left_out=left_out,
         )
         state = dataclasses.replace(
             state, step=state.step + 1, critic=critic, critic_opt_state=critic_opt_state
         )
         generator = {f"generator_{name}": value for name, value in metrics.items()}
         flags = {"params": finite, "critic": critic_finite}
-        return state, {"loss": critic_loss_value, **generator, steps.FINITE: flags}
+        told = {"loss": critic_loss_value, **generator, **spike}
+        return state, {**told, steps.FINITE: flags}
 
     return step, None
 

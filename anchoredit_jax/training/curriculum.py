@@ -19,6 +19,7 @@ def run_curriculum(
     parent: str | Path | None = None,
     *,
     quiet: bool = False,
+    change: bool = False,
 ) -> dict[str, StageResult]:
     """Run every stage of `runs` in `workdir` that is not finished, in that order.
 
@@ -27,6 +28,8 @@ def run_curriculum(
     Args:
       until: the last stage to run; None is the last of `runs`.
       parent: what the first stage starts from, see `run_stage`.
+      change: stages go on with another configuration, see `run_stage`; what is finished
+        stays as it is.
 
     Raises:
       UserError: as `run_stage`; an unknown `until`; or a stage in `workdir` that began
@@ -41,7 +44,7 @@ def run_curriculum(
         folder = stage_folder(workdir, run.stage)
         if results:
             _check_not_stale(folder, Path(parent), run.stage)
-        result = run_stage(run, workdir, parent, quiet=quiet)
+        result = run_stage(run, workdir, parent, quiet=quiet, change=change)
         results[run.stage] = result
         if is_lead():
             print(_summary(run.stage, folder, result), flush=True)
@@ -69,6 +72,7 @@ def _check_not_stale(folder: Path, parent: Path, stage: str) -> None:
 
 def _summary(stage: str, folder: Path, result: StageResult) -> str:
     rows = read_metrics(folder / "metrics.jsonl")
-    fall = f"loss {rows[0]['loss']:.4f} -> {rows[-1]['loss']:.4f}" if rows else ""
+    losses = [row["loss"] for row in rows if "loss" in row]
+    fall = f"loss {losses[0]:.4f} -> {losses[-1]:.4f}" if losses else ""
     how = "" if result.metrics else " (finished before)"
     return f"{stage}: step {result.step}{how}, {fall}"

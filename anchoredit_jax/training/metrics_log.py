@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 from anchoredit_jax import files
 
+FILE = "metrics.jsonl"
+
 
 class MetricsLog:
     """Writes rows to `<folder>/metrics.jsonl` and `<folder>/tensorboard`.
@@ -24,7 +26,7 @@ class MetricsLog:
         if folder is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "metrics.jsonl"
+        path = folder / FILE
         _truncate(path, start)
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(
