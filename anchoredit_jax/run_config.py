@@ -17,7 +17,7 @@ from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.text import TextConfig
 from anchoredit_jax.optimizer import OptimizerConfig
 from anchoredit_jax.parallel import MeshConfig
-from anchoredit_jax.strict import Bounded, plain, way
+from anchoredit_jax.strict import Bounded, plain, result, way
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +30,43 @@ class LoopConfig(Bounded):
         is the mean over the steps since the last.
       checkpoint_every: steps between two checkpoints; the last step is always saved.
       keep: how many of the latest checkpoints stay; None keeps all.
+      keep_every: those of every so many steps stay besides.
+      keep_best: so many of the best stay besides, by `best_by`.
+      best_by: name of a metric in the row of a checkpoint's step.
+      best_mode: "min" or "max", which values of it are the best.
+      skip_nonfinite: so many updates that are not finite are left out, over the whole
+        run; one more stops it. Without any the first one does.
+      spike_factor: a step whose gradient's norm is more than this times the median of
+        the last 64 is told as a spike; 0 looks for none.
+      skip_spikes: the updates of spikes are left out.
     """
 
     steps: int = way(1000, within="[1, 1e9]")
     log_every: int = way(20, within="[1, 1e9]")
     checkpoint_every: int = way(200, within="[1, 1e9]")
     keep: int | None = way(2, within="[1, 1e9]")
+    keep_every: int | None = way(None, within="[1, 1e9]")
+    keep_best: int = way(0, within="[0, 1e6]")
+    best_by: str | None = way(None)
+    best_mode: str = way("min", within=("min", "max"))
+    skip_nonfinite: int = result(0, within="[0, 1e9]")
+    spike_factor: float = result(0.0, within="[0, 1e9]")
+    skip_spikes: bool = result(False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.keep_best) != (self.best_by is not None):
+            raise UserError(
+                "loop.keep_best and loop.best_by, the name of a metric, need each "
+                f"other; got {self.keep_best} and {self.best_by!r}"
+            )
+        if 0 < self.spike_factor <= 1:
+            raise UserError(
+                "loop.spike_factor must be more than 1, or 0 for none, got "
+                f"{self.spike_factor}"
+            )
+        if self.skip_spikes and not self.spike_factor:
+            raise UserError("loop.skip_spikes needs loop.spike_factor")
 
 
 @dataclasses.dataclass(frozen=True)

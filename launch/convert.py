@@ -2,6 +2,7 @@
 
     python launch/convert.py import --src Wan2.1-T2V-1.3B --out W
     python launch/convert.py export --checkpoint W --dialect diffusers --out folder
+    python launch/convert.py export --checkpoint W/single_turn --step 500 ...
     python launch/convert.py inspect PATH [--check]
     python launch/convert.py verify A B
 
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm  # noqa: E402
 
+from anchoredit_jax.checkpoint.assets import with_step  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.config import load_config  # noqa: E402
 from anchoredit_jax.convert import (  # noqa: E402
@@ -47,15 +49,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run_import(args) -> None:
-    source = open_weights(
-        args.src, args.dialect, args.weights, args.network, args.expert
-    )
+    src = with_step(args.src, args.step)
+    source = open_weights(src, args.dialect, args.weights, args.network, args.expert)
     run = load_config(args.config) if args.config else None
     sources = {source.weights: source}
     theirs = source.dialect == "anchoredit" and args.weights is None
     if theirs and not args.out.endswith(".safetensors"):
         for kind in source.kinds:
-            sources.setdefault(kind, open_weights(args.src, args.dialect, kind))
+            sources.setdefault(kind, open_weights(src, args.dialect, kind))
     size = sum(one.nbytes for one in sources.values())
     with _bar(size, "import", args.quiet) as progress:
         out = import_kinds(
@@ -71,13 +72,12 @@ def run_import(args) -> None:
 
 
 def run_export(args) -> None:
-    source = open_weights(
-        args.checkpoint, None, args.weights, args.network, args.expert
-    )
+    checkpoint = with_step(args.checkpoint, args.step)
+    source = open_weights(checkpoint, None, args.weights, args.network, args.expert)
     sources = {source.weights or "live": source}
     if args.dialect == "anchoredit" and args.weights is None:
         for kind in source.kinds:
-            sources.setdefault(kind, open_weights(args.checkpoint, None, kind))
+            sources.setdefault(kind, open_weights(checkpoint, None, kind))
     size, shard_size = sum(s.nbytes for s in sources.values()), _bytes(args.shard_size)
     with _bar(size, "export", args.quiet) as progress:
         options: dict[str, Any] = dict(
@@ -96,7 +96,8 @@ def run_export(args) -> None:
 
 
 def run_inspect(args) -> None:
-    source = open_weights(args.path, None, args.weights, args.network, args.expert)
+    path = with_step(args.path, args.step)
+    source = open_weights(path, None, args.weights, args.network, args.expert)
     print(describe(source))
     if args.check:
         print(check(source))
@@ -168,6 +169,10 @@ def _parser() -> Parser:
             choices=("high", "low"),
             help="of a folder with a transformer for high and one for low noise",
         )
+        if run is not run_verify:
+            one.add_argument(
+                "--step", type=int, help="of a training run's checkpoints; the last one"
+            )
         one.add_argument("--quiet", action="store_true", help="no progress bar")
         return one
 

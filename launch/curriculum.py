@@ -50,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="send the metrics to this project of Weights & Biases too "
         "(WANDB_MODE=offline keeps them in WORKDIR/STAGE/wandb)",
     )
+    parser.add_argument(
+        "--change",
+        action="store_true",
+        help="let unfinished stages go on with other settings, see launch/train.py",
+    )
     add_host_arguments(parser)
     with Hosts() as hosts, exit_codes():
         args = parser.parse_args(argv)
@@ -64,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             args.parent,
             quiet=args.quiet,
             wandb=args.wandb,
+            change=args.change,
         )
         if is_lead():
             final = load_weights(Path(args.workdir) / list(results)[-1])

@@ -51,6 +51,10 @@ def make_parser() -> Parser:
     run.add_argument("--workdir", required=True, help="folder of all stages")
     run.add_argument("--parent", help="checkpoint or bundle of the stage before")
     run.add_argument("--every", type=int, default=1, help="steps between two rows")
+    run.add_argument(
+        "--change", action="store_true", help="as of launch/train.py; certified too"
+    )
+    run.add_argument("--from-step", type=int, metavar="N", help="as of launch/train.py")
     add_host_arguments(run)
     check = command("check", "train again and compare with a certificate")
     check.add_argument("--against", required=True, help="certificate, or its folder")
@@ -77,6 +81,8 @@ def run(args: argparse.Namespace) -> None:
         args.parent,
         every=args.every,
         quiet=args.quiet,
+        change=args.change,
+        from_step=args.from_step,
     )
 
 

@@ -7,6 +7,9 @@ A stage that builds on another finds it in the same workdir; --parent names any 
 checkpoint. single_turn and causal_forcing also go on from one of their own, under
 another schedule or with other data.
 
+A run goes on with the same command. To steer it, change the settings and add --change;
+to go back first, add --from-step N with a step that has a checkpoint (docs/recipe.md).
+
 On several hosts the same command runs on each, in one shared workdir. On a TPU pod, GKE
 or SLURM add `--hosts auto` (launch/pods/ has whole scripts); anywhere else
 
@@ -18,6 +21,7 @@ goes on). Of several hosts, 3: one failed or lost the others (as by a broken net
 JAX itself ends processes by SIGABRT where another one is gone.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +66,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="try three steps, held-out measures and a checkpoint, say what they take, "
         "and leave nothing behind",
     )
+    parser.add_argument(
+        "--change",
+        action="store_true",
+        help="go on with other settings or data; every checkpoint tells of it",
+    )
+    parser.add_argument(
+        "--from-step",
+        type=int,
+        metavar="N",
+        help="go on at this checkpoint; later ones are moved to WORKDIR/STAGE/"
+        "set_aside-K",
+    )
     add_host_arguments(parser)
     with Hosts() as hosts, exit_codes():
         args = parser.parse_args(argv)
@@ -80,9 +96,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             quiet=args.quiet,
             profile=window,
             wandb=args.wandb,
+            change=args.change,
+            from_step=args.from_step,
         )
-        loss = result.metrics.get("loss")
-        outcome = "was finished already" if loss is None else f"loss {loss:.4f}"
+        outcome = "was finished already"
+        if result.metrics:
+            outcome = f"loss {result.metrics.get('loss', math.nan):.4f}"
         if is_lead():
             print(f"{run.stage}: step {result.step}, {outcome}; {result.checkpoint}")
 

@@ -7,6 +7,11 @@ from anchoredit_jax.checkpoint.assets import (
     load_weights,
     save_bundle,
 )
+from anchoredit_jax.checkpoint.keeping import (
+    checkpoints_on_disk,
+    policy_of,
+    state_bytes,
+)
 from anchoredit_jax.checkpoint.lineage import Lineage, check_parent
 from anchoredit_jax.checkpoint.manager import (
     committed_steps,
@@ -24,6 +29,7 @@ __all__ = [
     "Lineage",
     "Weights",
     "check_parent",
+    "checkpoints_on_disk",
     "committed_steps",
     "digest",
     "find_step",
@@ -31,10 +37,12 @@ __all__ = [
     "load_bundle",
     "load_weights",
     "open_manager",
+    "policy_of",
     "read_item",
     "read_meta",
     "restore",
     "save",
     "save_bundle",
+    "state_bytes",
     "tree_shapes",
 ]

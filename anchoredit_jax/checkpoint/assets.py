@@ -314,6 +314,21 @@ def find_step(path: Path) -> Path:
     )
 
 
+def with_step(path: str | Path, step: int | None) -> Path:
+    """The path itself, or of the checkpoints that it means the one of this step.
+
+    Raises:
+      UserError: there is none of it.
+    """
+    if step is None:
+        return Path(path)
+    folder = find_step(_existing(path)).parent
+    if not manager.is_committed(folder / str(step)):
+        there = ", ".join(str(one) for one in manager.committed_steps(folder))
+        raise UserError(f"--step {step}: {folder} has no such step (there: {there})")
+    return folder / str(step)
+
+
 def _latest(path: Path) -> Path | None:
     """The last readable step of the furthest stage in a folder."""
     found = [
@@ -342,13 +357,16 @@ def make_meta(
     run: RunConfig,
     parent: Lineage | None,
     content: Mapping[str, str] | None = None,
+    history: Mapping[str, Any] | None = None,
 ) -> dict:
     """What the loop stores beside a state, and `load_weights` reads back.
 
     Args:
       content: digests of what the run reads, see `training/content.py`.
+      history: how it was steered, see `training/steering.py`.
     """
     return {
+        **(history or {}),
         "content": dict(content or {}),
         "stage": stage,
         "step": step,
@@ -377,4 +395,5 @@ def lineage_of(meta: dict, weights_digest: str, weights: str) -> Lineage:
         config=json.loads(meta["config"]),
         parent=parent_of(meta),
         weights=weights,
+        changes=tuple(meta.get("changes", ())),
     )

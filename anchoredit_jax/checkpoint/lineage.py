@@ -20,6 +20,8 @@ class Lineage:
       weights: which of the state's trees they are, "ema" or "params".
       config: the stage's configuration, as nested plain values.
       parent: the weights that this stage started from; None for the first stage.
+      changes: of the configuration while it trained, ascending: {"step": how many were
+        done before, "settings": name -> [old value, new value]}.
     """
 
     stage: str
@@ -28,6 +30,7 @@ class Lineage:
     config: Mapping[str, Any] = result()
     parent: "Lineage | None" = None
     weights: str = "ema"
+    changes: tuple[Mapping[str, Any], ...] = ()
 
     def chain(self) -> Iterator["Lineage"]:
         """Yield the records from the first stage to this one."""
@@ -38,8 +41,23 @@ class Lineage:
     def describe(self) -> str:
         """One line: `single_turn@500 (ab12...) -> causal_forcing@500 (cd34...)`."""
         return " -> ".join(
-            f"{link.stage}@{link.step} ({link.digest})" for link in self.chain()
+            f"{link.stage}@{link.step} ({link.digest}{link._steered()})"
+            for link in self.chain()
         )
+
+    def describe_changes(self) -> list[str]:
+        """A line for every change of every stage, with both values."""
+        return [
+            f"{link.stage} behind step {change['step']}: {name}: "
+            f"{json.dumps(old)}, then {json.dumps(new)}"
+            for link in self.chain()
+            for change in link.changes
+            for name, (old, new) in change["settings"].items()
+        ]
+
+    def _steered(self) -> str:
+        steps = [str(change["step"]) for change in self.changes]
+        return f", changed behind step {' and '.join(steps)}" if steps else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` gives back an equal record."""
@@ -48,6 +66,9 @@ class Lineage:
         }
         values["config"] = json.loads(json.dumps(self.config))
         values["parent"] = self.parent.to_dict() if self.parent else None
+        values["changes"] = json.loads(json.dumps(self.changes))
+        if not self.changes:  # a record as it was before there were any
+            del values["changes"]
         return values
 
     @classmethod

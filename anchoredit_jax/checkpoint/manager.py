@@ -23,6 +23,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
+from orbax.checkpoint.checkpoint_managers import LatestN, PreservationPolicy
 
 from anchoredit_jax.checkpoint.checksums import checksums, text_digest
 from anchoredit_jax.checkpoint.damage import (
@@ -47,12 +48,18 @@ RECORD = "_CHECKPOINT_METADATA"  # Orbax's file in the folder of every step
 CHECKSUMS, SEAL = "checksums", "digest"  # keys of "meta", not of what `save` is given
 
 
-def open_manager(directory: Path, keep: int | None) -> ocp.CheckpointManager:
+def open_manager(
+    directory: Path, keep: int | None | PreservationPolicy
+) -> ocp.CheckpointManager:
     """A manager that writes into `directory`; close it with `.close()`.
 
     Folders of saves that never finished are put out of the way first, so that they
     neither count as steps nor block a new save of the same step. Of several processes
     all have to call this, on one file system.
+
+    Args:
+      keep: how many of the latest steps stay, None for all; or what says which, see
+        `keeping.policy_of`.
     """
     directory = Path(directory).absolute()
     if jax.process_index() == 0:
@@ -62,8 +69,10 @@ def open_manager(directory: Path, keep: int | None) -> ocp.CheckpointManager:
                 path.rename(_free_name(path))
     if jax.process_count() > 1:  # Orbax lists the folder next
         multihost_utils.sync_global_devices("unfinished saves are out of the way")
+    if keep is None or isinstance(keep, int):
+        keep = LatestN(keep)
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep,
+        preservation_policy=keep,
         enable_async_checkpointing=True,
         cleanup_tmp_directories=True,
     )

@@ -47,6 +47,7 @@ def describe(source: Source) -> str:
         lines.append(f"step: {source.step}")
     if source.lineage is not None:
         lines.append(f"lineage: {source.lineage.describe()}")
+        lines += [f"changed: {line}" for line in source.lineage.describe_changes()]
     if source.run is not None:
         lines.append(f"edits: {_settings_of(source.run)}")
     lines += [f"assumed: {line}" for line in source.assumptions]

@@ -81,6 +81,7 @@ def import_weights(
             json.loads(run.to_json()),
             before.parent if before else None,
             {"live": "params"}.get(source.weights or "ema", source.weights or "ema"),
+            before.changes if before else (),
         )
         digest_key = "lineage"
         metadata |= {

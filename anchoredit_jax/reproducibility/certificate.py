@@ -60,6 +60,7 @@ class Certificate:
       every: a row is written every so many steps.
       segments: environments, ascending.
       rows: ascending.
+      changes: of the configuration, see `Lineage`; `config` is what they led to.
       checkpoints: step -> name of an array of the state -> its digest.
     """
 
@@ -74,6 +75,7 @@ class Certificate:
     checkpoints: Mapping[int, Mapping[str, str]] = dataclasses.field(
         default_factory=dict
     )
+    changes: tuple[Mapping[str, Any], ...] = ()
 
     def between(self, first: int, last: int) -> "Certificate":
         """Rows and checkpoints of the steps first < step <= last."""

@@ -11,6 +11,8 @@ from anchoredit_jax.reproducibility.certificate import Certificate, Row, from_bi
 
 # What of a step can differ, causes before effects.
 KINDS = ("data", "draws", "loss", "gradients", "parameters")
+# Settings of the loop that decide what comes out; the others are lengths.
+OF_LOOP = ("loop.skip_nonfinite", "loop.spike_factor", "loop.skip_spikes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,10 +127,14 @@ def causes(left: Certificate, right: Certificate) -> list[str]:
             found.append(f"environment: {name}: {ours or 'none'} | {theirs or 'none'}")
     configs = [modernise(certificate.config) for certificate in (left, right)]
     for name, ours, theirs in _differing(*configs):
-        if not name.startswith("loop."):
+        younger = None in (ours, theirs) and not (ours or theirs)  # and not used
+        if not younger and (name in OF_LOOP or not name.startswith("loop.")):
             found.append(f"config: {name}: {ours!r} | {theirs!r}")
     if left.dataset != right.dataset:
         found.append(f"dataset: {left.dataset} | {right.dataset}")
+    if _plain(left.changes) != _plain(right.changes):
+        told = (_changes(certificate) for certificate in (left, right))
+        found.append(f"changes: {' | '.join(told)}")
     if left.parent != right.parent:
         found.append(f"parent: {_parent(left)} | {_parent(right)}")
     return found
@@ -218,6 +224,14 @@ def _of_arrays(
 def _span(certificate: Certificate) -> str:
     rows = certificate.rows
     return f"{rows[0].step} to {rows[-1].step}" if rows else "none"
+
+
+def _changes(certificate: Certificate) -> str:
+    told = (
+        f"{', '.join(change['settings'])} behind step {change['step']}"
+        for change in certificate.changes
+    )
+    return "; ".join(told) or "none"
 
 
 def _parent(certificate: Certificate) -> str:

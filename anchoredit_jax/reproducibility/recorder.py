@@ -70,6 +70,7 @@ class Recorder:
         start: int,
         mesh: Mesh,
         lineage: Lineage | None,
+        changes: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Start a certificate, or go on with that of the steps before `start`."""
         self.path, self._mesh = folder / certificates.NAME, mesh
@@ -89,6 +90,7 @@ class Recorder:
             },
             every=self.every,
             segments=segments,
+            changes=tuple(changes),
         )
         if start and self.path.exists():
             before = certificates.read(self.path).between(0, start)

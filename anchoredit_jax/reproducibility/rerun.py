@@ -46,14 +46,22 @@ def run_certified(
     *,
     every: int = 1,
     quiet: bool = False,
+    change: bool = False,
+    from_step: int | None = None,
 ) -> StageResult:
     """`run_stage`, with a certificate beside the checkpoints.
+
+    Args:
+      change, from_step: as of `run_stage`.
 
     Raises:
       UserError: also where the run was finished before, without a certificate.
     """
     recorder = Recorder(every)
-    result = run_stage(run, workdir, parent, quiet=quiet, observer=recorder)
+    result = run_stage(
+        run, workdir, parent, quiet=quiet, observer=recorder, change=change,
+        from_step=from_step,
+    )  # fmt: skip
     path = result.checkpoint.parents[1] / certificates.NAME
     if recorder.path is None and not path.exists():
         raise UserError(
@@ -100,6 +108,17 @@ def check(
     )
     if last <= steps.first:
         raise UserError(f"{str(against)!r} has no steps after {steps.first}")
+    inside = [
+        change["step"]
+        for change in wanted.changes
+        if steps.first < change["step"] < last
+    ]
+    if inside:
+        raise UserError(
+            f"{str(against)!r} certifies a run that was changed behind step "
+            f"{inside[0]}: check --steps {steps.first}:{inside[0]} with the settings "
+            f"of before, and {inside[0]}:{last} with those of after"
+        )
     ours = Path(workdir).absolute() / run.stage
     if manager.latest_step(ours / "checkpoints") is not None:
         raise UserError(f"{ours} holds a run already: give check an empty --workdir")
@@ -109,8 +128,9 @@ def check(
         parent = _parent_beside(folder, wanted)
     loop = dataclasses.replace(run.loop, steps=last, keep=None)
     run_certified(
-        run.replace(loop=loop), workdir, parent, every=wanted.every, quiet=quiet
-    )
+        run.replace(loop=loop), workdir, parent, every=wanted.every, quiet=quiet,
+        change=any(change["step"] == steps.first for change in wanted.changes),
+    )  # fmt: skip
     found = certificates.read(ours)
     span = (steps.first, last)
     comparison = compare(wanted.between(*span), found.between(*span))

@@ -23,6 +23,8 @@ def train(
     *,
     every: int = 1,
     quiet: bool = False,
+    change: bool = False,
+    from_step: int | None = None,
 ) -> None:
     """Train a stage and write its certificate; the lead process says where.
 
@@ -35,11 +37,15 @@ def train(
       parent: checkpoint or bundle of the stage before, by default the workdir's own.
       every: steps between two rows.
       quiet: no progress bar.
+      change, from_step: as of launch/train.py.
     """
     with Hosts() as hosts, exit_codes():
         run = load_config(spec)
         hosts.start(flags)
-        result = run_certified(run, workdir, parent, every=every, quiet=quiet)
+        result = run_certified(
+            run, workdir, parent, every=every, quiet=quiet, change=change,
+            from_step=from_step,
+        )  # fmt: skip
         if is_lead():
             path = result.checkpoint.parents[1] / NAME
             print(f"{run.stage}: step {result.step}; {path}")

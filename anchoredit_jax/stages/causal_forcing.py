@@ -332,14 +332,15 @@ def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, Any]:
     """
     trip = make_round_trip(run.options, codec)
     if trip is None:
-        return steps.simple_step(functools.partial(loss_fn, run), run.optimizer), None
+        plain = functools.partial(loss_fn, run)
+        return steps.simple_step(plain, run.optimizer, run.loop), None
 
     def through_codec(
         params: steps.Params, state: steps.TrainState, batch: steps.Batch, frozen: Any
     ) -> tuple[jax.Array, jax.Array, steps.Metrics]:
         return loss_fn(run, params, state, batch, functools.partial(trip, frozen))
 
-    return steps.simple_step(through_codec, run.optimizer), trip.params
+    return steps.simple_step(through_codec, run.optimizer, run.loop), trip.params
 
 
 STAGE = Stage(

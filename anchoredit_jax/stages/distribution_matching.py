@@ -287,12 +287,14 @@ def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, None]:
             batch,
             accumulate,
         )
+        state, spike, left_out = steps.judged(state, "params", grads, run.loop)
         params, opt_state, norms, finite = steps.update(
-            optimizer, loss, grads, state.opt_state, state.params, every=ratio
-        )
+            optimizer, loss, grads, state.opt_state, state.params,
+            every=ratio, left_out=left_out,
+        )  # fmt: skip
         ema = steps.update_ema(state.ema, params, state.step // ratio, optimizer)
         state = dataclasses.replace(state, params=params, opt_state=opt_state, ema=ema)
-        return state, {"loss": loss, **metrics, **norms}, finite
+        return state, {"loss": loss, **metrics, **norms, **spike}, finite
 
     def step(
         state: steps.TrainState, batch: steps.Batch
@@ -311,12 +313,14 @@ def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, None]:
         critic_loss_value, levels, grads = steps.gradients(
             functools.partial(critic_loss, run), state.critic, state, batch, accumulate
         )
+        state, spike, left_out = steps.judged(state, "critic", grads, run.loop)
         critic, critic_opt_state, norms, critic_finite = steps.update(
             critic_config,
             critic_loss_value,
             grads,
             state.critic_opt_state,
             state.critic,
+            left_out=left_out,
         )
         state = dataclasses.replace(
             state, step=state.step + 1, critic=critic, critic_opt_state=critic_opt_state
@@ -329,6 +333,7 @@ def train_step(run: RunConfig, codec: Codec | None) -> tuple[Step, None]:
             **levels,
             **critics,
             **generator,
+            **spike,
             steps.FINITE: flags,
         }
 

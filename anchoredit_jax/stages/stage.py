@@ -70,4 +70,4 @@ class Stage:
             return CompiledStep(step, mesh, frozen)
         assert self.loss_fn is not None  # one of the two makes a step
         loss_fn = functools.partial(self.loss_fn, run)
-        return CompiledStep(simple_step(loss_fn, run.optimizer), mesh)
+        return CompiledStep(simple_step(loss_fn, run.optimizer, run.loop), mesh)

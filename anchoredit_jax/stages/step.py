@@ -31,12 +31,15 @@ from anchoredit_jax.optimizer import (
     OptimizerConfig,
     make_optimizer,
 )
+from anchoredit_jax.run_config import LoopConfig
+from anchoredit_jax.stages.spikes import look
 
 Batch = Mapping[str, Array]  # see `data/batches.py`
 Metrics = dict[str, Any]
 LossFn = Callable[..., tuple[jax.Array, jax.Array, Metrics]]
 Step = Callable[..., "tuple[TrainState, Metrics]"]  # of (state, batch[, frozen])
 
+SPIKE = "spike"  # key of a step's metrics: 1 where the gradient's norm is one
 FINITE = "finite"  # key of a step's metrics: which gradients are, by network
 
 
@@ -50,6 +53,8 @@ class TrainState:
       ema: moving average of params: what the next stage and editing use.
       teacher: frozen parameters (distillation), else None.
       critic, critic_opt_state: the fake score (distribution matching), else None.
+      norms: the last norms of the gradients of each network, where spikes are looked
+        for (`spikes.py`), else None.
     """
 
     step: Any
@@ -59,6 +64,7 @@ class TrainState:
     teacher: Any = None
     critic: Any = None
     critic_opt_state: Any = None
+    norms: Any = None
 
 
 def random_params(model: TransformerConfig, key: jax.Array, text_tokens: int) -> dict:
@@ -131,11 +137,13 @@ def update(
     opt_state: Any,
     params: Any,
     every: int = 1,
+    left_out: Bool[Array, ""] | bool = False,
 ) -> tuple[Any, Any, Metrics, Bool[Array, " leaves"]]:
     """Make one update, which is not applied unless loss and gradients are finite.
 
     Args:
       every: loop steps from one update to the next, for the schedule.
+      left_out: it is not applied in any case.
 
     Returns:
       (params, opt_state, metrics, bool [leaves]: which gradients are finite; none is
@@ -151,8 +159,11 @@ def update(
     # A norm is finite if its gradient is; the clipping needs them all anyway.
     norms = jnp.stack([optax.tree.norm(leaf) for leaf in jax.tree.leaves(grads)])
     finite = jnp.isfinite(norms) & jnp.isfinite(loss)
+    applied = finite.all()
+    if left_out is not False:
+        applied &= ~left_out
     params, opt_state = jax.tree.map(
-        lambda new, old: jnp.where(finite.all(), new, old),
+        lambda new, old: jnp.where(applied, new, old),
         (optax.apply_updates(params, updates), moved),
         (params, opt_state),
     )
@@ -170,10 +181,32 @@ def update_ema(
     return jax.tree.map(lambda e, p: decay * e + (1.0 - decay) * p, ema, params)
 
 
-def simple_step(loss_fn: LossFn, optimizer: OptimizerConfig) -> Step:
+def judged(
+    state: TrainState, network: str, grads: Any, loop: LoopConfig
+) -> tuple[TrainState, Metrics, Bool[Array, ""] | bool]:
+    """Look whether a network's gradient is a spike.
+
+    Returns:
+      (the state with its norm, {"spike": 1 or 0}, whether its update is to be left
+      out); where spikes are not looked for, nothing of it.
+    """
+    if state.norms is None:
+        return state, {}, False
+    norms, spike = look(state.norms[network], grads, loop)
+    state = dataclasses.replace(state, norms={**state.norms, network: norms})
+    left_out = spike if loop.skip_spikes else False
+    return state, {SPIKE: spike.astype(jnp.float32)}, left_out
+
+
+def simple_step(
+    loss_fn: LossFn,
+    optimizer: OptimizerConfig,
+    loop: LoopConfig = LoopConfig(),  # noqa: B008  (frozen)
+) -> Step:
     """The step of a stage that trains one network, to be compiled.
 
     Args:
+      loop: what is a spike, and whether to leave it out.
       loss_fn: (params, state, batch) -> (errors, weights, metrics); with a `frozen=`
         beside them where the step is given frozen parameters.
     """
@@ -185,9 +218,11 @@ def simple_step(loss_fn: LossFn, optimizer: OptimizerConfig) -> Step:
         loss, metrics, grads = gradients(
             loss_of, state.params, state, batch, optimizer.accumulate
         )
+        state, spike, left_out = judged(state, "params", grads, loop)
         params, opt_state, norms, finite = update(
-            optimizer, loss, grads, state.opt_state, state.params
+            optimizer, loss, grads, state.opt_state, state.params, left_out=left_out
         )
+        metrics |= spike
         state = dataclasses.replace(
             state,
             step=state.step + 1,

@@ -20,6 +20,7 @@ def run_curriculum(
     *,
     quiet: bool = False,
     wandb: str | None = None,
+    change: bool = False,
 ) -> dict[str, StageResult]:
     """Run every stage of `runs` in `workdir` that is not finished, in that order.
 
@@ -29,6 +30,8 @@ def run_curriculum(
       until: the last stage to run; None is the last of `runs`.
       parent: what the first stage starts from, see `run_stage`.
       quiet, wandb: as `run_stage`.
+      change: stages go on with another configuration, see `run_stage`; what is finished
+        stays as it is.
 
     Raises:
       UserError: as `run_stage`; an unknown `until`; or a stage in `workdir` that began
@@ -43,7 +46,9 @@ def run_curriculum(
         folder = stage_folder(workdir, run.stage)
         if results:
             _check_not_stale(folder, Path(parent), run.stage)
-        result = run_stage(run, workdir, parent, quiet=quiet, wandb=wandb)
+        result = run_stage(
+            run, workdir, parent, quiet=quiet, wandb=wandb, change=change
+        )
         results[run.stage] = result
         if is_lead():
             print(_summary(run.stage, folder, result), flush=True)

@@ -13,7 +13,7 @@ import json
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,17 @@ import numpy as np
 from anchoredit_jax import files
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.checkpoint.assets import Weights
+from anchoredit_jax.checkpoint.keeping import measures_of, policy_of
 from anchoredit_jax.checkpoint.lineage import Lineage
-from anchoredit_jax.config import differing_keys, run_from_json
 from anchoredit_jax.data.batches import iterate_batches, open_steps
+from anchoredit_jax.data.legs import Leg
 from anchoredit_jax.data.placement import host_of, place
-from anchoredit_jax.data.session_batches import ALL_ROWS, Host, SessionSteps
+from anchoredit_jax.data.session_batches import (
+    ALL_ROWS,
+    Host,
+    SessionSteps,
+    sample_name,
+)
 from anchoredit_jax.data.session_buckets import check_tokens
 from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.errors import UserError, exit_on_user_error
@@ -36,13 +42,21 @@ from anchoredit_jax.models.codec import Codec
 from anchoredit_jax.models.text import TextEncoder
 from anchoredit_jax.optimizer import make_schedule
 from anchoredit_jax.parallel import batch_sharding, hosts, make_mesh
-from anchoredit_jax.run_config import RunConfig
+from anchoredit_jax.run_config import LoopConfig, RunConfig
 from anchoredit_jax.stages.round_trip import needs_codec
 from anchoredit_jax.stages.table import STAGES
-from anchoredit_jax.training.content import check_content, describe_content
-from anchoredit_jax.training.divergence import DivergedError, Watch
+from anchoredit_jax.training import steering
+from anchoredit_jax.training.content import describe_content
+from anchoredit_jax.training.divergence import DivergedError, Skipped, Watch
+from anchoredit_jax.training.going_back import set_aside, starting_step
 from anchoredit_jax.training.held_out import HeldOut, open_held_out
-from anchoredit_jax.training.metrics_log import MetricsLog, count_step, progress_bar
+from anchoredit_jax.training.metrics_log import (
+    FILE,
+    MetricsLog,
+    count_step,
+    progress_bar,
+    read_metrics,
+)
 from anchoredit_jax.training.observer import Observer
 from anchoredit_jax.training.parents import check_same_parent, find_parent
 from anchoredit_jax.training.profiling import Profiler, ProfileWindow
@@ -51,6 +65,7 @@ from anchoredit_jax.training.state import (
     fresh_state,
     restore_state,
 )
+from anchoredit_jax.training.steering import History
 from anchoredit_jax.training.stopping import Stopped, StopRequest, stop_requests
 from anchoredit_jax.training.throughput import Throughput
 from anchoredit_jax.training.wandb_run import WandbRun
@@ -82,6 +97,8 @@ def run_stage(
     profile: ProfileWindow | None = None,
     observer: Observer | None = None,
     wandb: str | None = None,
+    change: bool = False,
+    from_step: int | None = None,
 ) -> StageResult:
     """Train `run.stage` in `workdir/<stage>` up to `run.loop.steps`.
 
@@ -96,6 +113,9 @@ def run_stage(
       profile: steps of which a profiler trace is written to `workdir/<stage>/profile`.
       observer: is told of every step.
       wandb: project of Weights & Biases that gets the metrics too.
+      change: go on with another configuration or other data, see `steering.py`.
+      from_step: go on at this checkpoint; later ones are moved aside, see
+        `going_back.py`.
 
     Raises:
       UserError: nothing is written: unknown or unfit parent, data that does not fit
@@ -107,7 +127,7 @@ def run_stage(
     stage = STAGES[run.stage]
     folder = stage_folder(workdir, run.stage)
     checkpoints = folder / "checkpoints"
-    start = manager.latest_step(checkpoints)
+    start = starting_step(run, folder, from_step)
     if profile is not None:
         profile.check(start or 0, run.loop.steps)
     _check_processes(run, checkpoints, start)
@@ -121,33 +141,48 @@ def run_stage(
         zlib.crc32(json.dumps(content).encode()),
         "sessions, codec and text encoder must be the same on every host",
     )
-    dataset = make_dataset(run, codec, text, host_of(mesh))
+    meta = None if start is None else manager.read_meta(checkpoints / str(start))
+    if meta is None:
+        history = steering.begin(run)
+    else:
+        history = steering.go_on(run, content, codec, meta, folder, change, from_step)
+    hosts.check_same(
+        "what was trained on before",
+        zlib.crc32(json.dumps(history.to_meta()).encode()),
+        "the sessions of before must lie where every host finds them",
+    )
+    dataset = make_dataset(run, codec, text, host_of(mesh), history.legs)
     with _beside_the_run(run):
         held_out = open_held_out(run, codec, text, mesh)
     del codec, text  # with a feature cache training needs their weights no more
-    if start is None:
+    if start is None or meta is None:
         weights, trees = find_parent(run, workdir, parent, mesh)
         lineage = weights.lineage if weights else None
         state = fresh_state(run, trees, mesh)
-        start = 0
+        start, aside = 0, None
     else:
-        meta = manager.read_meta(checkpoints / str(start))
-        check_resumable(run, folder, run_from_json(meta["config"]))
-        check_content(str(folder), content, meta.get("content"))
         lineage = assets.parent_of(meta)
         check_same_parent(run.stage, lineage, parent)
         if start >= run.loop.steps:
             return StageResult(start, checkpoints / str(start), {}, start)
         state = restore_state(run, checkpoints / str(start), mesh)
+        goes_back = from_step == start and hosts.is_lead()
+        aside = set_aside(run, folder, start) if goes_back else None
+        hosts.barrier("later checkpoints are set aside")
+    skipped = Skipped(**(meta or {}).get("skipped", {}))
     lead = hosts.is_lead()
+    if aside is not None:
+        print(aside, file=sys.stderr)
     if lead:
         files.write_text(folder / "config.json", run.to_json() + "\n")
+    measures = known_measures(folder, start, run.loop)
+    policy = policy_of(run.loop, measures)
     if observer is not None:
-        observer.begin(run, folder, start, mesh, lineage)
+        observer.begin(run, folder, start, mesh, lineage, history.changes)
     elsewhere = WandbRun(wandb, folder, run.to_dict()) if lead and wandb else None
     with (
         stop_requests() as stop,
-        contextlib.closing(manager.open_manager(checkpoints, run.loop.keep)) as saver,
+        contextlib.closing(manager.open_manager(checkpoints, policy)) as saver,
         MetricsLog(folder if lead else None, start, elsewhere) as log,
         progress_bar(run.stage, start, run.loop.steps, quiet or not lead) as bar,
         Profiler(profile, folder / "profile", start) as profiler,
@@ -156,8 +191,11 @@ def run_stage(
         ) as batches,
     ):
         loop = _Loop(
-            run, lineage, content, saver, log, bar, profiler, start,
-            batch_sharding(mesh), Throughput(run, mesh.size), Watch(run.stage),
+            run, lineage, content, history, measures, saver, log, bar, profiler, start,
+            batch_sharding(mesh), Throughput(run, mesh.size),
+            Watch(
+                run.stage, run.loop, skipped, functools.partial(sample_name, run.data)
+            ),
             observer, held_out,
         )  # fmt: skip
         train_step = stage.make_train_step(run, codec_of_step(run), mesh)
@@ -175,6 +213,8 @@ class _Loop:
     run: RunConfig
     lineage: Lineage | None
     content: Mapping[str, str]
+    history: History
+    measures: dict[int, float]
     saver: Any
     log: MetricsLog
     bar: Any
@@ -245,8 +285,10 @@ class _Loop:
             if np.isfinite(values).any():
                 row[name] = float(values[np.isfinite(values)].mean(dtype=np.float64))
         row |= self.rates(step) | self.speed.row(self.run.loop.steps - step)
+        if self.run.loop.skip_nonfinite or self.run.loop.skip_spikes:
+            row["skipped"] = float(self.watch.skipped.total)
         self.log.write(step, row)
-        shown = {"loss": f"{row['loss']:.4f}"}
+        shown = {"loss": f"{row['loss']:.4f}"} if "loss" in row else {}
         if "tflops" in row:
             shown["TFLOP/s"] = f"{row['tflops']:.3g}"
         self.bar.set_postfix(shown, refresh=False)
@@ -270,6 +312,7 @@ class _Loop:
             )
             self.bar.write(told, file=sys.stderr)
         self.log.write(step, row)
+        self.last_row |= row  # a measure may decide which checkpoints stay
         if sheet is not None:
             self.log.write_picture(step, "samples", sheet)
         if self.speed.running:
@@ -279,11 +322,23 @@ class _Loop:
         """Report, so that nothing diverged is ever saved, then start saving."""
         if self.pending:  # a signal may come right after a row
             self.report(step, state)
+        row = {"step": step, **self.last_row}
+        self.measures |= measures_of([row], self.run.loop)
+        if self.run.loop.keep_best and step not in self.measures and hosts.is_lead():
+            print(
+                f"step {step} is not among the best: its row has no finite "
+                f"{self.run.loop.best_by!r}",
+                file=sys.stderr,
+            )
         if self.observer is not None:
             self.observer.saving(step, state)
         meta = assets.make_meta(
-            self.run.stage, step, self.run, self.lineage, self.content
-        )
+            self.run.stage, step, self.run, self.lineage, self.content,
+            {
+                **self.history.to_meta(),
+                "skipped": dataclasses.asdict(self.watch.skipped),
+            },
+        )  # fmt: skip
         manager.save(self.saver, step, state, meta)
         self.saved = step
 
@@ -295,22 +350,6 @@ def stage_folder(workdir: str | Path, stage: str) -> Path:
         if path.exists() and not path.is_dir():
             raise UserError(f"workdir: {str(path)!r} is a file, expected a folder")
     return folder
-
-
-def check_resumable(run: RunConfig, folder: Path, saved: RunConfig) -> None:
-    """Refuse to continue a run whose configuration would lead to another result. How
-    it gets there may change: mesh, workers, kernel, accumulation, lengths, paths.
-
-    Raises:
-      UserError: names the keys that differ.
-    """
-    keys = differing_keys(run, saved)
-    if keys:
-        raise UserError(
-            f"{folder} holds a run of another configuration (differs in "
-            f"{', '.join(keys)}): use the same configuration, or start from its "
-            f"weights in another --workdir, with --parent {folder}"
-        )
 
 
 def _check_processes(run: RunConfig, checkpoints: Path, start: int | None) -> None:
@@ -325,6 +364,13 @@ def _check_processes(run: RunConfig, checkpoints: Path, start: int | None) -> No
         start or 0,
         "--workdir must be one folder that all hosts share",
     )
+
+
+def known_measures(folder: Path, start: int, loop: LoopConfig) -> dict[int, float]:
+    """Step -> value of `loop.best_by` in the rows up to the step `start`."""
+    path = folder / FILE
+    rows = read_metrics(path) if loop.keep_best and path.exists() else []
+    return measures_of([row for row in rows if row["step"] <= start], loop)
 
 
 def make_codec_and_text(run: RunConfig) -> tuple[Codec, TextEncoder]:
@@ -352,17 +398,26 @@ def codec_of_step(run: RunConfig) -> Codec | None:
 
 
 def make_dataset(
-    run: RunConfig, codec: Codec, text: TextEncoder, host: Host = ALL_ROWS
+    run: RunConfig,
+    codec: Codec,
+    text: TextEncoder,
+    host: Host = ALL_ROWS,
+    legs: Sequence[Leg] = (),
 ) -> Any:
     """The run's batches by step; the rows of `host` of them.
 
     Of prepared sessions it is printed how many programs are compiled, and for what. The
     batches' `null_text` is the text of the sampler's unconditional branch.
 
+    Args:
+      legs: of a steered run, see `data/legs.py`.
+
     Raises:
       UserError: images whose tokens the mesh cannot share.
     """
-    steps = open_steps(run.data, codec, text, patch=run.model.patch, host=host)
+    steps = open_steps(
+        run.data, codec, text, patch=run.model.patch, host=host, legs=legs
+    )
     check_tokens(steps.shapes, codec.stride * run.model.patch, run.mesh.context)
     if isinstance(steps, SessionSteps) and hosts.is_lead():
         print(steps.coverage(), file=sys.stderr)

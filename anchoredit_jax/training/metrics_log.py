@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 COMPILING = "compiling the first step"
 
+FILE = "metrics.jsonl"
+
 
 class MetricsLog:
     """Writes rows to `<folder>/metrics.jsonl`, to `<folder>/tensorboard` and, where it
@@ -37,7 +39,7 @@ class MetricsLog:
 
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._wandb = folder, wandb
-        path = folder / "metrics.jsonl"
+        path = folder / FILE
         _truncate(path, start)
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(

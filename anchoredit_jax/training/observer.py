@@ -24,8 +24,10 @@ class Observer(Protocol):
         start: int,
         mesh: Mesh,
         lineage: Lineage | None,
+        changes: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """The first step after `start` is about to run; `folder` is the stage's."""
+        """The first step after `start` is about to run; `folder` is the stage's, and
+        `changes` say how the run was steered (`steering.History`)."""
 
     def batch(self, step: int, of_host: Mapping[str, np.ndarray]) -> None:
         """Step `step` (1 is the first) was started on this host's rows."""

@@ -62,3 +62,23 @@ def test_a_right_parent_passes():
     check_parent("single_turn", ("single_turn",), None)  # from scratch
     check_parent("single_turn", ("single_turn",), make("single_turn"))  # goes on
     check_parent("consistency", ("causal_forcing",), make("causal_forcing"))
+
+
+def test_changes_of_a_stage_are_told_and_records_without_any_are_as_they_were():
+    changes = (
+        {"step": 4, "settings": {"optimizer.learning_rate": [0.01, 0.05]}},
+        {"step": 8, "settings": {"data.batch": [2, 4], "content.sessions": ["a", "b"]}},
+    )
+    first = Lineage("single_turn", 12, "aa", {}, changes=changes)
+    second = Lineage("causal_forcing", 9, "bb", {}, parent=first)
+    again = Lineage.from_dict(json.loads(json.dumps(second.to_dict())))
+    assert again == second and again.parent.changes == changes
+    assert again.describe() == (
+        "single_turn@12 (aa, changed behind step 4 and 8) -> causal_forcing@9 (bb)"
+    )
+    assert again.describe_changes() == [
+        "single_turn behind step 4: optimizer.learning_rate: 0.01, then 0.05",
+        "single_turn behind step 8: data.batch: 2, then 4",
+        'single_turn behind step 8: content.sessions: "a", then "b"',
+    ]
+    assert "changes" not in make().to_dict()

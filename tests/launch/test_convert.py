@@ -4,11 +4,16 @@ import dataclasses
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from anchoredit_jax.checkpoint import manager
+from anchoredit_jax.checkpoint.assets import make_meta, peek
 from anchoredit_jax.convert import open_weights
+from anchoredit_jax.stages.step import TrainState
+from anchoredit_jax.testing import tiny_model, tiny_params, tiny_run
 from launch import convert
 from tests.convert.published import random_tensors, write_published
 
@@ -143,3 +148,34 @@ def test_a_checkpoint_of_the_reference_is_imported_by_kind(tmp_path, capsys):
     assert (
         json.loads(open_weights(tmp_path / "live").metadata["lineage"])["step"] == 300
     )
+
+
+def test_a_kept_step_is_named_by_its_number_or_by_its_folder(tmp_path, capsys):
+    run_config, params = tiny_run("single_turn"), tiny_params(tiny_model())
+    folder = tmp_path / "W" / "single_turn"
+    saver = manager.open_manager(folder / "checkpoints", None)
+    for step, scale in ((4, 1.0), (9, 2.0)):
+        tree = jax.tree.map(lambda x, s=scale: jax.numpy.asarray(s * x), params)
+        state = TrainState(jax.numpy.int32(step), tree, {}, tree)
+        manager.save(
+            saver, step, state, make_meta("single_turn", step, run_config, None)
+        )
+    saver.close()
+    common = ("--dialect", "wan", "--weights", "ema", "--out")
+    for name, given in (
+        ("a", ("--checkpoint", tmp_path / "W", "--step", 4)),
+        ("b", ("--checkpoint", folder / "checkpoints" / "4")),
+        ("c", ("--checkpoint", folder)),
+    ):
+        run("export", *given, *common, tmp_path / name)
+    run("verify", tmp_path / "a", tmp_path / "b")
+    assert capsys.readouterr().out.endswith("bit-equal\n")
+    with pytest.raises(SystemExit):
+        run("verify", tmp_path / "a", tmp_path / "c")
+    capsys.readouterr()
+    run("inspect", folder, "--step", 4)
+    assert "step: 4\n" in capsys.readouterr().out
+    run("import", "--src", folder, "--step", 4, "--out", tmp_path / "bundle")
+    assert peek(tmp_path / "bundle") == ("single_turn", 4)
+    said = fails(capsys, convert.main, "inspect", folder, "--step", "5")
+    assert "has no such step (there: 4, 9)" in said

@@ -106,3 +106,17 @@ def test_a_diverged_run_exits_with_1(config, tmp_path, capsys):
         train.main([*arguments, "--config", f"{config}:options.diverge_at=3"])
     assert stop.value.code == 1
     assert "the loss is nan at step 3" in capsys.readouterr().err
+
+
+def test_a_run_is_steered_and_goes_back(config, tmp_path, capsys):
+    work = ["--workdir", str(tmp_path / "w"), "--quiet"]
+    train.main(["--config", str(config), *work])
+    changed = ["--config", f"{config}:data.batch=4", *work]
+    said = fails(capsys, train.main, *changed)
+    assert "data.batch: 2, now 4" in said and "add --change" in said
+    train.main([*changed, "--change", "--from-step", "4"])
+    captured = capsys.readouterr()
+    assert "fake_first: step 10, loss" in captured.out
+    assert "the checkpoints of 8, 10 and their metrics are in" in captured.err
+    said = fails(capsys, train.main, *changed, "--from-step", "5")
+    assert "there is no checkpoint of that step" in said

@@ -1,6 +1,7 @@
 """Certificates of runs of the fake stages: whole, resumed, thinned, and cheap."""
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import pytest
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.reproducibility import compare, read
 from anchoredit_jax.reproducibility.recorder import Recorder
+from anchoredit_jax.reproducibility.rerun import Steps, check
 from anchoredit_jax.training import loop
 from anchoredit_jax.training.loop import make_dataset, run_stage
 from anchoredit_jax.training.stopping import Stopped
@@ -203,3 +205,43 @@ def test_another_seed_is_seen_as_other_draws(tmp_path):
     comparison = compare(straight, seeded)
     assert "config: seed: 3 | 4" in comparison.causes
     assert first_difference(straight, seeded) == (1, "draws", "draws")
+
+
+def test_changes_of_a_run_are_certified_and_its_parts_can_be_checked(tmp_path):
+    straight = certify(tmp_path / "a")
+    certify(tmp_path / "b", "loop.steps=4")
+    arg = "optimizer.learning_rate=0.05"
+    changed = certify(tmp_path / "b", arg, change=True)
+    (change,) = changed.changes
+    assert change == {"step": 4, "settings": {"optimizer.learning_rate": [0.01, 0.05]}}
+    causes = compare(straight, changed).causes
+    assert "changes: none | optimizer.learning_rate behind step 4" in causes
+    folder = tmp_path / "b" / "fake_first"
+    with pytest.raises(UserError, match="behind step 4: check --steps 0:4 .* 4:10"):
+        check(make_run("fake_first", arg), folder, tmp_path / "c", quiet=True)
+    found, _ = check(
+        make_run("fake_first", arg), folder, tmp_path / "c", Steps(4), quiet=True
+    )
+    assert found.equal and found.steps == 6
+    found, _ = check(
+        make_run("fake_first"), folder, tmp_path / "d", Steps(0, 4), quiet=True
+    )
+    assert found.equal and found.steps == 4
+
+
+def test_a_certificate_goes_back_with_its_run(tmp_path):
+    straight = certify(tmp_path)
+    again = certify(tmp_path, from_step=4)
+    assert compare(straight, again).equal and again.rows == straight.rows
+    kept = read(tmp_path / "fake_first" / "set_aside-0")
+    assert kept.rows == straight.rows
+
+
+def test_a_certificate_from_before_there_were_changes_is_still_one(tmp_path):
+    made = certify(tmp_path)
+    path = tmp_path / "fake_first" / "certificate.json"
+    values = json.loads(path.read_text())
+    del values["changes"], values["config"]["data"]["drop_fraction"]
+    path.write_text(json.dumps(values))
+    assert read(path).changes == ()
+    assert compare(read(path), made).causes == ()

@@ -23,7 +23,7 @@ from anchoredit_jax.models.codec import CodecConfig
 from anchoredit_jax.parallel.sharded import CompiledStep
 from anchoredit_jax.stages.passes import Pass
 from anchoredit_jax.stages.stage import Stage
-from anchoredit_jax.stages.step import TrainState
+from anchoredit_jax.stages.step import TrainState, make_train_state
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.strict import result
 from anchoredit_jax.training.loop import exit_codes, run_stage
@@ -102,6 +102,28 @@ def make_stage(name, parents=(), delay=0.0):
     )
 
 
+def linear_loss(run, params, state, batch):
+    """(errors, weights, metrics) of a linear map of latents, for the real step."""
+    latents = batch["latents"]
+    errors = ((latents @ params["w"] - latents) ** 2).mean((2, 3, 4)).sum(1)
+    return errors, batch["frame_valid"][:, -1], {}
+
+
+def linear_stage():
+    """A stage that takes the step of the real ones."""
+    return Stage(
+        "fake_linear",
+        options=Options,
+        parents=(),
+        init_state=lambda run, parent: make_train_state(
+            {"w": jax.random.normal(jax.random.key(run.seed), (WIDTH, WIDTH))},
+            run.optimizer,
+        ),
+        passes=lambda run, frames: (Pass("target", frames, frames - 1),),
+        loss_fn=linear_loss,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class SteppingStage(Stage):
     """A stage with a step of its own, `step(run, mesh)`."""
@@ -125,6 +147,7 @@ def replace_step(stages, name, make):
 
 def add_fake_stages(stages, delay=0.0):
     """Put both into the table of stages."""
+    stages["fake_linear"] = linear_stage()
     stages["fake_first"] = make_stage("fake_first", delay=delay)
     stages["fake_second"] = make_stage("fake_second", ("fake_first",), delay=delay)
 
@@ -145,6 +168,7 @@ def make_run(stage="fake_first", arg=""):
             optimizer=dict(learning_rate=1e-2),
             options=dict(),
             sampler=dict(),
+            mesh=dict(),
             loop=dict(steps=10, log_every=2, checkpoint_every=4, keep=None),
         )
     )

@@ -244,7 +244,7 @@ def test_another_parent_is_refused_when_resuming(tmp_path):
 def test_another_configuration_is_refused_when_resuming(tmp_path):
     train(tmp_path, arg="loop.steps=4")
     arg = "optimizer.learning_rate=0.5,data.batch=4"
-    refused(tmp_path, "differs in data.batch, optimizer.learning_rate", arg=arg)
+    refused(tmp_path, "differs in data.batch: 2, now 4, optimizer.learning", arg=arg)
     refused(tmp_path, f"with --parent {tmp_path / 'fake_first'}", arg=arg)
     refused(tmp_path, "differs in model.dtype", arg="model.dtype=bfloat16")
     train(tmp_path, arg="loop.steps=6,loop.log_every=3,loop.keep=1")
@@ -297,3 +297,34 @@ def test_a_signal_before_the_first_step_says_so():
     assert "before the first step of a_stage" in str(
         Stopped(signal.SIGTERM, "a_stage", 0)
     )
+
+
+def test_the_best_checkpoint_stays_when_the_loss_rises_again(tmp_path, fake_stages):
+    """Also over a resume: measures are read from the rows of metrics."""
+    make_train_step = fake_stages["fake_first"].make_train_step
+
+    def measured(run):
+        step = make_train_step(run)
+
+        def call(state, batch):
+            number = state.step + 1
+            state, metrics = step(state, batch)
+            return state, {**metrics, "held_out/ema/loss": abs(number - 4.0)}
+
+        return call
+
+    replace_step(fake_stages, "fake_first", measured)
+    arg = "loop.checkpoint_every=1,loop.log_every=1,loop.keep=1,loop.keep_best=2,"
+    arg += "loop.best_by=held_out/ema/loss,loop.keep_every=5"
+    train(tmp_path, arg=f"{arg},loop.steps=6")
+    folder = tmp_path / "fake_first" / "checkpoints"
+    assert manager.committed_steps(folder) == [3, 4, 5, 6]
+    train(tmp_path, arg=arg)
+    assert manager.committed_steps(folder) == [3, 4, 5, 10]
+
+
+def test_a_checkpoint_without_the_measure_is_told(tmp_path, capsys):
+    train(tmp_path, arg="loop.keep_best=1,loop.best_by=held_out,loop.keep=1")
+    said = capsys.readouterr().err
+    assert "step 4 is not among the best: its row has no finite 'held_out'" in said
+    assert manager.committed_steps(tmp_path / "fake_first" / "checkpoints") == [10]
