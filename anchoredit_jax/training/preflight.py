@@ -35,7 +35,7 @@ def check_run(
     """Try a run, and leave nothing behind.
 
     A run that is there already is held against its configuration as it would be when it
-    goes on; the trial then starts from its last checkpoint.
+    goes on; the trial then starts from its last checkpoint, if the stage may.
 
     Args:
       parent: as `run_stage`.
@@ -52,9 +52,11 @@ def check_run(
     if start is not None:
         there = dataclasses.replace(run.loop, steps=start)
         run_stage(run.replace(loop=there), workdir, parent, quiet=True)
+    parents = STAGES[run.stage].parents
+    if start is not None and run.stage in parents:
         parent = folder
     elif parent is None:
-        parent = find_in_workdir(Path(workdir), STAGES[run.stage].parents)
+        parent = find_in_workdir(Path(workdir), parents)
     with _removed_again(Path(workdir)) as trial:
         return _try(run, trial, parent, start or 0)
 
