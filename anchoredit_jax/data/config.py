@@ -76,9 +76,9 @@ class SessionsConfig(Bounded):
     path: str = way()
     cache: str | None = way(None)
     layout: str = result("chain", within=SESSION_LAYOUTS)
-    exclude: tuple[str, ...] = result(())
     buckets: BucketConfig = BucketConfig()
     held_out: float = result(0.0, within="[0, 1)")
+    exclude: tuple[str, ...] = result(())
 
 
 @dataclasses.dataclass(frozen=True)
