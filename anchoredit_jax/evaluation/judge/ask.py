@@ -114,8 +114,8 @@ class JudgeConfig:
             )
         if not self.base_url.startswith(("http://", "https://")):
             raise UserError(
-                "the judge's base_url (--judge-url) must start with http:// or https://, "
-                f"as in http://localhost:8000/v1; given: {self.base_url!r}"
+                "the judge's base_url (--judge-url) must start with http:// or "
+                f"https://, as in http://localhost:8000/v1; given: {self.base_url!r}"
             )
         ones = dict.fromkeys(("answers", "parallel", "image_side", "max_tokens"), 1)
         least_of = {"timeout": 1e-3, "retries": 0, **ones, "temperature": 0}
