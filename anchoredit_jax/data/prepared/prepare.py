@@ -90,7 +90,7 @@ class Report:
     languages: Mapping[str, int]
     ignored: Sequence[str] = ()
     notes: Sequence[str] = ()
-    path: str = REPORT
+    path: str = dataclasses.field(default=REPORT, compare=False)
 
     def describe(self) -> str:
         """A few lines: every count, with the first of what it counts."""
@@ -102,7 +102,7 @@ class Report:
         for reason, count in sorted(self.dropped.items()):
             some = [entry for entry in self.bad if entry[2] == reason]
             lines.append(f"  {reason}: {count}")
-            lines += _first([f"{o}: {k}: {detail}" for o, k, _, detail in some])
+            lines += _first([": ".join(entry) for entry in some])
         if self.notes:
             lines.append(f"kept, but: {len(self.notes)}")
             lines += _first(self.notes)
