@@ -32,6 +32,7 @@ import argparse
 import contextlib
 import dataclasses
 import functools
+import os
 import sys
 from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             instructions = read_instructions(args.instruction, args.instructions)
             if args.session is not None:
                 failed = go_on(args, instructions)
-            elif Path(args.image).is_dir():
+            elif os.path.isdir(args.image):
                 failed = edit_folder(args, instructions)
             else:
                 failed = edit_one(args, instructions)
@@ -180,7 +181,7 @@ def edit_interactively(args: argparse.Namespace) -> bool:
     if args.session is not None:
         origin = {"session": args.session}
         session = open_session(args, [""] * MAX_TURNS)
-    elif Path(args.image).is_dir():
+    elif os.path.isdir(args.image):
         raise UserError("--interactive edits one image, given a folder")
     else:
         image = decode_image(args.image)

@@ -122,8 +122,8 @@ def decode_image(
         return _decode(source, "the given image", background, tell)
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        if not path.is_file():
-            state = "is not a file" if path.exists() else "does not exist"
+        if not os.path.isfile(path):  # nor is a name that no disk takes
+            state = "is not a file" if os.path.exists(path) else "does not exist"
             raise UserError(f"image {str(path)!r} {state}")
         with identify(path, path.stat().st_size, repr(str(path))) as image:
             return _decode(image, f"image {os.fspath(source)!r}", background, tell)
