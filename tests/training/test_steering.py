@@ -16,6 +16,7 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import CodecConfig
 from anchoredit_jax.optimizer import make_optimizer
 from anchoredit_jax.stages.step import make_train_state
+from anchoredit_jax.testing import tiny_params, tiny_run
 from anchoredit_jax.training import loop
 from anchoredit_jax.training.curriculum import run_curriculum
 from anchoredit_jax.training.loop import run_stage
@@ -285,19 +286,12 @@ def test_finished_stages_of_a_curriculum_stay_as_they_are(tmp_path):
     assert len(meta_of(results["fake_second"])["changes"]) == 1
 
 
-def test_inspect_names_every_change(tmp_path, monkeypatch):
+def test_inspect_names_every_change(tmp_path):
+    run, params = tiny_run("single_turn"), tiny_params()
     lineage = assets.Lineage(
-        "single_turn", 12, "ab", {},
+        "single_turn", 12, assets.digest(params), json.loads(run.to_json()),
         changes=({"step": 4, "settings": {"data.batch": [2, 4]}},),
     )  # fmt: skip
-    run = make_run("fake_first")
-    from anchoredit_jax.testing import tiny_params, tiny_run
-
-    run, params = tiny_run("single_turn"), tiny_params()
-    digest = assets.digest(params)
-    lineage = dataclasses.replace(
-        lineage, digest=digest, config=json.loads(run.to_json())
-    )
     file = assets.save_bundle(tmp_path, params, run, lineage)
     said = describe(open_weights(file))
     assert "changed: single_turn behind step 4: data.batch: 2, then 4" in said
