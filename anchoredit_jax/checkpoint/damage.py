@@ -1,6 +1,7 @@
 """What a person is told of a checkpoint that cannot be read, in one line."""
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -66,6 +67,9 @@ def _forget_pending_reads() -> None:
 
     hook.forgets_pending_reads = True  # pyright: ignore[reportFunctionMemberAccess]
     sys.unraisablehook = hook
+    logging.getLogger("asyncio").addFilter(
+        lambda record: "exception was never retrieved" not in record.getMessage()
+    )
 
 
 class DamagedError(UserError):

@@ -16,6 +16,7 @@ from anchoredit_jax.stages.step import TrainState
 from anchoredit_jax.testing import tiny_model, tiny_params, tiny_run
 from launch import convert
 from tests.convert.published import random_tensors, write_published
+from tests.convert.test_round_trips import training_state
 
 from .test_train import fails
 
@@ -113,6 +114,28 @@ def test_mistakes_are_one_line(tmp_path, capsys):
         ([], "arguments are required"),
     ):  # fmt: skip
         assert message in fails(capsys, convert.main, *arguments)
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_damaged_checkpoint_is_one_line_that_names_a_whole_one(tmp_path, capsys):
+    training_state(tmp_path / "W", steps=(3, 9))
+    folder = tmp_path / "W" / "checkpoints"
+    run("inspect", tmp_path / "W", "--check")
+    said = capsys.readouterr()
+    assert "checked: as written, by a digest of every array; all finite" in said.out
+    assert "digests: of every array" in said.out and not said.err
+    for file in (folder / "9" / "ema").rglob("d/*"):
+        content = bytearray(file.read_bytes())
+        content[-20] ^= 1
+        file.write_bytes(content)
+    for words in (
+        ["inspect", tmp_path / "W", "--check"],
+        ["export", "--checkpoint", tmp_path / "W", "--dialect", "wan", "--out",
+         tmp_path / "o"],
+    ):  # fmt: skip
+        said = fails(capsys, convert.main, *words)
+        assert f"{folder / '9'} is damaged" in said
+    assert f"{folder / '3'} is whole: name that, or move" in said
     assert not (tmp_path / "o").exists()
 
 

@@ -1,12 +1,12 @@
 """What `launch/convert.py` exports loads in PyTorch and computes the same."""
 
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from anchoredit_jax.checkpoint.safetensors_stream import SafetensorsFile
 from anchoredit_jax.convert import (
     export_weights,
     import_weights,
@@ -27,7 +27,6 @@ diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
 
 TOLERANCE = 5e-5
-GUIDE = Path(__file__).parents[2] / "docs" / "export.md"
 MODEL = TransformerConfig(
     dim=64, ffn_dim=96, num_heads=2, num_layers=2, text_dim=32, freq_dim=32
 )
@@ -67,7 +66,7 @@ def export(tmp_path, network, dialect="diffusers"):
 def test_the_transformer(tmp_path, monkeypatch):
     params, out = export(tmp_path, "transformer")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    theirs = load_as_in_the_guide(out, monkeypatch).eval()
+    theirs = with_our_places(out).eval()
     rng = np.random.default_rng(1)
     latents = rng.normal(size=(1, 3, 8, 12, 16)).astype(np.float32)
     text = rng.normal(size=(1, 1, 7, 32)).astype(np.float32)
@@ -89,15 +88,16 @@ def test_the_transformer(tmp_path, monkeypatch):
     assert deviation < TOLERANCE
 
 
-def load_as_in_the_guide(folder, monkeypatch):
-    """The snippet of docs/export.md, word for word."""
-    section = GUIDE.read_text()
-    snippet = section.partition("```python\n")[2].partition("```")[0]
-    monkeypatch.chdir(folder.parent)
-    names = {}
-    exec(snippet.replace('"editor', f'"{folder.name}'), names)
-    assert names["told"]["network"] == "transformer"
-    return names["model"]
+def with_our_places(folder):
+    """The model of diffusers, its frames as far apart as the metadata says."""
+    model = diffusers.WanTransformer3DModel.from_pretrained(folder)
+    file = SafetensorsFile(folder / "diffusion_pytorch_model.safetensors")
+    assert file.metadata["network"] == "transformer"
+    stride = int(file.metadata["temporal_stride"])
+    for table in (model.rope.freqs_cos, model.rope.freqs_sin):
+        apart = table[::stride, : model.rope.t_dim].clone()
+        table[: len(apart), : model.rope.t_dim] = apart
+    return model
 
 
 def test_the_vae(tmp_path):
