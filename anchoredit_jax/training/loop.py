@@ -13,11 +13,10 @@ import json
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 
@@ -26,30 +25,27 @@ from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.checkpoint.assets import Weights
 from anchoredit_jax.checkpoint.keeping import measures_of, policy_of
 from anchoredit_jax.checkpoint.lineage import Lineage
-from anchoredit_jax.data.batches import iterate_batches, open_steps
-from anchoredit_jax.data.legs import Leg
+from anchoredit_jax.data.batches import iterate_batches
 from anchoredit_jax.data.placement import host_of, place
 from anchoredit_jax.data.session_batches import (
-    ALL_ROWS,
-    Host,
-    SessionSteps,
     sample_name,
 )
-from anchoredit_jax.data.session_buckets import check_tokens
-from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.errors import UserError, exit_on_user_error
-from anchoredit_jax.models.codec import Codec
-from anchoredit_jax.models.text import TextEncoder
 from anchoredit_jax.optimizer import make_schedule
 from anchoredit_jax.parallel import batch_sharding, hosts, make_mesh
 from anchoredit_jax.run_config import LoopConfig, RunConfig
-from anchoredit_jax.stages.round_trip import needs_codec
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.training import steering
 from anchoredit_jax.training.content import describe_content
 from anchoredit_jax.training.divergence import DivergedError, Skipped, Watch
 from anchoredit_jax.training.going_back import set_aside, starting_step
 from anchoredit_jax.training.held_out import HeldOut, open_held_out
+from anchoredit_jax.training.inputs import (
+    beside_the_run,
+    codec_of_step,
+    make_codec_and_text,
+    make_dataset,
+)
 from anchoredit_jax.training.metrics_log import (
     FILE,
     MetricsLog,
@@ -152,7 +148,7 @@ def run_stage(
         "the sessions of before must lie where every host finds them",
     )
     dataset = make_dataset(run, codec, text, host_of(mesh), history.legs)
-    with _beside_the_run(run):
+    with beside_the_run(run):
         held_out = open_held_out(run, codec, text, mesh)
     del codec, text  # with a feature cache training needs their weights no more
     if start is None or meta is None:
@@ -371,75 +367,6 @@ def known_measures(folder: Path, start: int, loop: LoopConfig) -> dict[int, floa
     path = folder / FILE
     rows = read_metrics(path) if loop.keep_best and path.exists() else []
     return measures_of([row for row in rows if row["step"] <= start], loop)
-
-
-def make_codec_and_text(run: RunConfig) -> tuple[Codec, TextEncoder]:
-    """The run's codec and text encoder, which fit its model.
-
-    Raises:
-      UserError: latents or text that the model cannot take, naming both numbers.
-    """
-    with _beside_the_run(run):
-        codec, text = make_codec(run.codec), make_text_encoder(run.text)
-    side = codec.stride * run.model.patch
-    for what, given, wanted in (
-        ("channels of the codec", codec.channels, run.model.channels),
-        ("width of the text encoder", text.dim, run.model.text_dim),
-        (f"data.size {run.data.size} modulo {side}", run.data.size % side, 0),
-    ):
-        if given != wanted:
-            raise UserError(f"config: {what}: {given}, the model takes {wanted}")
-    return codec, text
-
-
-def codec_of_step(run: RunConfig) -> Codec | None:
-    """The run's codec where its training step needs it, else None."""
-    return make_codec(run.codec) if needs_codec(run.options) else None
-
-
-def make_dataset(
-    run: RunConfig,
-    codec: Codec,
-    text: TextEncoder,
-    host: Host = ALL_ROWS,
-    legs: Sequence[Leg] = (),
-) -> Any:
-    """The run's batches by step; the rows of `host` of them.
-
-    Of prepared sessions it is printed how many programs are compiled, and for what. The
-    batches' `null_text` is the text of the sampler's unconditional branch.
-
-    Args:
-      legs: of a steered run, see `data/legs.py`.
-
-    Raises:
-      UserError: images whose tokens the mesh cannot share.
-    """
-    steps = open_steps(
-        run.data, codec, text, patch=run.model.patch, host=host, legs=legs
-    )
-    check_tokens(steps.shapes, codec.stride * run.model.patch, run.mesh.context)
-    if isinstance(steps, SessionSteps) and hosts.is_lead():
-        print(steps.coverage(), file=sys.stderr)
-    dataset = grain.MapDataset.source(steps)
-    if run.sampler.negative:
-        with _beside_the_run(run):
-            (negative,) = np.asarray(text.encode([run.sampler.negative]))
-        dataset = dataset.map(functools.partial(_with_null_text, negative))
-    return dataset
-
-
-def _with_null_text(null_text: np.ndarray, batch: dict[str, Any]) -> dict[str, Any]:
-    rows = len(batch["null_text"])
-    return batch | {"null_text": np.repeat(null_text[None], rows, axis=0)}
-
-
-def _beside_the_run(run: RunConfig) -> contextlib.AbstractContextManager:
-    """Where codec and text encoder are loaded: with a feature cache in the memory of
-    the host. They only tell then whose features these are, and are let go."""
-    if run.data.sessions is None or run.data.sessions.cache is None:
-        return contextlib.nullcontext()
-    return jax.default_device(jax.local_devices(backend="cpu")[0])
 
 
 @contextlib.contextmanager

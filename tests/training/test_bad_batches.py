@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from anchoredit_jax.checkpoint import manager
+from anchoredit_jax.data.batches import open_steps
 from anchoredit_jax.data.feature_cache import build_cache, part_name
 from anchoredit_jax.data.prepared import PreparedSessions, prepare
 from anchoredit_jax.data.session_batches import group_prepared
@@ -63,7 +64,7 @@ def spoilt(tmp_path_factory):
     arg = f"{COMMON},data.sessions.path={root / 'prepared'}"
     run = make_run("single_turn", arg)
     codec, text = loop.make_codec_and_text(run)
-    steps = loop.open_steps(run.data, codec, text)
+    steps = open_steps(run.data, codec, text)
     sessions = PreparedSessions(root / "prepared")
     first: dict[int, int] = {}
     for step in range(steps.plan.steps_per_epoch):
