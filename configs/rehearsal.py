@@ -29,10 +29,10 @@ from configs import sprites, wan_14b
 STAGES = ("single_turn", "causal_forcing", "consistency", "distribution_matching")
 STEPS = {
     "full": dict(
-        single_turn=800,
-        causal_forcing=800,
-        consistency=100,
-        distribution_matching=160,
+        single_turn=2400,
+        causal_forcing=400,
+        consistency=60,
+        distribution_matching=100,
     ),
     "short": dict(
         single_turn=60, causal_forcing=20, consistency=8, distribution_matching=10
