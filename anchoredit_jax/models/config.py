@@ -53,7 +53,7 @@ class TransformerConfig(Bounded):
     """
 
     dim: int = geometry(within="[2, 65536]")
-    ffn_dim: int = geometry(within="[1, 1e6]")
+    ffn_dim: int = geometry(within="[1, 1e8]")
     num_heads: int = geometry(within="[1, 1024]")
     num_layers: int = geometry(within="[1, 1024]")
     channels: int = geometry(16, within="[1, 65536]")

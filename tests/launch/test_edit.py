@@ -480,7 +480,8 @@ def test_wrong_starts_of_an_interactive_session_are_refused(
     flags = ["--checkpoint", checkpoint, "--interactive", "--out", tmp_path]
     both = refused(capsys, *flags, "--image", photo, "--instruction", "x")
     assert "takes its instructions from stdin" in both
-    assert "given a folder" in refused(capsys, *flags, "--image", tmp_path)
+    fresh = [*flags[:-1], tmp_path / "new"]
+    assert "given a folder" in refused(capsys, *fresh, "--image", tmp_path)
     assert "is not empty" in refused(capsys, *flags, "--image", photo)
 
 

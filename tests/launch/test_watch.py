@@ -124,11 +124,8 @@ def test_in_a_browser_two_runs_stand_side_by_side(runs, browser, tmp_path):
         browser.run("document.getElementById('sheet-at').innerText")
         == "single_turn, step 266"
     )
-    assert (
-        browser.run(
-            "document.querySelector('.sheet figure:not([hidden]) img').naturalWidth"
-        )
-        > 9
+    browser.wait(
+        "document.querySelector('.sheet figure:not([hidden]) img').naturalWidth > 9", 60
     )
 
     # One stage alone, and a value under the pointer.

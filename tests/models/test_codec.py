@@ -93,5 +93,5 @@ def test_sides_that_do_not_divide_name_the_nearest_size():
 def test_unknown_kind_and_stride_are_refused():
     with pytest.raises(UserError, match="codec.kind 'vae9'.*patch, wan_vae"):
         CodecConfig(kind="vae9")
-    with pytest.raises(UserError, match="codec.patch.stride"):
+    with pytest.raises(UserError, match="patch.stride must be in"):
         CodecConfig(patch=PatchSettings(0))

@@ -68,7 +68,7 @@ def test_a_part_is_cut_out_of_rows_and_checkpoints():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "cannot be read"),
+        ("{", "is damaged"),
         ("[]", "expected a JSON object"),
         ('{"format": "other/1"}', "found 'other/1'"),
         (

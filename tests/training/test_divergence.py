@@ -47,7 +47,8 @@ def test_a_bad_batch_stops_a_stage_and_names_step_sample_and_leaves(
     run = load_config(
         "configs/sprites.py:stage=single_turn,steps=40,data.batch=2,data.turns=1,"
         "model.dim=24,model.ffn_dim=24,model.num_heads=2,model.num_layers=1,"
-        "model.freq_dim=8,loop.log_every=40,loop.checkpoint_every=4"
+        "model.freq_dim=8,loop.log_every=40,loop.checkpoint_every=4,"
+        "eval.every=0,eval.edits_every=0"
     )
     with pytest.raises(DivergedError) as error:
         run_stage(run, tmp_path, quiet=True)

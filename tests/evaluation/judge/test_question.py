@@ -93,7 +93,7 @@ def test_frames_of_another_form_are_refused(frames):
     [
         ({"model": ""}, "model"),
         ({"base_url": "localhost:8000"}, "http://"),
-        ({"parallel": 0}, "parallel must be at least 1; given: 0"),
+        ({"parallel": 0}, "judge-parallel.* must be at least 1; given: 0"),
         ({"answers": 0}, "answers"),
         ({"retries": -1}, "retries"),
         ({"timeout": float("nan")}, "timeout"),
