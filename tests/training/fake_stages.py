@@ -147,7 +147,6 @@ def replace_step(stages, name, make):
 
 def add_fake_stages(stages, delay=0.0):
     """Put both into the table of stages."""
-    stages["fake_linear"] = linear_stage()
     stages["fake_first"] = make_stage("fake_first", delay=delay)
     stages["fake_second"] = make_stage("fake_second", ("fake_first",), delay=delay)
 

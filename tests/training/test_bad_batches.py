@@ -22,14 +22,20 @@ from anchoredit_jax.training.loop import run_stage
 from anchoredit_jax.training.metrics_log import read_metrics
 from anchoredit_jax.training.state import restore_state
 from tests.data.corpus import make_corpus
-from tests.training.fake_stages import make_run
+from tests.training.fake_stages import linear_stage, make_run
 from tests.training.test_loop import assert_bit_equal, rows_of
 
-pytestmark = pytest.mark.usefixtures("fake_stages", "compiled_anew")
+pytestmark = pytest.mark.usefixtures("fake_linear", "compiled_anew")
 
 COMMON = "data.kind=sessions,data.sessions.layout=pairs,data.size=24,loop.log_every=1"
 COMMON += ",data.sessions.buckets.max_ratio=1"
 COMMON += ",data.null_fraction=0,loop.checkpoint_every=2"
+
+
+@pytest.fixture
+def fake_linear(fake_stages):
+    """A stage whose update is that of its gradient, beside the other fake ones."""
+    fake_stages["fake_linear"] = linear_stage()
 
 
 def run_of(arg=""):
