@@ -8,7 +8,7 @@ changes it. It is no defence against forgery, only against chance.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -30,7 +30,7 @@ def checksums(tree: Any) -> dict[str, str]:
     Of several processes all have to call this where arrays lie on several hosts.
     """
     leaves = leaves_by_name(tree)
-    sums = jax.device_get({name: _checksum(leaf) for name, leaf in leaves.items()})
+    sums = _of_all(leaves, _checksum_on_host, _checksums_in_place)
     return {
         name: f"{shape_text(leaf)} {int(sums[name]):08x}"
         for name, leaf in leaves.items()
@@ -60,7 +60,9 @@ def check_finite(leaves: Mapping[str, Any], where: str, prefix: str = "") -> Non
     Raises:
       UserError: an array holds NaN or an infinity; it is named.
     """
-    bad = jax.device_get({name: _not_finite(leaf) for name, leaf in leaves.items()})
+    numbers = {n: x for n, x in leaves.items() if jnp.issubdtype(x.dtype, jnp.inexact)}
+    bad = dict.fromkeys(leaves, 0)
+    bad |= _of_all(numbers, _not_finite_on_host, _not_finite_in_place)
     found = [name for name in leaves if bad[name]]
     if found:
         more = f" and {len(found) - 1} more arrays" if len(found) > 1 else ""
@@ -71,9 +73,24 @@ def check_finite(leaves: Mapping[str, Any], where: str, prefix: str = "") -> Non
         )
 
 
-def _checksum(leaf: Any) -> Any:
-    if not _is_on_host(leaf):
-        return _checksum_in_place(leaf)
+def _of_all(
+    leaves: Mapping[str, Any],
+    on_host: Callable[[Any], Any],
+    in_place: Callable[[dict[str, jax.Array]], dict[str, jax.Array]],
+) -> dict[str, Any]:
+    """A number of every array, those of the same devices in one program: programs that
+    talk to other hosts must not overtake each other."""
+    found = {name: on_host(leaf) for name, leaf in leaves.items() if _is_on_host(leaf)}
+    groups: dict[Any, dict[str, jax.Array]] = {}
+    for name, leaf in leaves.items():
+        if name not in found:
+            groups.setdefault(frozenset(leaf.sharding.device_set), {})[name] = leaf
+    for group in groups.values():
+        found |= jax.device_get(in_place(group))
+    return found
+
+
+def _checksum_on_host(leaf: Any) -> Any:
     total = np.uint32(0)
     for start, part in _chunks(leaf):
         words = part.view(WORDS[part.dtype.itemsize]).astype(np.uint32)
@@ -85,6 +102,10 @@ def _checksum(leaf: Any) -> Any:
 
 
 @jax.jit
+def _checksums_in_place(leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {name: _checksum_in_place(leaf) for name, leaf in leaves.items()}
+
+
 def _checksum_in_place(leaf: jax.Array) -> jax.Array:
     if leaf.dtype == jnp.bool_:
         leaf = leaf.astype(jnp.uint8)
@@ -107,17 +128,16 @@ def _mixed(words: Any, places: Any) -> Any:
     return mixed ^ (mixed >> HALF)
 
 
-def _not_finite(leaf: Any) -> Any:
-    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-        return 0
-    if not _is_on_host(leaf):
-        return _not_finite_in_place(leaf)
+def _not_finite_on_host(leaf: Any) -> int:
     return sum(part.size - int(np.isfinite(part).sum()) for _, part in _chunks(leaf))
 
 
 @jax.jit
-def _not_finite_in_place(leaf: jax.Array) -> jax.Array:
-    return (~jnp.isfinite(leaf)).sum(dtype=jnp.uint32)
+def _not_finite_in_place(leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {
+        name: (~jnp.isfinite(leaf)).sum(dtype=jnp.uint32)
+        for name, leaf in leaves.items()
+    }
 
 
 def _is_on_host(leaf: Any) -> bool:

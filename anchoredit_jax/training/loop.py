@@ -230,7 +230,7 @@ class _Loop:
         """Step until the end or a stop request; returns the last committed step."""
         lengths, step = self.run.loop, self.saved
         if self.held_out is not None:
-            self.bar.write(self.held_out.describe(), file=sys.stderr)
+            self.tell(self.held_out.describe())
             if step == 0:  # what the stage starts from; here the programs are compiled
                 self.measure(step, state)
         while step < lengths.steps and not stop.due():
@@ -303,16 +303,19 @@ class _Loop:
         begun = time.monotonic()
         row, sheet = self.held_out.measure(step, state)
         if not step:
-            told = (
-                f"held out: compiled and measured in {time.monotonic() - begun:.1f} s"
-            )
-            self.bar.write(told, file=sys.stderr)
+            seconds = time.monotonic() - begun
+            self.tell(f"held out: compiled and measured in {seconds:.1f} s")
         self.log.write(step, row)
         self.last_row |= row  # a measure may decide which checkpoints stay
         if sheet is not None:
             self.log.write_picture(step, "samples", sheet)
         if self.speed.running:
             self.speed.begin()
+
+    def tell(self, line: str) -> None:
+        """A line above the bar, of the first process alone."""
+        if hosts.is_lead():
+            self.bar.write(line, file=sys.stderr)
 
     def save(self, step: int, state: Any) -> None:
         """Report, so that nothing diverged is ever saved, then start saving."""
