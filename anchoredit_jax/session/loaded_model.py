@@ -28,7 +28,7 @@ from anchoredit_jax.session.overrides import (
 )
 from anchoredit_jax.session.programs import Programs, make_programs
 from anchoredit_jax.session.shapes import AUTO, AskedSize, check_asked, editing_size
-from anchoredit_jax.trees import cast_copy, check_dtype, check_finite
+from anchoredit_jax.trees import cast_copy, check_dtype
 
 MOST_TURNS = 1024  # of a session that keeps its full history
 SHIPPED = Path(__file__).parents[1] / "assets"
@@ -199,7 +199,6 @@ class LoadedModel:
         if params_dtype is not None:
             params = cast_copy(params, params_dtype)
         params = jax.device_put(params, places(params))
-        check_finite(f"the weights of {os.fspath(path)!r}", params)
         return cls(
             params=params,
             run=run,
