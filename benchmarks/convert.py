@@ -21,6 +21,14 @@ from anchoredit_jax.models.presets import make_config
 SCRIPT = Path(__file__).parents[1] / "launch" / "convert.py"
 GIB = 2**30
 TRANSFORMER = NETWORKS["transformer"]
+# A process of its own starts the command: a child's peak is at least what its parent
+# held, and a benchmark holds much.
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,10 +111,10 @@ def _run(*arguments: str | Path) -> tuple[float, int]:
     """Seconds and peak resident bytes of launch/convert.py."""
     start = time.perf_counter()
     command = [sys.executable, str(SCRIPT), *map(str, arguments), "--quiet"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    measured = subprocess.run(
+        [sys.executable, "-c", MEASURED, *command], stdout=subprocess.PIPE, text=True
+    )
+    if measured.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {measured.returncode}")
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2)
-    return time.perf_counter() - start, usage.ru_maxrss * unit
+    return time.perf_counter() - start, int(measured.stdout) * unit
