@@ -114,6 +114,18 @@ def barrier(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+def gathered(value: int) -> list[int]:
+    """A number from 0 to 2^32 - 1 of each process, in their order."""
+    if jax.process_count() == 1:
+        return [value]
+    return multihost_utils.process_allgather(np.uint32(value)).tolist()
+
+
+def from_lead(value: int) -> int:
+    """The number that the lead gave; the others' do not count."""
+    return gathered(value)[0]
+
+
 def check_same(what: str, value: int, advice: str) -> None:
     """Refuse to go on where processes disagree: they would wait for each other.
 
@@ -123,9 +135,7 @@ def check_same(what: str, value: int, advice: str) -> None:
     Raises:
       UserError: names what differs, and what to do.
     """
-    if jax.process_count() == 1:
-        return
-    values = multihost_utils.process_allgather(np.uint32(value)).tolist()
+    values = gathered(value)
     if len(set(values)) > 1:
         told = ", ".join(str(other) for other in values[:8])
         raise UserError(f"{what} differs between processes ({told}): {advice}")

@@ -65,6 +65,7 @@ from anchoredit_jax.training.steering import History
 from anchoredit_jax.training.stopping import Stopped, StopRequest, stop_requests
 from anchoredit_jax.training.throughput import Throughput
 from anchoredit_jax.training.wandb_run import WandbRun
+from anchoredit_jax.training.workdir import run_alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,7 @@ def run_stage(
     wandb: str | None = None,
     change: bool = False,
     from_step: int | None = None,
+    stop: StopRequest | None = None,
 ) -> StageResult:
     """Train `run.stage` in `workdir/<stage>` up to `run.loop.steps`.
 
@@ -112,6 +114,7 @@ def run_stage(
       change: go on with another configuration or other data, see `steering.py`.
       from_step: go on at this checkpoint; later ones are moved aside, see
         `going_back.py`.
+      stop: that of a curriculum, which outlives the stage; None makes one.
 
     Raises:
       UserError: nothing is written: unknown or unfit parent, data that does not fit
@@ -120,6 +123,30 @@ def run_stage(
       DivergedError: a loss or gradient became NaN or infinite.
       Stopped: a signal asked for it.
     """
+    stage_folder(workdir, run.stage)  # before a folder is made there
+    with (
+        contextlib.nullcontext(stop) if stop else stop_requests() as stop,
+        run_alone(workdir),
+    ):
+        return _run_stage(
+            run, workdir, parent, stop, quiet, profile, observer, wandb, change,
+            from_step,
+        )  # fmt: skip
+
+
+def _run_stage(
+    run: RunConfig,
+    workdir: str | Path,
+    parent: str | Path | Weights | None,
+    stop: StopRequest,
+    quiet: bool,
+    profile: ProfileWindow | None,
+    observer: Observer | None,
+    wandb: str | None,
+    change: bool,
+    from_step: int | None,
+) -> StageResult:
+    """`run_stage`, in a workdir that is this run's alone."""
     stage = STAGES[run.stage]
     folder = stage_folder(workdir, run.stage)
     checkpoints = folder / "checkpoints"
@@ -177,7 +204,6 @@ def run_stage(
         observer.begin(run, folder, start, mesh, lineage, history.changes)
     elsewhere = WandbRun(wandb, folder, run.to_dict()) if lead and wandb else None
     with (
-        stop_requests() as stop,
         contextlib.closing(manager.open_manager(checkpoints, policy)) as saver,
         MetricsLog(folder if lead else None, start, elsewhere) as log,
         progress_bar(run.stage, start, run.loop.steps, quiet or not lead) as bar,
@@ -197,6 +223,7 @@ def run_stage(
         train_step = stage.make_train_step(run, codec_of_step(run), mesh)
         step = loop.train(train_step, state, batches, stop)
         saver.wait_until_finished()
+        stop.settled()  # the last save takes a while
     if stop.honoured is not None:
         raise Stopped(stop.honoured, run.stage, step)
     return StageResult(step, checkpoints / str(step), loop.last_row, start)
@@ -231,7 +258,8 @@ class _Loop:
         lengths, step = self.run.loop, self.saved
         if self.held_out is not None:
             self.tell(self.held_out.describe())
-            if step == 0:  # what the stage starts from; here the programs are compiled
+            # What the stage starts from; here the programs are compiled.
+            if step == 0 and not stop.settled():
                 self.measure(step, state)
         while step < lengths.steps and not stop.due():
             asked = time.monotonic()
@@ -260,7 +288,7 @@ class _Loop:
                 self.measure(step, state)
             if saved:
                 self.save(step, state)
-        stop.settle()
+        stop.settled()
         if step > self.saved:
             self.save(step, state)
         return step
@@ -361,7 +389,7 @@ def _check_processes(run: RunConfig, checkpoints: Path, start: int | None) -> No
     hosts.check_same(
         f"the last step in {checkpoints}",
         start or 0,
-        "--workdir must be one folder that all hosts share",
+        "wait until all hosts see the same files there, and start again",
     )
 
 
