@@ -77,6 +77,8 @@ def in_use(folder: str | Path, name: str = "") -> Iterator[Holder]:
       UserError: another process has it; it says which one, and what to do.
     """
     folder = Path(folder).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"the folder {str(folder)!r} is a file; give a folder")
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     path, about = folder / f"{LOCK}{name}", folder / f"{HOLDER}{name}"
@@ -121,6 +123,17 @@ def _acquired(lock: SoftFileLock, path: Path, about: Path) -> Iterator[Holder | 
         yield before
     finally:
         lock.release()
+
+
+def in_place_of(path: str | Path) -> contextlib.AbstractContextManager[Holder]:
+    """Have the place of what is about to appear whole, see `in_use`."""
+    path = Path(path).absolute()
+    return in_use(path.parent, f".{path.name}")
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is of a lock, and no content of its folder."""
+    return path.name.startswith(LOCK)
 
 
 def read_holder(folder: Path) -> Holder | None:

@@ -17,13 +17,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from anchoredit_jax.errors import UserError
+from anchoredit_jax.errors import Exit, UserError
 from anchoredit_jax.parallel.host_flags import HostFlags
 
 # How long a process that is done waits for the others to be done as well.
 LEAVE_SECONDS = 20
-# Exit code of a process that failed while the others may go on.
-FAULT = 3
 
 
 class Hosts:
@@ -93,14 +91,14 @@ class Hosts:
                 "last checkpoint",
                 file=sys.stderr,
             )
-            _end_now(FAULT)
+            _end_now(Exit.HOST_FAULT)
         # JAX would wait for minutes, then abort, where the others are not about to end.
         leaving = threading.Thread(target=jax.distributed.shutdown, daemon=True)
         leaving.start()
         leaving.join(LEAVE_SECONDS)
         if leaving.is_alive():
             code = getattr(error, "code", 0)
-            _end_now(code if isinstance(code, int) else FAULT)
+            _end_now(code if isinstance(code, int) else Exit.HOST_FAULT)
 
 
 def is_lead() -> bool:
@@ -201,7 +199,7 @@ def _give_up(flags: HostFlags) -> None:
         "on every host, check address and firewall, or raise --connect-timeout",
         file=sys.stderr,
     )
-    _end_now(2)
+    _end_now(Exit.WRONG_INPUT)
 
 
 def _end_now(code: int) -> None:

@@ -30,13 +30,13 @@ from anchoredit_jax.data.placement import host_of, place
 from anchoredit_jax.data.session_batches import (
     sample_name,
 )
-from anchoredit_jax.errors import UserError, exit_on_user_error
+from anchoredit_jax.errors import Exit, UserError, exit_on_user_error
 from anchoredit_jax.optimizer import make_schedule
 from anchoredit_jax.parallel import batch_sharding, hosts, make_mesh
 from anchoredit_jax.run_config import LoopConfig, RunConfig
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.training import steering
-from anchoredit_jax.training.content import describe_content
+from anchoredit_jax.training.content import describe_content, describe_on_host
 from anchoredit_jax.training.divergence import DivergedError, Skipped, Watch
 from anchoredit_jax.training.going_back import set_aside, starting_step
 from anchoredit_jax.training.held_out import HeldOut, open_held_out
@@ -161,8 +161,9 @@ def _run_stage(
     content = describe_content(run, codec, text)
     hosts.check_same(
         "what is trained on",
-        zlib.crc32(json.dumps(content).encode()),
-        "sessions, codec and text encoder must be the same on every host",
+        zlib.crc32(json.dumps(describe_on_host(run, content)).encode()),
+        "sessions, features, codec, text encoder and tokenizer must be the same on "
+        "every host",
     )
     meta = None if start is None else manager.read_meta(checkpoints / str(start))
     if meta is None:
@@ -181,6 +182,11 @@ def _run_stage(
     if start is None or meta is None:
         weights, trees = find_parent(run, workdir, parent, mesh)
         lineage = weights.lineage if weights else None
+        hosts.check_same(
+            "the parent's weights",
+            zlib.crc32(lineage.digest.encode()) if lineage else 0,
+            "what --parent names must be the same on every host",
+        )
         state = fresh_state(run, trees, mesh)
         start, aside = 0, None
     else:
@@ -204,7 +210,7 @@ def _run_stage(
         observer.begin(run, folder, start, mesh, lineage, history.changes)
     elsewhere = WandbRun(wandb, folder, run.to_dict()) if lead and wandb else None
     with (
-        contextlib.closing(manager.open_manager(checkpoints, policy)) as saver,
+        manager.saving(checkpoints, policy) as saver,
         MetricsLog(folder if lead else None, start, elsewhere) as log,
         progress_bar(run.stage, start, run.loop.steps, quiet or not lead) as bar,
         Profiler(profile, folder / "profile", start) as profiler,
@@ -221,8 +227,9 @@ def _run_stage(
             observer, held_out,
         )  # fmt: skip
         train_step = stage.make_train_step(run, codec_of_step(run), mesh)
-        step = loop.train(train_step, state, batches, stop)
-        saver.wait_until_finished()
+        with manager.telling_what_stands(checkpoints):
+            step = loop.train(train_step, state, batches, stop)
+        manager.finish_saves(saver)
         stop.settled()  # the last save takes a while
     if stop.honoured is not None:
         raise Stopped(stop.honoured, run.stage, step)
@@ -262,6 +269,7 @@ class _Loop:
             if step == 0 and not stop.settled():
                 self.measure(step, state)
         while step < lengths.steps and not stop.due():
+            manager.check_saves(self.saver)
             asked = time.monotonic()
             of_host = next(batches)
             waited = time.monotonic() - asked
@@ -402,10 +410,13 @@ def known_measures(folder: Path, start: int, loop: LoopConfig) -> dict[int, floa
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """Launch scripts' exits: 2 wrong input, 1 diverged or refused by the disk, 130
-    Ctrl-C, 75 SIGTERM."""
+    """The exits of scripts that train, see `errors.Exit`.
+
+    SIGTERM is `stop_requests`'s; before a run begins it ends the process as ever, also
+    while JAX waits for other hosts, where no handler of Python's is called.
+    """
     try:
-        with exit_on_user_error():
+        with exit_on_user_error(sigterm=False):
             try:
                 yield
             except OSError as error:
@@ -418,7 +429,4 @@ def exit_codes() -> Iterator[None]:
         raise SystemExit(stopped.exit_code) from stopped
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
-    except KeyboardInterrupt as interrupt:
-        print("stopped", file=sys.stderr)
-        raise SystemExit(130) from interrupt
+        raise SystemExit(Exit.DIVERGED) from error

@@ -53,9 +53,7 @@ def check_run(
         return _check_run(run, workdir, parent)
 
 
-def _check_run(
-    run: RunConfig, workdir: str | Path, parent: str | Path | None
-) -> str:
+def _check_run(run: RunConfig, workdir: str | Path, parent: str | Path | None) -> str:
     folder = stage_folder(workdir, run.stage)
     start = manager.latest_step(folder / "checkpoints")
     if start is not None:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 
 import jax
 
+from anchoredit_jax.errors import Exit
 from anchoredit_jax.parallel.hosts import Agreement
 
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}  # 75: "try again later"
+EXIT_CODES = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 
 @dataclasses.dataclass

@@ -19,6 +19,7 @@ from typing import Any
 from anchoredit_jax import files
 from anchoredit_jax.errors import ProblemsError, UserError
 from anchoredit_jax.evaluation.folder_cases import FORMAT, MANIFEST
+from anchoredit_jax.in_use import in_place_of
 from benchmarks.session_builder.assignment import (
     Lists,
     draw_lists,
@@ -80,7 +81,8 @@ def build_benchmark(
         "settings": _describe(settings, file, drawn=pool is not None),
     }
     try:
-        return _write(out, manifest, pictures, lists, settings.language)
+        with in_place_of(out):
+            return _write(out, manifest, pictures, lists, settings.language)
     except OSError as error:
         raise UserError(f"{str(out)!r} cannot be written: {error}") from error
 

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 
+import psutil
 import pytest
 
 from anchoredit_jax.checkpoint import digest, manager
@@ -29,6 +30,10 @@ def steps_done(workdir):
 
 def checkpoints(workdir, stage):
     return manager.committed_steps(workdir / stage / "checkpoints")
+
+
+def is_alive(process):
+    return psutil.pid_exists(process)
 
 
 def bits(workdir):
@@ -57,16 +62,22 @@ def check_signals(tmp_path, draws, tries):
         workdir = None
         for number, sent in zip(range(tries), tries * list(CODES), strict=False):
             workdir = workdir or tmp_path / f"run_{number}"
+            wanted_steps = draws.randint(steps_done(workdir), 2 * STEPS)
             process = forker.start(workdir)
-            time.sleep(draws.uniform(0.1, 1.0) * seconds)
+            while steps_done(workdir) < wanted_steps and is_alive(process):
+                time.sleep(0.005)
+            time.sleep(draws.uniform(0, seconds / STEPS / 2))
             before = steps_done(workdir)
-            os.kill(process, sent)
+            if is_alive(process):
+                os.kill(process, sent)
             code, said = forker.wait()
             after = steps_done(workdir)
             finished = after == 2 * STEPS and STEPS in checkpoints(workdir, STAGES[-1])
             told.append((sent.name, before, code, after))
             print(*told[-1], flush=True)
-            assert code == CODES[sent] or (code == 0 and finished), (told, said)
+            # Behind the last save nothing is left to stop, and the process may be ending.
+            fine = {CODES[sent], *((0, -sent) if finished else ())}
+            assert code in fine, (told, said)
             assert finished or after - before <= STEPS_AFTER_A_SIGNAL, told
             assert "Traceback" not in said, said
             if finished or draws.random() < 0.3:  # else it is ended once more
