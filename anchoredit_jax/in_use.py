@@ -1,10 +1,10 @@
 """Folders that one command at a time writes into.
 
 The lock is a file that only one process can make, on every file system; flock, which
-some shared ones lack, is not asked for. It outlives a process that was killed: where the
-same host can see that this process is gone, the next one takes over and says so. What a
-process of another host left has to be removed by a person, or is known to be gone: a
-scheduler that starts a job again has ended it before.
+some shared ones lack, is not asked for. It outlives a process that was killed: where
+the same host can see that this process is gone, the next one takes over and says so.
+What a process of another host left has to be removed by a person, or is known to be
+gone: a scheduler that starts a job again has ended it before.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from anchoredit_jax.strict import build_dataclass, result
 
 LOCK = ".in_use"
 HOLDER = ".in_use.json"  # who it is, for people and for other hosts
+_SHOWN = 300  # characters of a command, in one line
 _SECONDS = 1  # a lock that is taken over needs a second try on some file systems
 # A job that a scheduler started again, and how many times: what of the same job has a
 # lower number is gone, on whatever host it was.
@@ -43,7 +44,7 @@ class Holder:
     Attributes:
       host, process: where it runs, and its number there.
       started: when it took the folder, in local time.
-      command: what was typed.
+      command: what was typed, in one line, the first of it.
       token: of this holding alone; other hosts of a run read it to see that they share
         the folder.
       job, attempt: of a scheduler, see `_ATTEMPTS`; "" for none.
@@ -65,6 +66,18 @@ class Holder:
         )
 
 
+class FolderInUse(UserError):
+    """Another process has a folder.
+
+    Attributes:
+      holder: says which one.
+    """
+
+    def __init__(self, path: Path, holder: Holder | None):
+        super().__init__(_taken(path, holder))
+        self.holder = "another process" if holder is None else holder.describe()
+
+
 @contextlib.contextmanager
 def in_use(folder: str | Path, name: str = "") -> Iterator[Holder]:
     """Have a folder until the block ends; what this process has already, it may have.
@@ -74,7 +87,7 @@ def in_use(folder: str | Path, name: str = "") -> Iterator[Holder]:
       name: of a share of the folder that others may have the rest of.
 
     Raises:
-      UserError: another process has it; it says which one, and what to do.
+      FolderInUse: another process has it; it says which one, and what to do.
     """
     folder = Path(folder).absolute()
     if folder.exists() and not folder.is_dir():
@@ -118,7 +131,7 @@ def _acquired(lock: SoftFileLock, path: Path, about: Path) -> Iterator[Holder | 
     try:
         lock.acquire()
     except Timeout as error:
-        raise UserError(_taken(path, _read(about))) from error
+        raise FolderInUse(path, _read(about)) from error
     try:
         yield before
     finally:
@@ -158,7 +171,7 @@ def _this_process() -> Holder:
         host=socket.gethostname(),
         process=os.getpid(),
         started=datetime.datetime.now().isoformat(" ", "seconds"),
-        command=shlex.join(sys.orig_argv),
+        command=" ".join(shlex.join(sys.orig_argv).split())[:_SHOWN],
         token=uuid.uuid4().hex,
         job=job,
         attempt=int(attempt) if attempt.isdecimal() else 0,

@@ -5,11 +5,14 @@ others do not (writing a log, say) must not be waited for by a program on the de
 and whatever decides which program comes next must be the same on all.
 """
 
+import contextlib
 import os
 import socket
 import sys
+import tempfile
 import threading
 import traceback
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +21,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from anchoredit_jax.errors import Exit, UserError
+from anchoredit_jax.in_use import FolderInUse, in_use
 from anchoredit_jax.parallel.host_flags import HostFlags
 
 # How long a process that is done waits for the others to be done as well.
@@ -34,16 +38,19 @@ class Hosts:
 
     def __init__(self) -> None:
         self._started = False
+        self._number = contextlib.ExitStack()
 
     def start(self, flags: HostFlags) -> None:
         """Start `jax.distributed`; before anything asks for devices.
 
         Raises:
-          UserError: nothing was found that tells which processes there are, or the
-            coordinator's port is taken.
+          UserError: nothing was found that tells which processes there are, the
+            coordinator's port is taken, or this host has a process of this number.
         """
         if not flags.several:
             return
+        if flags.coordinator:
+            self._number.enter_context(_only_one(flags))
         if flags.coordinator and flags.process == 0:
             _check_port(flags.coordinator)
         # What CPUs talk to each other by; other devices have their own ways.
@@ -81,6 +88,7 @@ class Hosts:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
+        self._number.close()
         if not self._started:
             return
         if kind is not None and not issubclass(kind, SystemExit):
@@ -176,6 +184,21 @@ class Agreement:
         given = jax.make_array_from_process_local_data(self._places, mine)
         before, self._before = self._before, self._largest(given)
         return 0 if before is None else int(jax.device_get(before))
+
+
+@contextlib.contextmanager
+def _only_one(flags: HostFlags) -> Iterator[None]:
+    """Have a process's number on this host; JAX would abort all of them at the second
+    one. One that runs on another host cannot be seen."""
+    place = f".{flags.coordinator}.{flags.process}".replace(os.sep, "_")
+    try:
+        with in_use(tempfile.gettempdir(), place):
+            yield
+    except FolderInUse as error:
+        raise UserError(
+            f"--process {flags.process} of {flags.coordinator} was started twice: "
+            f"{error.holder} has it already; give each process a number of its own"
+        ) from error
 
 
 def _check_port(coordinator: str) -> None:

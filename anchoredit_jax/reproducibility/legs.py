@@ -49,7 +49,7 @@ def run_leg(spec: str, workdir: Path, leg: Leg) -> None:
         for flags in _flags_of_processes(leg.processes)
     ]
     try:
-        # Not `communicate`, which closes the input, by which they know that we are here.
+        # Not `communicate`: it closes the input, by which they know that we are here.
         with concurrent.futures.ThreadPoolExecutor(len(started)) as pool:
             said = list(pool.map(lambda process: process.stderr.read(), started))
         for process in started:

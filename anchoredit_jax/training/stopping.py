@@ -62,7 +62,8 @@ class Stopped(Exception):
 def stop_requests() -> Iterator[StopRequest]:
     """Catch SIGINT and SIGTERM until the block ends; a second Ctrl-C ends at once.
 
-    Several stages in a row share one request: no signal is lost between them. Outside the main thread, where Python cannot set handlers, nothing is caught.
+    Several stages in a row share one request: no signal is lost between them. Outside
+    the main thread, where Python cannot set handlers, nothing is caught.
     """
     request = StopRequest(agree=Agreement() if jax.process_count() > 1 else None)
     if threading.current_thread() is not threading.main_thread():

@@ -20,7 +20,7 @@ def run_alone(workdir: str | Path) -> Iterator[None]:
     """Have a workdir until the block ends; every process of the run calls it.
 
     Raises:
-      UserError: another run has it, or the hosts do not share it; nothing is left there.
+      UserError: another run has it, or the hosts do not share it; nothing is left.
     """
     folder = Path(workdir).absolute()
     with contextlib.ExitStack() as stack:

@@ -18,7 +18,7 @@ from typing import Any
 
 from anchoredit_jax import files
 from anchoredit_jax.errors import ProblemsError, UserError
-from anchoredit_jax.evaluation.folder_cases import FORMAT, MANIFEST
+from anchoredit_jax.evaluation.folder_cases import FORMAT, MANIFEST, folder_digest
 from anchoredit_jax.in_use import in_place_of
 from benchmarks.session_builder.assignment import (
     Lists,
@@ -122,6 +122,7 @@ def _write(
             files.write_json(made / name / f"{name}.json", document, indent=2)
             sources[name] = {
                 "sha256": files.sha256(data),
+                "folder_sha256": folder_digest(made / name),
                 "turns": len(lists[name]),
                 "file": picture.path.name,
                 "file_sha256": picture.digest,

@@ -1,4 +1,4 @@
-"""Signals at random moments of a curriculum: it stops at once, and goes on bit for bit."""
+"""Signals at random moments of a curriculum: it stops at once, and goes on in bits."""
 
 import os
 import random
@@ -75,7 +75,7 @@ def check_signals(tmp_path, draws, tries):
             finished = after == 2 * STEPS and STEPS in checkpoints(workdir, STAGES[-1])
             told.append((sent.name, before, code, after))
             print(*told[-1], flush=True)
-            # Behind the last save nothing is left to stop, and the process may be ending.
+            # Behind the last save nothing is left to stop; the process may be ending.
             fine = {CODES[sent], *((0, -sent) if finished else ())}
             assert code in fine, (told, said)
             assert finished or after - before <= STEPS_AFTER_A_SIGNAL, told
