@@ -74,6 +74,8 @@ def open_manager(
     options = ocp.CheckpointManagerOptions(
         preservation_policy=keep,
         enable_async_checkpointing=True,
+        # Else, where the disk refuses a folder, threads wait minutes for it.
+        async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
         cleanup_tmp_directories=True,
     )
     return ocp.CheckpointManager(directory, options=options)
@@ -152,12 +154,15 @@ def telling_what_stands(directory: Path) -> Iterator[None]:
 
 
 def _what_stands(directory: Path) -> str:
-    last = None
+    steps = []
     with contextlib.suppress(OSError):  # a disk that is gone
-        last = latest_step(directory)
-    if last is None:
+        folders = [p for p in _step_folders(directory) if p.name.isdecimal()]
+        steps = [int(path.name) for path in folders if is_committed(path)]
+    if not steps:
         return f"no checkpoint stands in {directory}"
-    return f"the checkpoint of step {last} stands, the same command goes on from it"
+    return (
+        f"the checkpoint of step {max(steps)} stands, the same command goes on from it"
+    )
 
 
 def save(

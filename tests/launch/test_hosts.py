@@ -214,7 +214,7 @@ def test_the_curriculum_is_exported_once(fake, tmp_path, fake_stages):  # noqa: 
 
 def test_what_processes_do_together():
     for _, said, _ in finished(start_processes("tests/launch/host_checks.py", [])):
-        for check in ("agreement", "refusals", "rows", "parents"):
+        for check in ("agreement", "refusals", "rows", "parents", "workdirs"):
             assert f"check_{check}\n" in said
 
 
