@@ -44,6 +44,8 @@ setup(
         "tqdm>=4.66,<5",
         "matplotlib>=3.9,<4",
         "tensorboardX>=2.6.4,<3",
+        "filelock>=4.3,<5",  # earlier ones take a process for another of its number
+        "psutil>=6",  # comes with Orbax; tells whether a process is still there
     ],
     extras_require={
         "tpu": ["jax[tpu]>=0.10,<0.12"],

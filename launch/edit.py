@@ -34,7 +34,7 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -44,6 +44,7 @@ from tqdm import tqdm  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.data.images import decode_image  # noqa: E402
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
+from anchoredit_jax.in_use import in_place_of  # noqa: E402
 from anchoredit_jax.session import Editor, EditSession, session_file  # noqa: E402
 from anchoredit_jax.session.branches import Branches  # noqa: E402
 from anchoredit_jax.session.edit_session import OnStep  # noqa: E402
@@ -97,7 +98,10 @@ def edit_one(args: argparse.Namespace, instructions: Sequence[str]) -> bool:
     image = decode_image(path)
     check_target(args.out)
     editor = prepare_editor(args, instructions)
-    with step_bar(editor.steps * len(instructions), "edit", leave=True) as on_step:
+    with (
+        in_place_of(args.out),
+        step_bar(editor.steps * len(instructions), "edit", leave=True) as on_step,
+    ):
         out = edit_image(
             editor, path, image, instructions, args.seed or 0, args.out, tqdm.write,
             on_step,
@@ -112,7 +116,7 @@ def go_on(args: argparse.Namespace, instructions: Sequence[str]) -> bool:
     session = open_session(args, instructions)
     steps = session.editor.steps * len(instructions)
     origin = {"session": args.session}
-    with step_bar(steps, "edit", leave=True) as on_step:
+    with in_place_of(args.out), step_bar(steps, "edit", leave=True) as on_step:
         out = edit_on(session, instructions, args.out, origin, on_step)
     print(f"{_count(instructions, 'turn')} more in {out}, all in contact_sheet.png")
     return False
@@ -148,6 +152,16 @@ def edit_folder(args: argparse.Namespace, instructions: Sequence[str]) -> bool:
     """Every image of a folder; whether some failed, which are named on stderr."""
     images = find_images(args.image)
     out = check_place(args.out)
+    with in_place_of(out):
+        return _edit_images(args, instructions, images, out)
+
+
+def _edit_images(
+    args: argparse.Namespace,
+    instructions: Sequence[str],
+    images: Mapping[str, Path],
+    out: Path,
+) -> bool:
     editor = prepare_editor(args, instructions)
     failed = {}
     for name, path in tqdm(images.items(), "images", unit="image", disable=None):

@@ -33,6 +33,7 @@ from anchoredit_jax.data.sprites.files import (  # noqa: E402
 )
 from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
 from anchoredit_jax.files import claim  # noqa: E402
+from anchoredit_jax.in_use import in_use  # noqa: E402
 from configs.rehearsal import FORMER_TURNS  # noqa: E402
 from launch import curriculum, edit, evaluate, prepare_data  # noqa: E402
 from launch.rehearsal_summary import (  # noqa: E402
@@ -64,14 +65,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         preset = "short" if args.short else "full"
         recipe = "former" if args.former else "ours"
         asked = {"preset": preset, "sessions": args.sessions or SESSIONS[preset]}
-        claim(args.out, "rehearsal.json", asked, "give another --out")
-        spec = make_data(args.out, args.sessions or SESSIONS[preset], preset, recipe)
-        checkpoint = args.out / recipe / "training" / "distribution_matching"
-        _section(f"training four stages in {checkpoint.parent}")
-        curriculum.main(["--config", spec, "--workdir", str(checkpoint.parent)])
-        edit_pictures(checkpoint, args.out / recipe / "edits")
-        report = evaluate_shapes(checkpoint, args.out / recipe / "evaluation", preset)
-        print(write_summary(args.out, recipe, report))
+        with in_use(args.out):
+            claim(args.out, "rehearsal.json", asked, "give another --out")
+            sessions = args.sessions or SESSIONS[preset]
+            spec = make_data(args.out, sessions, preset, recipe)
+            checkpoint = args.out / recipe / "training" / "distribution_matching"
+            _section(f"training four stages in {checkpoint.parent}")
+            curriculum.main(["--config", spec, "--workdir", str(checkpoint.parent)])
+            edit_pictures(checkpoint, args.out / recipe / "edits")
+            evaluation = args.out / recipe / "evaluation"
+            report = evaluate_shapes(checkpoint, evaluation, preset)
+            print(write_summary(args.out, recipe, report))
 
 
 def make_data(out: Path, sessions: int, preset: str, recipe: str) -> str:

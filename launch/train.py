@@ -15,10 +15,9 @@ or SLURM add `--hosts auto` (launch/pods/ has whole scripts); anywhere else
 
     ... --coordinator HOST:PORT --processes 2 --process 0      (and 1 on the other)
 
-Exit codes: 0 done, 1 diverged or refused by the disk, 2 wrong input, 75 stopped by
-SIGTERM and 130 by Ctrl-C (both saved, on all hosts at the same step; the same command
-goes on). Of several hosts, 3: one failed or lost the others (as by a broken network);
-JAX itself ends processes by SIGABRT where another one is gone.
+Exit codes (docs/exit_codes.md has all): 0 done, 2 wrong input, 4 diverged, 74 refused
+by the disk, 75 stopped by SIGTERM and 130 by Ctrl-C (both saved, on all hosts at the
+same step; the same command goes on). Of several hosts, 3: one failed or lost the rest.
 """
 
 import math

@@ -48,7 +48,7 @@ def test_what_the_disk_refuses_is_a_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as caught, exit_on_user_error():
         (tmp_path / ("n" * 300)).mkdir()
     err = capsys.readouterr().err
-    assert caught.value.code == 1 and err.count("\n") == 1 and "too long" in err
+    assert caught.value.code == 74 and err.count("\n") == 1 and "too long" in err
     set_up_log(verbose=True)
     with pytest.raises(SystemExit), exit_on_user_error():
         (tmp_path / ("n" * 300)).mkdir()

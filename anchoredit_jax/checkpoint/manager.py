@@ -74,9 +74,95 @@ def open_manager(
     options = ocp.CheckpointManagerOptions(
         preservation_policy=keep,
         enable_async_checkpointing=True,
+        # Else, where the disk refuses a folder, threads wait minutes for it.
+        async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
         cleanup_tmp_directories=True,
     )
     return ocp.CheckpointManager(directory, options=options)
+
+
+class SaveError(OSError):
+    """A checkpoint could not be written; those before it stand."""
+
+
+# What Orbax and TensorStore raise where the disk refuses.
+_REFUSED = (OSError, ValueError, RuntimeError)
+
+
+@contextlib.contextmanager
+def saving(
+    directory: Path, keep: int | None | PreservationPolicy
+) -> Iterator[ocp.CheckpointManager]:
+    """`open_manager` for a block, at whose end all saves are done.
+
+    Raises:
+      SaveError: one of them failed.
+    """
+    manager = open_manager(directory, keep)
+    try:
+        yield manager
+    except BaseException:
+        with contextlib.suppress(*_REFUSED):  # the block's own error is what is told
+            manager.close()
+        raise
+    with _telling(manager):
+        manager.close()
+
+
+def check_saves(manager: ocp.CheckpointManager) -> None:
+    """Raise `SaveError` where a save in the background has failed; asked every step."""
+    with _telling(manager):
+        manager.check_for_errors()
+
+
+def finish_saves(manager: ocp.CheckpointManager) -> None:
+    """Wait until all saves are done.
+
+    Raises:
+      SaveError: one of them failed.
+    """
+    with _telling(manager):
+        manager.wait_until_finished()
+
+
+@contextlib.contextmanager
+def _telling(manager: ocp.CheckpointManager) -> Iterator[None]:
+    try:
+        yield
+    except _REFUSED as error:
+        directory = Path(manager.directory)
+        why = " ".join(str(error).split())[:300]
+        raise SaveError(
+            f"a checkpoint could not be written to {directory}: {why}; "
+            + _what_stands(directory)
+        ) from error
+
+
+@contextlib.contextmanager
+def telling_what_stands(directory: Path) -> Iterator[None]:
+    """Say, of what the disk refuses, what was saved before.
+
+    Raises:
+      SaveError: in place of any `OSError`.
+    """
+    try:
+        yield
+    except SaveError:
+        raise
+    except OSError as error:
+        raise SaveError(f"{error}; {_what_stands(directory)}") from error
+
+
+def _what_stands(directory: Path) -> str:
+    steps = []
+    with contextlib.suppress(OSError):  # a disk that is gone
+        folders = [p for p in _step_folders(directory) if p.name.isdecimal()]
+        steps = [int(path.name) for path in folders if is_committed(path)]
+    if not steps:
+        return f"no checkpoint stands in {directory}"
+    return (
+        f"the checkpoint of step {max(steps)} stands, the same command goes on from it"
+    )
 
 
 def save(
@@ -84,9 +170,17 @@ def save(
 ) -> None:
     """Start saving `state` as `step`; the arrays are copied before this returns.
 
-    A save that failed in the background raises here at the next save, or in
-    `manager.wait_until_finished()`: a run never goes on without checkpoints.
+    Raises:
+      SaveError: this save or one before it failed; one that fails in the background is
+        told by `check_saves`.
     """
+    with _telling(manager):
+        _save(manager, step, state, meta)
+
+
+def _save(
+    manager: ocp.CheckpointManager, step: int, state: Any, meta: Mapping[str, Any]
+) -> None:
     trees = _state_items(state)
     items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
     manager.check_for_errors()

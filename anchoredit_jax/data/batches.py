@@ -28,6 +28,7 @@ from anchoredit_jax.data.session_batches import (
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec, from_uint8
 from anchoredit_jax.models.text import TextEncoder
+from anchoredit_jax.orphans import end_with_parent
 
 __all__ = ["DataConfig", "collate", "iterate_batches", "open_steps"]
 
@@ -101,12 +102,19 @@ def iterate_batches(
         if not flags.FLAGS.is_parsed():  # Grain reads some; nobody here sets them
             flags.FLAGS.mark_as_parsed()
         share = max(1, read_ahead // workers)
-        stream = stream.mp_prefetch(grain.MultiprocessingOptions(workers, share))
+        stream = stream.mp_prefetch(
+            grain.MultiprocessingOptions(workers, share), worker_init_fn=_begin_worker
+        )
     batches = iter(stream)
     try:
         yield from batches
     finally:
         batches.close()  # ends the threads
+
+
+def _begin_worker(index: int, count: int) -> None:
+    """Of a process that makes batches: it ends with the run, however that ends."""
+    end_with_parent()
 
 
 def collate(

@@ -27,6 +27,7 @@ from anchoredit_jax.data.groups import Groups
 from anchoredit_jax.data.prepared import PreparedSessions
 from anchoredit_jax.data.seals import DAMAGE, check_sealed, reading, sealed
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.in_use import in_use
 from anchoredit_jax.models.codec import Codec
 from anchoredit_jax.models.text import TextEncoder
 from anchoredit_jax.trees import digest
@@ -99,7 +100,25 @@ def build_cache(
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype must be one of {', '.join(DTYPES)}, given {dtype!r}")
-    folder, path = Path(folder), Path(folder) / ABOUT
+    # Processes with other numbers make the other parts.
+    with in_use(folder, f".{process[0]}-of-{process[1]}"):
+        return _build_cache(
+            Path(folder), sessions, groups, codec, text, dtype, process, progress
+        )
+
+
+def _build_cache(
+    folder: Path,
+    sessions: PreparedSessions,
+    groups: Groups,
+    codec: Codec,
+    text: TextEncoder,
+    dtype: str,
+    process: tuple[int, int],
+    progress: Callable[[int, int], None],
+) -> Path:
+    """`build_cache`, with its share of the folder."""
+    path = folder / ABOUT
     about = describe_features(sessions, groups, codec, text)
     about |= {"dtype": dtype, "parts": -(-len(sessions) // PART_SIZE)}
     about["part size"] = PART_SIZE

@@ -2,7 +2,8 @@
 
 A built benchmark has a manifest, `benchmark.json`, of what it consists of:
 
-{"format": 1, "sessions": 2, "turns": 25, .., "sources": {id: {"sha256": ..}, ..}}
+{"format": 1, "sessions": 2, "turns": 25, ..,
+ "sources": {id: {"sha256": of image 0, "folder_sha256": of all its files, ..}, ..}}
 """
 
 import functools
@@ -62,6 +63,7 @@ def folder_cases(
     sources = read_sources(root)
     cases: list[Case] = []
     problems = [] if sources is None else find_gone(root, sources)
+    folders = {} if sources is None else _read_digests(Path(root) / MANIFEST)
     for found in read_validation(root, language, turns, limit):
         if isinstance(found, Dropped):
             problems.append(f"{found.key}: {found.reason}: {found.detail}")
@@ -70,6 +72,7 @@ def folder_cases(
             check_name(found.key)
             if sources is not None:
                 check_source(sources, found.key, found.source)
+                _check_folder(folders, Path(root) / found.key)
             cases.append(_case(found, size))
     if problems:
         raise ProblemsError(
@@ -123,6 +126,36 @@ def read_sources(root: str | Path) -> dict[str, str] | None:
             "build the benchmark again"
         )
     return digests
+
+
+def folder_digest(folder: Path) -> str:
+    """Over the names and bytes of a session's files; hidden ones do not count."""
+    parts = []
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            data = path.read_bytes()
+            parts += [path.name.encode(), len(data).to_bytes(8, "little"), data]
+    return sha256(*parts)
+
+
+def _read_digests(path: Path) -> dict[str, str]:
+    """Session -> digest of its folder, of a manifest that was read before; those of
+    earlier versions have none."""
+    sources = json.loads(path.read_bytes())["sources"]
+    return {
+        name: source["folder_sha256"]
+        for name, source in sources.items()
+        if "folder_sha256" in source
+    }
+
+
+def _check_folder(digests: Mapping[str, str], folder: Path) -> None:
+    """Refuse instructions or images that are not those the benchmark was built with."""
+    if digests.get(folder.name, found := folder_digest(folder)) != found:
+        raise UserError(
+            f"its instructions or images are not those listed in {MANIFEST}: they were "
+            "changed since the benchmark was built"
+        )
 
 
 def find_gone(root: str | Path, sources: Mapping[str, str]) -> list[str]:

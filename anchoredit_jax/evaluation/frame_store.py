@@ -21,6 +21,7 @@ from anchoredit_jax.evaluation.cases import Case
 
 _SETTINGS = "settings.json"
 _DIGEST = "case"
+_PIXELS = "pixels"  # digest of them; earlier versions wrote none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,7 @@ class FrameStore:
         """Keep uint8 [N, H, W, 3], the result of every instruction."""
         told = PngImagePlugin.PngInfo()
         told.add_text(_DIGEST, case.digest)
+        told.add_text(_PIXELS, files.sha256(np.ascontiguousarray(frames).data))
         strip = Image.fromarray(frames.reshape(-1, *frames.shape[2:]))
         with files.appearing(self._path(case)) as part:
             strip.save(part, format="png", pnginfo=told)
@@ -61,12 +63,18 @@ class FrameStore:
         """uint8 [N, H, W, 3] of a finished session.
 
         Raises:
-          UserError: the picture is damaged, or of another size.
+          UserError: the picture is damaged, edited, or of another size.
         """
         path = self._path(case)
         with _open(path) as picture:
             _check_size(path, picture, case)
-            pixels = np.asarray(picture)
+            pixels = np.ascontiguousarray(picture)
+            digest = picture.info.get(_PIXELS)
+        if digest is not None and digest != files.sha256(pixels.data):
+            raise UserError(
+                f"{path} was edited or is damaged: its pixels do not fit their digest: "
+                "remove it, it will be made again"
+            )
         return pixels.reshape(len(case.instructions), -1, *pixels.shape[1:])
 
     def _path(self, case: Case) -> Path:

@@ -19,6 +19,7 @@ from anchoredit_jax.evaluation.runs import Job, check_judge, measure_truth
 from anchoredit_jax.evaluation.settings import Contestant, Settings
 from anchoredit_jax.evaluation.summary import summarise
 from anchoredit_jax.evaluation.table import table_of, write_sessions, write_turns
+from anchoredit_jax.in_use import in_use
 from anchoredit_jax.version import __version__
 
 FORMAT = 2  # of report.json
@@ -51,6 +52,18 @@ def evaluate(
     settings = check_parts(settings)
     _check(contestants, settings, out)
     check_names(extractors)
+    with in_use(out):
+        return _evaluate(contestants, settings, out, extractors, judge)
+
+
+def _evaluate(
+    contestants: Sequence[Contestant],
+    settings: Settings,
+    out: Path,
+    extractors: Sequence[FeatureExtractor],
+    judge: JudgeConfig | None,
+) -> dict:
+    """`evaluate`, in a folder that nobody else writes into."""
     # Read, and refused, before the first of them is edited.
     cases = {
         (contestant.label, part): PARTS[part].cases(settings, contestant.editor)

@@ -2,8 +2,16 @@
 
 import argparse
 import dataclasses
+import os
+import sys
+from collections.abc import Mapping
 
 from anchoredit_jax.errors import UserError
+
+# What schedulers say of how many processes a command was started as.
+_TASKS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+# What was asked for; a batch script has it too, which is one process.
+_ASKED = "SLURM_NTASKS"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +109,7 @@ def host_flags(args: argparse.Namespace) -> HostFlags:
     Raises:
       UserError: they contradict each other, or some are missing.
     """
-    return HostFlags(
+    flags = HostFlags(
         args.hosts == "auto",
         args.coordinator,
         args.processes,
@@ -109,3 +117,32 @@ def host_flags(args: argparse.Namespace) -> HostFlags:
         args.connect_timeout,
         args.heartbeat,
     )
+    if not flags.several:
+        _check_alone(os.environ)
+    return flags
+
+
+def _check_alone(environment: Mapping[str, str]) -> None:
+    """Refuse several tasks that know nothing of each other.
+
+    Raises:
+      UserError: the scheduler started this command more than once.
+    """
+    counts = {
+        name: int(environment[name])
+        for name in (*_TASKS, _ASKED)
+        if environment.get(name, "").isdecimal()
+    }
+    for name in _TASKS:
+        if counts.get(name, 1) > 1:
+            raise UserError(
+                f"the scheduler started {counts[name]} of this command ({name}), which "
+                "would all train the same run: add --hosts auto to make them one run, "
+                "or start one task"
+            )
+    if not any(name in counts for name in _TASKS) and counts.get(_ASKED, 1) > 1:
+        print(
+            f"note: {_ASKED} is {counts[_ASKED]}, this process trains alone: start "
+            "all tasks by srun with --hosts auto to make them one run",
+            file=sys.stderr,
+        )

@@ -5,11 +5,14 @@ others do not (writing a log, say) must not be waited for by a program on the de
 and whatever decides which program comes next must be the same on all.
 """
 
+import contextlib
 import os
 import socket
 import sys
+import tempfile
 import threading
 import traceback
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +20,12 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from anchoredit_jax.errors import UserError
+from anchoredit_jax.errors import Exit, UserError
+from anchoredit_jax.in_use import FolderInUse, in_use
 from anchoredit_jax.parallel.host_flags import HostFlags
 
 # How long a process that is done waits for the others to be done as well.
 LEAVE_SECONDS = 20
-# Exit code of a process that failed while the others may go on.
-FAULT = 3
 
 
 class Hosts:
@@ -36,16 +38,19 @@ class Hosts:
 
     def __init__(self) -> None:
         self._started = False
+        self._number = contextlib.ExitStack()
 
     def start(self, flags: HostFlags) -> None:
         """Start `jax.distributed`; before anything asks for devices.
 
         Raises:
-          UserError: nothing was found that tells which processes there are, or the
-            coordinator's port is taken.
+          UserError: nothing was found that tells which processes there are, the
+            coordinator's port is taken, or this host has a process of this number.
         """
         if not flags.several:
             return
+        if flags.coordinator:
+            self._number.enter_context(_only_one(flags))
         if flags.coordinator and flags.process == 0:
             _check_port(flags.coordinator)
         # What CPUs talk to each other by; other devices have their own ways.
@@ -83,6 +88,7 @@ class Hosts:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
+        self._number.close()
         if not self._started:
             return
         if kind is not None and not issubclass(kind, SystemExit):
@@ -93,14 +99,14 @@ class Hosts:
                 "last checkpoint",
                 file=sys.stderr,
             )
-            _end_now(FAULT)
+            _end_now(Exit.HOST_FAULT)
         # JAX would wait for minutes, then abort, where the others are not about to end.
         leaving = threading.Thread(target=jax.distributed.shutdown, daemon=True)
         leaving.start()
         leaving.join(LEAVE_SECONDS)
         if leaving.is_alive():
             code = getattr(error, "code", 0)
-            _end_now(code if isinstance(code, int) else FAULT)
+            _end_now(code if isinstance(code, int) else Exit.HOST_FAULT)
 
 
 def is_lead() -> bool:
@@ -114,6 +120,18 @@ def barrier(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+def gathered(value: int) -> list[int]:
+    """A number from 0 to 2^32 - 1 of each process, in their order."""
+    if jax.process_count() == 1:
+        return [value]
+    return multihost_utils.process_allgather(np.uint32(value)).tolist()
+
+
+def from_lead(value: int) -> int:
+    """The number that the lead gave; the others' do not count."""
+    return gathered(value)[0]
+
+
 def check_same(what: str, value: int, advice: str) -> None:
     """Refuse to go on where processes disagree: they would wait for each other.
 
@@ -123,9 +141,7 @@ def check_same(what: str, value: int, advice: str) -> None:
     Raises:
       UserError: names what differs, and what to do.
     """
-    if jax.process_count() == 1:
-        return
-    values = multihost_utils.process_allgather(np.uint32(value)).tolist()
+    values = gathered(value)
     if len(set(values)) > 1:
         told = ", ".join(str(other) for other in values[:8])
         raise UserError(f"{what} differs between processes ({told}): {advice}")
@@ -170,6 +186,21 @@ class Agreement:
         return 0 if before is None else int(jax.device_get(before))
 
 
+@contextlib.contextmanager
+def _only_one(flags: HostFlags) -> Iterator[None]:
+    """Have a process's number on this host; JAX would abort all of them at the second
+    one. One that runs on another host cannot be seen."""
+    place = f".{flags.coordinator}.{flags.process}".replace(os.sep, "_")
+    try:
+        with in_use(tempfile.gettempdir(), place):
+            yield
+    except FolderInUse as error:
+        raise UserError(
+            f"--process {flags.process} of {flags.coordinator} was started twice: "
+            f"{error.holder} has it already; give each process a number of its own"
+        ) from error
+
+
 def _check_port(coordinator: str) -> None:
     port = int(coordinator.rpartition(":")[2])
     try:
@@ -191,7 +222,7 @@ def _give_up(flags: HostFlags) -> None:
         "on every host, check address and firewall, or raise --connect-timeout",
         file=sys.stderr,
     )
-    _end_now(2)
+    _end_now(Exit.WRONG_INPUT)
 
 
 def _end_now(code: int) -> None:

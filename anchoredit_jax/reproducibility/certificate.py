@@ -15,7 +15,9 @@ from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.strict import build_dataclass, result
 
-FORMAT = "anchoredit_jax.certificate/1"
+FORMAT = "anchoredit_jax.certificate/2"
+UNSEALED = "anchoredit_jax.certificate/1"  # had no digest of itself
+SEAL = "digest"
 NAME = "certificate.json"
 _STEP = "[0, 1e12]"
 
@@ -102,8 +104,10 @@ def digest_config(values: Mapping[str, Any]) -> str:
 
 
 def write(path: Path, certificate: Certificate) -> None:
-    """It appears whole or not at all; a step is a line."""
+    """It appears whole or not at all; a step is a line. A digest of all of it tells
+    whether it was edited since."""
     values = dataclasses.asdict(certificate)
+    values[SEAL] = _seal(values)
     rows = ",\n  ".join(json.dumps(row) for row in values.pop("rows"))
     head = json.dumps({"format": FORMAT, **values}, indent=1, sort_keys=True)
     text = f'{head[:-2]},\n "rows": [\n  {rows}\n ]\n}}\n'
@@ -125,10 +129,15 @@ def read(path: str | Path) -> Certificate:
         )
     values = files.read_json(path)
     found = values.pop("format", None)
-    if found != FORMAT:
+    if found not in (FORMAT, UNSEALED):
         raise UserError(
             f"{str(path)!r} is not a certificate: expected format {FORMAT!r}, found "
             f"{found!r}"
+        )
+    if found == FORMAT and values.pop(SEAL, None) != _seal(values):
+        raise UserError(
+            f"certificate {str(path)!r} was edited or is damaged: it does not fit its "
+            "digest; certify the run again"
         )
     try:
         made = build_dataclass(_Stored, values, "certificate")
@@ -136,12 +145,20 @@ def read(path: str | Path) -> Certificate:
         if made.parent is not None:
             build_dataclass(_Parent, made.parent, "certificate.parent")
         for row in made.rows:
+            if not row.metrics:
+                raise UserError(f"the row of step {row.step} has no metrics")
             for bits in row.metrics.values():
                 from_bits(bits)
     except (ValueError, struct.error) as error:  # `UserError` is a ValueError
         raise UserError(f"certificate {str(path)!r} is damaged: {error}") from error
     stored = {name: getattr(made, name) for name in vars(made)}
     return Certificate(**{**stored, "checkpoints": saved})
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    """A digest of a certificate's values, as they are once JSON gave them back."""
+    plain = json.loads(json.dumps(values))
+    return files.sha256(json.dumps(plain, sort_keys=True).encode())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -92,10 +92,11 @@ def compare(left: Certificate, right: Certificate) -> Comparison:
     ours, theirs = ({row.step: row for row in c.rows} for c in (left, right))
     steps = sorted(ours.keys() & theirs.keys())
     saved = sorted(left.checkpoints.keys() & right.checkpoints.keys())
-    if not steps and not saved:
+    named = [name for step in saved for name in left.checkpoints[step]]
+    if not steps and not (named and _too_few_for_rows(left, right)):
         raise UserError(
-            f"no step is in both certificates: one has {_span(left)}, the other "
-            f"{_span(right)}"
+            f"no row of a step is in both certificates: one has {_span(left)}, the "
+            f"other {_span(right)}: there is nothing to compare"
         )
     first: tuple[Difference, ...] = ()
     for step in sorted({*steps, *saved}):
@@ -115,6 +116,14 @@ def compare(left: Certificate, right: Certificate) -> Comparison:
         arrays=len(left.checkpoints[saved[-1]]) if saved else 0,
         checkpoints=tuple(saved),
         loss=max((d.relative or 0.0 for d in losses), default=0.0),
+    )
+
+
+def _too_few_for_rows(left: Certificate, right: Certificate) -> bool:
+    """Whether no step was due for a row, so that arrays are all there is."""
+    return all(
+        not one.rows and max(one.checkpoints, default=0) < one.every
+        for one in (left, right)
     )
 
 

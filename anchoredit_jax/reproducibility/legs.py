@@ -1,5 +1,6 @@
 """Parts of a run, each in processes of its own, on the CPU."""
 
+import concurrent.futures
 import dataclasses
 import json
 import os
@@ -40,13 +41,23 @@ def run_leg(spec: str, workdir: Path, leg: Leg) -> None:
         subprocess.Popen(
             _command(spec, workdir, flags),
             env=environment(leg.devices),
+            stdin=subprocess.PIPE,  # ends with this process
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
         for flags in _flags_of_processes(leg.processes)
     ]
-    said = [process.communicate()[1] for process in started]
+    try:
+        # Not `communicate`: it closes the input, by which they know that we are here.
+        with concurrent.futures.ThreadPoolExecutor(len(started)) as pool:
+            said = list(pool.map(lambda process: process.stderr.read(), started))
+        for process in started:
+            process.wait()
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
     for process, text in zip(started, said, strict=True):
         if process.returncode:
             last = text.strip().splitlines()[-1:] or ["nothing was said"]

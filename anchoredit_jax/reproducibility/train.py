@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from anchoredit_jax.config import load_config
+from anchoredit_jax.orphans import end_with_input
 from anchoredit_jax.parallel.host_flags import HostFlags
 from anchoredit_jax.parallel.hosts import Hosts, is_lead
 from anchoredit_jax.reproducibility.certificate import NAME
@@ -52,5 +53,6 @@ def train(
 
 
 if __name__ == "__main__":
+    end_with_input()
     given = json.loads(sys.argv[1])
     train(given["spec"], given["workdir"], HostFlags(**given["flags"]), quiet=True)

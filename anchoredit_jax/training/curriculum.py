@@ -10,6 +10,8 @@ from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.strict import unknown_name
 from anchoredit_jax.training.loop import StageResult, run_stage, stage_folder
 from anchoredit_jax.training.metrics_log import read_metrics
+from anchoredit_jax.training.stopping import stop_requests
+from anchoredit_jax.training.workdir import run_alone
 
 
 def run_curriculum(
@@ -36,23 +38,26 @@ def run_curriculum(
     Raises:
       UserError: as `run_stage`; an unknown `until`; or a stage in `workdir` that began
         from a checkpoint of its parent which is not the parent's last one any more.
+      Stopped: a signal asked for it, at whatever moment, also between two stages.
     """
     names = [run.stage for run in runs]
     if until is not None and until not in names:
         raise UserError(unknown_name(f"stage '{until}'", until, names))
     last = names.index(until) if until is not None else len(names) - 1
     results: dict[str, StageResult] = {}
-    for run in runs[: last + 1]:
-        folder = stage_folder(workdir, run.stage)
-        if results:
-            _check_not_stale(folder, Path(parent), run.stage)
-        result = run_stage(
-            run, workdir, parent, quiet=quiet, wandb=wandb, change=change
-        )
-        results[run.stage] = result
-        if is_lead():
-            print(_summary(run.stage, folder, result), flush=True)
-        parent = result.checkpoint
+    stage_folder(workdir, runs[0].stage)  # before a folder is made there
+    with stop_requests() as stop, run_alone(workdir):
+        for run in runs[: last + 1]:
+            folder = stage_folder(workdir, run.stage)
+            if results:
+                _check_not_stale(folder, Path(parent), run.stage)
+            result = run_stage(
+                run, workdir, parent, quiet=quiet, wandb=wandb, change=change, stop=stop
+            )
+            results[run.stage] = result
+            if is_lead():
+                print(_summary(run.stage, folder, result), flush=True)
+            parent = result.checkpoint
     return results
 
 

@@ -30,13 +30,13 @@ from anchoredit_jax.data.placement import host_of, place
 from anchoredit_jax.data.session_batches import (
     sample_name,
 )
-from anchoredit_jax.errors import UserError, exit_on_user_error
+from anchoredit_jax.errors import Exit, UserError, exit_on_user_error
 from anchoredit_jax.optimizer import make_schedule
 from anchoredit_jax.parallel import batch_sharding, hosts, make_mesh
 from anchoredit_jax.run_config import LoopConfig, RunConfig
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.training import steering
-from anchoredit_jax.training.content import describe_content
+from anchoredit_jax.training.content import describe_content, describe_on_host
 from anchoredit_jax.training.divergence import DivergedError, Skipped, Watch
 from anchoredit_jax.training.going_back import set_aside, starting_step
 from anchoredit_jax.training.held_out import HeldOut, open_held_out
@@ -65,6 +65,7 @@ from anchoredit_jax.training.steering import History
 from anchoredit_jax.training.stopping import Stopped, StopRequest, stop_requests
 from anchoredit_jax.training.throughput import Throughput
 from anchoredit_jax.training.wandb_run import WandbRun
+from anchoredit_jax.training.workdir import run_alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,7 @@ def run_stage(
     wandb: str | None = None,
     change: bool = False,
     from_step: int | None = None,
+    stop: StopRequest | None = None,
 ) -> StageResult:
     """Train `run.stage` in `workdir/<stage>` up to `run.loop.steps`.
 
@@ -112,6 +114,7 @@ def run_stage(
       change: go on with another configuration or other data, see `steering.py`.
       from_step: go on at this checkpoint; later ones are moved aside, see
         `going_back.py`.
+      stop: that of a curriculum, which outlives the stage; None makes one.
 
     Raises:
       UserError: nothing is written: unknown or unfit parent, data that does not fit
@@ -120,6 +123,30 @@ def run_stage(
       DivergedError: a loss or gradient became NaN or infinite.
       Stopped: a signal asked for it.
     """
+    stage_folder(workdir, run.stage)  # before a folder is made there
+    with (
+        contextlib.nullcontext(stop) if stop else stop_requests() as stop,
+        run_alone(workdir),
+    ):
+        return _run_stage(
+            run, workdir, parent, stop, quiet, profile, observer, wandb, change,
+            from_step,
+        )  # fmt: skip
+
+
+def _run_stage(
+    run: RunConfig,
+    workdir: str | Path,
+    parent: str | Path | Weights | None,
+    stop: StopRequest,
+    quiet: bool,
+    profile: ProfileWindow | None,
+    observer: Observer | None,
+    wandb: str | None,
+    change: bool,
+    from_step: int | None,
+) -> StageResult:
+    """`run_stage`, in a workdir that is this run's alone."""
     stage = STAGES[run.stage]
     folder = stage_folder(workdir, run.stage)
     checkpoints = folder / "checkpoints"
@@ -134,8 +161,9 @@ def run_stage(
     content = describe_content(run, codec, text)
     hosts.check_same(
         "what is trained on",
-        zlib.crc32(json.dumps(content).encode()),
-        "sessions, codec and text encoder must be the same on every host",
+        zlib.crc32(json.dumps(describe_on_host(run, content)).encode()),
+        "sessions, features, codec, text encoder and tokenizer must be the same on "
+        "every host",
     )
     meta = None if start is None else manager.read_meta(checkpoints / str(start))
     if meta is None:
@@ -154,6 +182,11 @@ def run_stage(
     if start is None or meta is None:
         weights, trees = find_parent(run, workdir, parent, mesh)
         lineage = weights.lineage if weights else None
+        hosts.check_same(
+            "the parent's weights",
+            zlib.crc32(lineage.digest.encode()) if lineage else 0,
+            "what --parent names must be the same on every host",
+        )
         state = fresh_state(run, trees, mesh)
         start, aside = 0, None
     else:
@@ -177,8 +210,7 @@ def run_stage(
         observer.begin(run, folder, start, mesh, lineage, history.changes)
     elsewhere = WandbRun(wandb, folder, run.to_dict()) if lead and wandb else None
     with (
-        stop_requests() as stop,
-        contextlib.closing(manager.open_manager(checkpoints, policy)) as saver,
+        manager.saving(checkpoints, policy) as saver,
         MetricsLog(folder if lead else None, start, elsewhere) as log,
         progress_bar(run.stage, start, run.loop.steps, quiet or not lead) as bar,
         Profiler(profile, folder / "profile", start) as profiler,
@@ -195,8 +227,10 @@ def run_stage(
             observer, held_out,
         )  # fmt: skip
         train_step = stage.make_train_step(run, codec_of_step(run), mesh)
-        step = loop.train(train_step, state, batches, stop)
-        saver.wait_until_finished()
+        with manager.telling_what_stands(checkpoints):
+            step = loop.train(train_step, state, batches, stop)
+        manager.finish_saves(saver)
+        stop.settled()  # the last save takes a while
     if stop.honoured is not None:
         raise Stopped(stop.honoured, run.stage, step)
     return StageResult(step, checkpoints / str(step), loop.last_row, start)
@@ -231,9 +265,11 @@ class _Loop:
         lengths, step = self.run.loop, self.saved
         if self.held_out is not None:
             self.tell(self.held_out.describe())
-            if step == 0:  # what the stage starts from; here the programs are compiled
+            # What the stage starts from; here the programs are compiled.
+            if step == 0 and not stop.settled():
                 self.measure(step, state)
         while step < lengths.steps and not stop.due():
+            manager.check_saves(self.saver)
             asked = time.monotonic()
             of_host = next(batches)
             waited = time.monotonic() - asked
@@ -260,7 +296,7 @@ class _Loop:
                 self.measure(step, state)
             if saved:
                 self.save(step, state)
-        stop.settle()
+        stop.settled()
         if step > self.saved:
             self.save(step, state)
         return step
@@ -361,7 +397,7 @@ def _check_processes(run: RunConfig, checkpoints: Path, start: int | None) -> No
     hosts.check_same(
         f"the last step in {checkpoints}",
         start or 0,
-        "--workdir must be one folder that all hosts share",
+        "wait until all hosts see the same files there, and start again",
     )
 
 
@@ -374,10 +410,13 @@ def known_measures(folder: Path, start: int, loop: LoopConfig) -> dict[int, floa
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """Launch scripts' exits: 2 wrong input, 1 diverged or refused by the disk, 130
-    Ctrl-C, 75 SIGTERM."""
+    """The exits of scripts that train, see `errors.Exit`.
+
+    SIGTERM is `stop_requests`'s; before a run begins it ends the process as ever, also
+    while JAX waits for other hosts, where no handler of Python's is called.
+    """
     try:
-        with exit_on_user_error():
+        with exit_on_user_error(sigterm=False):
             try:
                 yield
             except OSError as error:
@@ -390,7 +429,4 @@ def exit_codes() -> Iterator[None]:
         raise SystemExit(stopped.exit_code) from stopped
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
-    except KeyboardInterrupt as interrupt:
-        print("stopped", file=sys.stderr)
-        raise SystemExit(130) from interrupt
+        raise SystemExit(Exit.DIVERGED) from error

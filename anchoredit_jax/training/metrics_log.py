@@ -1,5 +1,6 @@
 """A stage's measurements: metrics.jsonl, TensorBoard, and the line on the console."""
 
+import contextlib
 import json
 import logging
 import sys
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 COMPILING = "compiling the first step"
 
 FILE = "metrics.jsonl"
+BOARD = "tensorboard"
 
 
 class MetricsLog:
@@ -35,27 +37,26 @@ class MetricsLog:
         self._file = self._board = None
         if folder is None:
             return
-        from tensorboardX import SummaryWriter  # imports PyTorch, which takes seconds
+        from anchoredit_jax.training.board import Board  # imports PyTorch: seconds
 
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._wandb = folder, wandb
         path = folder / FILE
         _truncate(path, start)
         self._file = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(
-            str(folder / "tensorboard"),
-            purge_step=start + 1 if start else 0,
-            flush_secs=10,
-        )
+        self._board = Board(folder / BOARD, start)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Write one row, which is on disk when this returns."""
         if self._file is None:
             return
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        with files.naming(self._folder / FILE):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+        with files.naming(self._folder / BOARD):
+            for name, value in values.items():
+                self._board.scalar(name, value, step)
+            self._board.flush()
         if self._wandb is not None:
             self._wandb.log({"step": step, **values})
 
@@ -66,7 +67,8 @@ class MetricsLog:
         path = self._folder / name / f"{step:08d}.png"
         with files.appearing(path) as partial:
             picture.save(partial, format="png")
-        self._board.add_image(name, np.asarray(picture), step, dataformats="HWC")
+        with files.naming(self._folder / BOARD):
+            self._board.picture(name, np.asarray(picture), step)
         if self._wandb is not None:
             self._wandb.picture(step, name, picture)
 
@@ -80,8 +82,10 @@ class MetricsLog:
     def __enter__(self) -> "MetricsLog":
         return self
 
-    def __exit__(self, *_) -> None:
-        self.close()
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        # What the disk refused is told already; closing would be refused again.
+        with contextlib.suppress(*((OSError,) if kind else ())):
+            self.close()
 
 
 def read_metrics(path: Path) -> list[dict]:

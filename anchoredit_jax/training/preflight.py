@@ -24,6 +24,7 @@ from anchoredit_jax.training.loop import run_stage, stage_folder
 from anchoredit_jax.training.metrics_log import read_metrics
 from anchoredit_jax.training.parents import find_in_workdir
 from anchoredit_jax.training.state import restore_state
+from anchoredit_jax.training.workdir import run_alone
 
 STEPS = 3
 TRIAL = ".check"  # folder in the workdir
@@ -47,6 +48,12 @@ def check_run(
       UserError: the first thing that is wrong, also a disk that is too small.
       DivergedError: a loss or gradient of the trial is not finite.
     """
+    stage_folder(workdir, run.stage)  # before a folder is made there
+    with run_alone(workdir):
+        return _check_run(run, workdir, parent)
+
+
+def _check_run(run: RunConfig, workdir: str | Path, parent: str | Path | None) -> str:
     folder = stage_folder(workdir, run.stage)
     start = manager.latest_step(folder / "checkpoints")
     if start is not None:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 
 import jax
 
+from anchoredit_jax.errors import Exit
 from anchoredit_jax.parallel.hosts import Agreement
 
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}  # 75: "try again later"
+EXIT_CODES = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 
 @dataclasses.dataclass
@@ -39,10 +40,9 @@ class StopRequest:
             self.honoured = signal.Signals(number) if number else None
         return self.honoured is not None
 
-    def settle(self) -> None:
-        """Ask, after the last step, until every signal so far was heard by all."""
-        if not self.due():
-            self.due()
+    def settled(self) -> bool:
+        """Ask until every signal so far was heard by all; whether to stop."""
+        return self.due() or self.due()
 
 
 class Stopped(Exception):
@@ -62,7 +62,8 @@ class Stopped(Exception):
 def stop_requests() -> Iterator[StopRequest]:
     """Catch SIGINT and SIGTERM until the block ends; a second Ctrl-C ends at once.
 
-    Outside the main thread, where Python cannot set handlers, nothing is caught.
+    Several stages in a row share one request: no signal is lost between them. Outside
+    the main thread, where Python cannot set handlers, nothing is caught.
     """
     request = StopRequest(agree=Agreement() if jax.process_count() > 1 else None)
     if threading.current_thread() is not threading.main_thread():

@@ -18,7 +18,8 @@ from typing import Any
 
 from anchoredit_jax import files
 from anchoredit_jax.errors import ProblemsError, UserError
-from anchoredit_jax.evaluation.folder_cases import FORMAT, MANIFEST
+from anchoredit_jax.evaluation.folder_cases import FORMAT, MANIFEST, folder_digest
+from anchoredit_jax.in_use import in_place_of
 from benchmarks.session_builder.assignment import (
     Lists,
     draw_lists,
@@ -80,7 +81,8 @@ def build_benchmark(
         "settings": _describe(settings, file, drawn=pool is not None),
     }
     try:
-        return _write(out, manifest, pictures, lists, settings.language)
+        with in_place_of(out):
+            return _write(out, manifest, pictures, lists, settings.language)
     except OSError as error:
         raise UserError(f"{str(out)!r} cannot be written: {error}") from error
 
@@ -120,6 +122,7 @@ def _write(
             files.write_json(made / name / f"{name}.json", document, indent=2)
             sources[name] = {
                 "sha256": files.sha256(data),
+                "folder_sha256": folder_digest(made / name),
                 "turns": len(lists[name]),
                 "file": picture.path.name,
                 "file_sha256": picture.digest,

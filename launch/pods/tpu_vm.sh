@@ -145,7 +145,7 @@ train() {
       exit \$(cat exit_code)" || code=$?
     case "$code" in
       0) return ;;
-      1 | 2) fail "exit code $code, see above: 1 is a loss that diverged, 2 wrong input" ;;
+      1 | 2 | 4 | 74) fail "exit code $code, see above and docs/exit_codes.md" ;;
       75) ;; # stopped and saved
       *)
         faults=$((faults + 1))

@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.cases import Case, sprite_cases
@@ -107,3 +109,23 @@ def test_a_picture_of_another_size_is_not_decoded(tmp_path, case, frames):
     store.write(case, frames[:1])
     with pytest.raises(UserError, match=r"expected a picture .*6, 8.*found .*6, 4"):
         store.holds(case)
+
+
+def test_edited_pixels_are_refused_and_former_pictures_are_read(tmp_path, case, frames):
+    store = open_store(tmp_path, {})
+    store.write(case, frames)
+    path = tmp_path / "cat.png"
+    for digest, edited in (("pixels", True), (None, False)):
+        with Image.open(path) as picture:
+            told = PngInfo()
+            told.add_text("case", case.digest)
+            if digest:
+                told.add_text("pixels", picture.info["pixels"])
+            pixels = np.array(picture)
+        pixels[0, 0, 0] ^= edited
+        Image.fromarray(pixels).save(path, pnginfo=told)
+        assert store.holds(case)
+        if edited:
+            with pytest.raises(UserError, match="was edited or is damaged.*remove it"):
+                store.read(case)
+    store.read(case)  # the digest is missing: an earlier version wrote it

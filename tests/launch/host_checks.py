@@ -1,6 +1,9 @@
 """What holds on each of two processes with four devices; started by test_hosts.py."""
 
+import os
 import sys
+import tempfile
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,6 +17,7 @@ from anchoredit_jax.parallel import MeshConfig, make_mesh, state_shardings
 from anchoredit_jax.parallel.host_flags import add_host_arguments, host_flags
 from anchoredit_jax.parallel.hosts import Agreement, Hosts, barrier, check_same
 from anchoredit_jax.stages.table import STAGES
+from anchoredit_jax.training import workdir
 from anchoredit_jax.training.parents import find_parent
 from tests.training.fake_stages import add_fake_stages, make_run
 
@@ -75,13 +79,32 @@ def check_parents():
     assert digest(trees["ema"]) == lineage.digest
 
 
+def check_workdirs():
+    """One folder that both see is had; one of each host's own is refused, on both."""
+    workdir.VISIBLE_SECONDS = 1
+    folder = Path(tempfile.gettempdir()) / f"host_checks_{os.getppid()}"
+    with workdir.run_alone(folder / "shared"), workdir.run_alone(folder / "shared"):
+        barrier("both have it")
+    barrier("it is let go")
+    assert not (folder / "shared").exists()
+    try:
+        with workdir.run_alone(folder / str(jax.process_index())):
+            raise AssertionError("nothing was refused")
+    except UserError as error:
+        assert "one folder that all hosts share" in str(error), error
+        assert "not there for process 1" in str(error), error
+    barrier("both were refused")
+    assert not folder.exists()
+
+
 def main():
     parser = Parser()
     add_host_arguments(parser)
     with Hosts() as hosts:
         hosts.start(host_flags(parser.parse_args(sys.argv[1:])))
         add_fake_stages(STAGES)
-        for check in (check_agreement, check_refusals, check_rows, check_parents):
+        checks = (check_agreement, check_refusals, check_rows, check_parents)
+        for check in (*checks, check_workdirs):
             check()
             print(check.__name__)
         barrier("done")

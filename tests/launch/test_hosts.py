@@ -196,7 +196,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step(
 def test_a_loss_that_is_not_finite_ends_all_processes(fake, tmp_path):
     config = f"{fake}:mesh.data=none,options.diverge_at=3"
     for code, _, said in wait_for(start(tmp_path / "w", config)):
-        assert code == 1 and "the loss is nan at step 3" in said
+        assert code == 4 and "the loss is nan at step 3" in said
 
 
 def test_the_curriculum_is_exported_once(fake, tmp_path, fake_stages):  # noqa: F811
@@ -214,7 +214,7 @@ def test_the_curriculum_is_exported_once(fake, tmp_path, fake_stages):  # noqa: 
 
 def test_what_processes_do_together():
     for _, said, _ in finished(start_processes("tests/launch/host_checks.py", [])):
-        for check in ("agreement", "refusals", "rows", "parents"):
+        for check in ("agreement", "refusals", "rows", "parents", "workdirs"):
             assert f"check_{check}\n" in said
 
 

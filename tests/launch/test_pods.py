@@ -67,6 +67,6 @@ def test_wrong_input_is_not_started_again_but_a_lost_host_is():
     spec = manifest("--config", "a.py")["spec"]
     job = spec["replicatedJobs"][0]["template"]["spec"]
     (rule,) = job["podFailurePolicy"]["rules"]
-    assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [1, 2])
+    assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [1, 2, 4, 74])
     assert spec["failurePolicy"]["rules"][0]["action"] == "FailJobSet"
     assert spec["failurePolicy"]["maxRestarts"] == 100

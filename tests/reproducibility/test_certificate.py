@@ -115,3 +115,33 @@ def test_damages_are_refused_or_can_be_compared(tmp_path):
             refused += 1
             assert "\n" not in str(error)
     assert 100 < refused < 200
+
+
+def test_an_edited_certificate_is_refused_and_a_former_one_is_read(tmp_path):
+    path = tmp_path / "certificate.json"
+    write(path, certificate())
+    whole = json.loads(path.read_text())
+    for name, value in (("rows", []), ("dataset", "g"), ("digest", "0"), ("every", 2)):
+        path.write_text(json.dumps(whole | {name: value}))
+        with pytest.raises(UserError, match="was edited or is damaged"):
+            read(path)
+    former = whole | {"format": "anchoredit_jax.certificate/1"}
+    del former["digest"]
+    path.write_text(json.dumps(former))
+    assert read(path) == certificate()
+
+
+def test_nothing_is_not_equal_to_nothing(tmp_path):
+    for left, right in (
+        (certificate(rows=()), certificate(rows=())),  # a row of each step was due
+        (certificate(rows=()), certificate()),
+        (certificate(every=9, rows=(), checkpoints={2: {}}),) * 2,
+    ):
+        with pytest.raises(UserError, match="there is nothing to compare"):
+            compare(left, right)
+    arrays_alone = certificate(every=9, rows=())
+    assert compare(arrays_alone, arrays_alone).arrays == 2
+    empty = dataclasses.replace(certificate().rows[0], metrics={})
+    write(tmp_path / "certificate.json", certificate(rows=(empty,)))
+    with pytest.raises(UserError, match="the row of step 1 has no metrics"):
+        read(tmp_path)

@@ -386,3 +386,25 @@ def test_an_image_that_changes_or_grows_too_large(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="readers take at most 100: shrink it"):
         build_benchmark(root, tmp_path / "out", SMALL)
     assert [*tmp_path.iterdir()] == [root]
+
+
+def test_a_built_benchmark_that_was_edited_is_refused(tmp_path):
+    out = tmp_path / "out"
+    build_benchmark(photos(tmp_path / "photos"), out, SMALL)
+    document = out / "cat" / "cat.json"
+    whole = document.read_text()
+    document.write_text(whole.replace("make the coat red", "make the coat blue"))
+    with pytest.raises(ProblemsError, match="cat: its instructions or images are not"):
+        folder_cases(out, SIZE)
+    document.write_text(whole)
+    assert len(folder_cases(out, SIZE)) == 2
+    save(out / "cat" / "cat.1.png", 0)  # an answer that was not there
+    with pytest.raises(ProblemsError, match="changed since the benchmark was built"):
+        folder_cases(out, SIZE)
+    (out / "cat" / "cat.1.png").unlink()
+    manifest = json.loads((out / "benchmark.json").read_text())
+    for source in manifest["sources"].values():
+        del source["folder_sha256"]  # as earlier versions wrote it
+    (out / "benchmark.json").write_text(json.dumps(manifest))
+    document.write_text(whole.replace("make the coat red", "make the coat blue"))
+    assert len(folder_cases(out, SIZE)) == 2

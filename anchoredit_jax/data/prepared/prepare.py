@@ -8,6 +8,7 @@ kept is in the report, with its name and the reason.
 
 import collections
 import concurrent.futures
+import concurrent.futures.process
 import contextlib
 import dataclasses
 import hashlib
@@ -47,6 +48,8 @@ from anchoredit_jax.data.sessions import (
     read_part,
 )
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.in_use import in_use, is_ours
+from anchoredit_jax.orphans import end_with_parent
 
 CLAIM = "source.json"
 REPORT = "report.json"
@@ -149,6 +152,20 @@ def prepare(
     out, parts = Path(out), list_parts(source, links=links)
     if str(out) != printable(str(out)):  # which no format of the dataset can name
         raise UserError(f"the name of the folder {str(out)!r} is not UTF-8: rename it")
+    with in_use(out):
+        return _prepare(source, out, parts, languages, processes, max_bad, progress)
+
+
+def _prepare(
+    source: str | Path,
+    out: Path,
+    parts: Sequence[Part],
+    languages: Sequence[str],
+    processes: int,
+    max_bad: int,
+    progress: Callable[[int, int], None],
+) -> Report:
+    """`prepare` in a folder that nobody else writes into."""
     _claim(out, {"source": printable(str(source)), "languages": list(languages)})
     folders = [out / "parts" / fingerprint_part(part) for part in parts]
     bad: list[list[str]] = []
@@ -168,7 +185,8 @@ def prepare(
 def _claim(out: Path, asked: Mapping[str, Any]) -> None:
     """Take the folder for a source and its languages; the source may have changed."""
     path = out / CLAIM
-    if out.is_dir() and not path.is_file() and any(out.iterdir()):
+    there = out.iterdir() if out.is_dir() else ()
+    if not path.is_file() and not all(map(is_ours, there)):
         raise UserError(f"{str(out)!r} is not empty: give a new folder as --out")
     if path.is_file():
         there = files.read_json(path, "use another --out")
@@ -192,8 +210,22 @@ def _run_parts(
             yield prepare_part(part, folder, languages)
         return
     context = multiprocessing.get_context("spawn")  # forks of JAX's threads hang
-    with concurrent.futures.ProcessPoolExecutor(processes, context) as pool:
-        yield from pool.map(prepare_part, *zip(*todo, strict=True), repeat(languages))
+    with concurrent.futures.ProcessPoolExecutor(
+        processes, context, initializer=end_with_parent
+    ) as pool:
+        made = pool.map(prepare_part, *zip(*todo, strict=True), repeat(languages))
+        try:
+            yield from made
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise UserError(
+                f"one of --processes {processes} was ended from outside, as by a lack "
+                "of memory: the parts that are done stay; run the same command again, "
+                "with fewer of them"
+            ) from error
+        except BaseException:  # what is begun would be waited for
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
 
 
 def _is_done(folder: Path) -> bool:

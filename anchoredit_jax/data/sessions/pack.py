@@ -11,6 +11,7 @@ from anchoredit_jax.data.sessions.folders import list_parts, read_part
 from anchoredit_jax.data.sessions.raw import Dropped, Part, RawSession, drop
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.files import appearing, write_text
+from anchoredit_jax.in_use import in_use
 
 LIST_NAME = "sessions.json"
 
@@ -53,10 +54,22 @@ def pack_sessions(
         )
     parts, out = list_parts(source, links=links), Path(out)
     _check_apart(Path(source), parts, out)
+    with in_use(out):
+        return _pack(source, out, sessions_per_shard, parts, languages, on_drop)
+
+
+def _pack(
+    source: str | Path,
+    out: Path,
+    sessions_per_shard: int,
+    parts: Sequence[Part],
+    languages: Sequence[str],
+    on_drop: OnDrop,
+) -> list[Path]:
+    """`pack_sessions`, into a folder that nobody else writes into."""
     shards = []
     sessions = _sessions(parts, languages, on_drop)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         while (first := next(sessions, None)) is not None:
             shards.append(out / f"sessions-{len(shards):05d}.tar")
             some = chain([first], islice(sessions, sessions_per_shard - 1))
