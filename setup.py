@@ -55,7 +55,7 @@ setup(
         ],
         # UMT5's tokenizer: tokenizer.json by the first, spiece.model by the second.
         "umt5": ["tokenizers>=0.21,<1", "sentencepiece>=0.2,<1"],
-        "app": ["gradio>=5,<7"],
+        "app": ["gradio>=5,<7", "filelock>=3.12"],
         "wandb": ["wandb>=0.19,<1"],  # metrics go there too, with --wandb PROJECT
         "judge": ["openai>=1.55.3,<3"],  # any endpoint that speaks its protocol
         "test": [

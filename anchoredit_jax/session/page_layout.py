@@ -86,7 +86,7 @@ def build_page(editor: Editor, zips: Path) -> gr.Blocks:
             return event(_showing(action), [branches, *inputs], shown, **one)
 
         def open_file(_, path, seed):
-            return page.open_file(editor, path, seed)
+            return page.open_file(editor, path, seed, zips.parent)
 
         def open_sample(_, seed):
             return page.open_image(editor, SHIPPED / "sample.png", seed)
@@ -153,7 +153,8 @@ def _edit(
 
     if not isinstance(instruction, str):
         raise UserError(f"an instruction must be text, given {instruction!r}")
-    _opened(branches).session.edit(instruction.strip(), on_step=on_step)
+    page.check_room(_opened(branches))
+    branches.session.edit(instruction.strip(), on_step=on_step)
     return branches
 
 
@@ -166,7 +167,7 @@ def _goto(branches: Branches | None, chosen: gr.EventData) -> Branches:
     # Not gr.SelectData: that takes for granted that a browser of ours has sent it.
     sent = chosen._data
     turn = sent.get("index") if isinstance(sent, dict) else None
-    if not isinstance(turn, int):
+    if not isinstance(turn, int) or isinstance(turn, bool):
         raise UserError(f"a turn is a whole number, given {turn!r}")
     _opened(branches).session.goto(turn)
     return branches
@@ -174,6 +175,7 @@ def _goto(branches: Branches | None, chosen: gr.EventData) -> Branches:
 
 def _branch(branches: Branches | None) -> Branches:
     opened = _opened(branches)
+    page.check_room(opened, turn=False)
     opened.branch(opened.free_name())
     return opened
 

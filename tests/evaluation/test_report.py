@@ -24,6 +24,7 @@ from anchoredit_jax.evaluation import (
 )
 from anchoredit_jax.evaluation.frame_store import FrameStore
 from anchoredit_jax.evaluation.html_report import write_html
+from anchoredit_jax.evaluation.report import WRITTEN
 from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.session import rollout
 from anchoredit_jax.session.shapes import editing_size
@@ -92,14 +93,8 @@ def test_everything_is_written(written):
         for name in ("student", "teacher")
     }
     assert drawn == figures | sheets | {"story.png", "story_student.png"}
-    assert {path.name for path in out.iterdir()} == {
-        "figures",
-        "frames",
-        "report.html",
-        "report.json",
-        "sessions.csv",
-        "turns.csv",
-    }
+    written = {path.name for path in out.iterdir()}
+    assert written == {".anchoredit.json", "frames", *WRITTEN}
 
 
 def test_the_page_needs_nothing_else(written):
