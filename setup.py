@@ -37,6 +37,7 @@ setup(
         "einops>=0.8,<0.9",
         "jaxtyping>=0.3,<0.4",
         "ml_collections>=1.1,<2",
+        "filelock>=3.12",
         "numpy>=2.1,<3",
         "scipy>=1.13,<2",
         "pillow>=11",
@@ -55,7 +56,7 @@ setup(
         ],
         # UMT5's tokenizer: tokenizer.json by the first, spiece.model by the second.
         "umt5": ["tokenizers>=0.21,<1", "sentencepiece>=0.2,<1"],
-        "app": ["gradio>=5,<7", "filelock>=3.12"],
+        "app": ["gradio>=5,<7"],
         "wandb": ["wandb>=0.19,<1"],  # metrics go there too, with --wandb PROJECT
         "judge": ["openai>=1.55.3,<3"],  # any endpoint that speaks its protocol
         "test": [

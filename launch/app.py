@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 server_port=args.port,
                 root_path=args.root_path,
                 max_file_size=LARGEST_FILE,
+                app_kwargs={"exception_handlers": {LookupError: layout.refuse_request}},
                 state_session_capacity=MOST_PEOPLE,
             )
         except OSError as error:

@@ -71,13 +71,13 @@ COMMANDS = {
     ),
     "edit --session": Command(
         edit.main,
-        ("--session", "gone", "--instruction", "", "--out", "OUT"),
+        ("--session", "nowhere", "--instruction", "", "--out", "OUT"),
         RESULT,
     ),
     "evaluate": Command(
         evaluate.main,
-        ("--checkpoint", "gone", "--out", "OUT"),
-        (*WRITTEN, ANSWERS, NAME, f"{FRAMES}/gone/table/sink1_window3"),
+        ("--checkpoint", "nowhere", "--out", "OUT"),
+        (*WRITTEN, ANSWERS, NAME, f"{FRAMES}/toy/table/sink1_window3"),
     ),
     "rehearsal": Command(
         rehearsal.main,
@@ -179,7 +179,7 @@ def test_what_others_wrote_stays(
     said = capsys.readouterr()
     assert stopped.value.code == 2
     assert said.err.startswith("error: ") and said.err.count("\n") == 1, said.err
-    assert str(out) in said.err and "gone" not in said.err, said.err
+    assert str(tmp_path) in said.err and "nowhere" not in said.err, said.err
     assert snapshot(tmp_path) == before
 
 

@@ -47,11 +47,10 @@ class VerdictCache:
     turns are judged again.
 
     Raises:
-      UserError: a path that cannot be written, or see `check_answers`.
+      UserError: a path that cannot be written.
     """
 
     def __init__(self, path: Path):
-        check_answers(path)
         self._lock = threading.Lock()
         self._known: dict[str, Verdict] = {}
         self.usage = Usage()  # of all lines
