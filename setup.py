@@ -37,6 +37,7 @@ setup(
         "einops>=0.8,<0.9",
         "jaxtyping>=0.3,<0.4",
         "ml_collections>=1.1,<2",
+        "filelock>=3.12",
         "numpy>=2.1,<3",
         "scipy>=1.13,<2",
         "pillow>=11",

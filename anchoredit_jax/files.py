@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 from anchoredit_jax.errors import UserError
 
 Data = bytes | bytearray | memoryview
+_PARTIAL = ".anchoredit_partial"  # ends names that are nobody else's: they are removed
+LOCK = ".in_use"  # begins names of locks, see in_use.py
 
 
 @contextmanager
@@ -33,7 +35,7 @@ def appearing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     own = f".{uuid.uuid4().hex}" if shared else ""
-    temporary = path.with_name(f".{path.name}{own}.partial")
+    temporary = path.with_name(f".{path.name}{own}{_PARTIAL}")
     _remove(temporary)  # of an interrupted run
     try:
         with naming(path):
@@ -55,6 +57,36 @@ def naming(path: Path) -> Iterator[None]:
         if error.filename is not None or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def is_passing(path: Path) -> bool:
+    """Whether it is no content of its folder: a lock, or what is being written, or was
+    when a run stopped."""
+    name = path.name
+    return name.startswith(LOCK) or name.startswith(".") and name.endswith(_PARTIAL)
+
+
+def check_replaceable(
+    path: Path, is_ours: Callable[[Path], bool], what: str, advice: str
+) -> None:
+    """Refuse to write a file where something else lies than an earlier one of its kind.
+
+    Args:
+      is_ours: tells it of a file; it may raise `UserError` for one that is none.
+      what: the kind, such as "a saved session".
+      advice: what to do, such as "name another file".
+
+    Raises:
+      UserError: there is a folder, a link to nowhere, or a file of another kind.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        ours = path.is_file() and is_ours(path)
+    except UserError:
+        ours = False
+    if not ours:
+        raise UserError(f"{str(path)!r} is there and is not {what}: {advice}")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -112,17 +144,35 @@ def claim(folder: Path, name: str, settings: Mapping[str, Any], advice: str) -> 
       advice: What a person should do about a folder of other settings.
 
     Raises:
-      UserError: The folder is a file, holds what was made with other settings, or its
-        claim is damaged.
+      UserError: The folder is a file, holds what was made with other settings or what
+        nobody claimed, or its claim is damaged.
     """
-    if folder.is_file():
-        raise UserError(f"the folder {str(folder)!r} is a file; give a folder")
     path, settings = folder / name, json.loads(json.dumps(settings))
-    if path.is_file():
+    if is_claimed(folder, name, advice):
         there = read_json(path, advice)
         check_claim(folder, there, dict.fromkeys(there) | settings, advice)
     else:
         write_json(path, settings)
+
+
+def is_claimed(folder: Path, name: str, advice: str) -> bool:
+    """Whether a folder has the claim `name`, see `claim`; else it is new or empty.
+
+    Raises:
+      UserError: The folder is a file, or holds other things and no claim.
+    """
+    if folder.is_file():
+        raise UserError(f"the folder {str(folder)!r} is a file; give a folder")
+    if (folder / name).is_file():
+        return True
+    others = sorted(folder.iterdir()) if folder.is_dir() else []
+    others = [path.name for path in others if not is_passing(path)]
+    if others:
+        raise UserError(
+            f"{str(folder)!r} is not empty and was not made by this command (it holds "
+            f"{others[0]!r} and no {name!r}): {advice}"
+        )
+    return False
 
 
 def check_claim(

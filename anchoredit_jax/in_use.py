@@ -25,8 +25,7 @@ from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.strict import build_dataclass, result
 
-LOCK = ".in_use"
-HOLDER = ".in_use.json"  # who it is, for people and for other hosts
+HOLDER = f"{files.LOCK}.json"  # who it is, for people and for other hosts
 _SHOWN = 300  # characters of a command, in one line
 _SECONDS = 1  # a lock that is taken over needs a second try on some file systems
 # A job that a scheduler started again, and how many times: what of the same job has a
@@ -94,7 +93,7 @@ def in_use(folder: str | Path, name: str = "") -> Iterator[Holder]:
         raise UserError(f"the folder {str(folder)!r} is a file; give a folder")
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    path, about = folder / f"{LOCK}{name}", folder / f"{HOLDER}{name}"
+    path, about = folder / f"{files.LOCK}{name}", folder / f"{HOLDER}{name}"
     lock = SoftFileLock(str(path), timeout=_SECONDS, is_singleton=True)
     try:
         if lock.is_locked:
@@ -142,11 +141,6 @@ def in_place_of(path: str | Path) -> contextlib.AbstractContextManager[Holder]:
     """Have the place of what is about to appear whole, see `in_use`."""
     path = Path(path).absolute()
     return in_use(path.parent, f".{path.name}")
-
-
-def is_ours(path: Path) -> bool:
-    """Whether a file is of a lock, and no content of its folder."""
-    return path.name.startswith(LOCK)
 
 
 def read_holder(folder: Path) -> Holder | None:

@@ -7,6 +7,8 @@ from pathlib import Path
 # Of curves, told apart by people who see few colours too (Okabe and Ito).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
+_OURS = '<meta name="generator" content="anchoredit_jax">'
+
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem;
@@ -35,10 +37,17 @@ def whole_page(title: str, body: str, style: str = "", script: str = "") -> str:
     ran = f"\n<script>\n{script}\n</script>" if script else ""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f"{_OURS}\n"
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>\n{_STYLE}\n{style}</style></head>\n"
         f"<body>\n{body}{ran}\n</body></html>\n"
     )
+
+
+def is_our_page(path: Path) -> bool:
+    """Whether a file is a page that `whole_page` made."""
+    with open(path, "rb") as file:
+        return _OURS.encode() in file.read(200)
 
 
 def png_uri(path: Path) -> str:

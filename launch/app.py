@@ -3,17 +3,21 @@
 Upload an image or a saved session, type instructions, go back to any turn or branch
 from it, see where and how much the result differs from the source, download all of it.
 Needs Gradio: pip install 'anchoredit_jax[app]'. The default weights are the shipped
-toy's. Exit codes: 0 done, 2 wrong input.
+toy's. An image may have 24 million pixels, a file 128 MiB, an instruction 4096
+characters; a person keeps 200 turns. Temporary files are in a folder that nobody else
+can read and that is removed at the end.
+Exit codes: 0 done, 2 wrong input, 143 ended by SIGTERM.
 """
 
 import argparse
 import contextlib
 import os
+import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -25,32 +29,43 @@ from anchoredit_jax.session.flags import (  # noqa: E402
     load_flagged,
     with_flags,
 )
+from anchoredit_jax.session.page_folder import page_folder  # noqa: E402
+
+LARGEST_FILE = 128 << 20  # bytes of an image or a saved session
+MOST_PEOPLE = 64  # whose sessions are kept; the one that waited longest goes first
+MOST_WAITING = 64  # for the one editor
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error(), contextlib.ExitStack() as stack:
         args = _parse(argv)
-        folder = stack.enter_context(
-            tempfile.TemporaryDirectory(
-                prefix="anchoredit_", ignore_cleanup_errors=True
-            )
-        )
+        signal.signal(signal.SIGTERM, _end)  # what is open is closed, and removed
+        folder = stack.enter_context(page_folder())
         # Gradio's own default is one folder for all users of the machine.
-        os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(folder) / "gradio"))
+        os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
         layout = page_layout()
         editor = load_flagged(args, args.checkpoint, max_turns=args.max_turns)
         editor = with_flags(editor, args, args.max_turns)
-        zips = Path(folder) / "zips"
+        zips = folder / "zips"
         zips.mkdir()
         page = layout.build_page(editor, zips)
         try:
-            page.launch(
-                server_name=args.host, server_port=args.port, root_path=args.root_path
+            page.queue(max_size=MOST_WAITING).launch(
+                server_name=args.host,
+                server_port=args.port,
+                root_path=args.root_path,
+                max_file_size=LARGEST_FILE,
+                app_kwargs={"exception_handlers": {LookupError: layout.refuse_request}},
+                state_session_capacity=MOST_PEOPLE,
             )
         except OSError as error:
             raise UserError(
                 f"no page at {args.host}, port {args.port or 'any'}: {error}"
             ) from error
+
+
+def _end(number: int, _: Any) -> None:
+    raise SystemExit(128 + number)
 
 
 def page_layout() -> ModuleType:

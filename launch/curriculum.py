@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from anchoredit_jax.checkpoint import load_weights, save_bundle  # noqa: E402
+from anchoredit_jax.checkpoint.assets import place_of_bundle  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.config import load_config, with_argument  # noqa: E402
 from anchoredit_jax.parallel.host_flags import (  # noqa: E402
@@ -58,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_host_arguments(parser)
     with Hosts() as hosts, exit_codes():
         args = parser.parse_args(argv)
+        if args.export:
+            place_of_bundle(args.export)
         runs = [
             load_config(with_argument(args.config, "stage", stage)) for stage in STAGES
         ]

@@ -70,6 +70,7 @@ from anchoredit_jax.session.result_folder import (  # noqa: E402
 from anchoredit_jax.session.shapes import describe_crop  # noqa: E402
 from anchoredit_jax.session.turns import check_instructions, check_seed  # noqa: E402
 
+_LARGEST = 1 << 24  # bytes of a file of instructions
 MAX_TURNS = 32  # of an interactive session with a full history
 
 
@@ -268,6 +269,11 @@ def read_instructions(given: Sequence[str] | None, file: Path | None) -> list[st
             )
         return list(given)
     try:
+        if file.stat().st_size > _LARGEST:
+            raise UserError(
+                f"--instructions {str(file)!r} has {file.stat().st_size} bytes, at "
+                f"most {_LARGEST} are read: expected a text, one instruction a line"
+            )
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--instructions {str(file)!r}: {error}") from error

@@ -43,6 +43,7 @@ from anchoredit_jax.evaluation import (  # noqa: E402
     PARTS,
     Contestant,
     Settings,
+    check_out,
     check_parts,
     evaluate,
     parse_policies,
@@ -359,6 +360,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error():
         args = make_parser().parse_args(argv)
         settings, judge = make_settings(args), make_judge(args)
+        check_out(args.out)
         extractors = load_extractors(args.extractor)
         contestants = [
             make_contestant(text, args) for text in args.checkpoint or [None]

@@ -133,8 +133,10 @@ def plan_all(args) -> list[planning.PlanRow]:
     if not jobs:
         raise UserError(f"--only {args.only!r} is part of no line's name")
     rows = []
-    for job in jobs:
-        out = Path(args.out) if args.out else ROOT / "docs" / f"plan_{job.size}.json"
+    outs = [args.out or ROOT / "docs" / f"plan_{job.size}.json" for job in jobs]
+    for out in dict.fromkeys(map(Path, outs)):
+        planning.check_report(out)
+    for job, out in zip(jobs, map(Path, outs), strict=True):
         if not args.again and planning.is_done(job, planning.read_rows(out)):
             print(f"{job.name}: done before", flush=True)
             continue
@@ -147,6 +149,8 @@ def plan_all(args) -> list[planning.PlanRow]:
 def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error():
         args = make_parser().parse_args(argv)
+        if args.out:
+            planning.check_report(Path(args.out))
         rows = plan_all(args) if args.all else plan_one(args)
         if args.out and not args.all:
             versions = planning.describe_versions()

@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--cache", help="folder for features, instead of preparing")
     parser.add_argument(
-        "--config", help="of --cache: any stage; whose codec, text, sizes"
+        "--config",
+        help="of --cache: any stage; whose codec, text, sizes. Of preparing: leave out "
+        "what its text encoder refuses",
     )
     parser.add_argument("--dtype", default="bfloat16", help="of --cache, or float16")
     parser.add_argument(
@@ -68,10 +70,12 @@ def _prepare(args, languages) -> None:
 
     if not (args.source and args.out):
         raise UserError("expected --source and --out (see --help)")
+    text = None if args.config is None else load_config(args.config).text
+    words = text.length if text is not None and text.kind == "ngram" else None
     with _bar(args.quiet) as (bar, progress):
         report = prepare(
             args.source, args.out, languages=languages, processes=args.processes,
-            max_bad=args.max_bad, links=args.links, progress=progress,
+            max_bad=args.max_bad, links=args.links, words=words, progress=progress,
         )  # fmt: skip
         del bar
     print(report.describe())

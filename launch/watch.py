@@ -27,6 +27,7 @@ from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 from anchoredit_jax.watching.page import SHEETS, build_page  # noqa: E402
 from anchoredit_jax.watching.reading import read_workdirs  # noqa: E402
 from anchoredit_jax.watching.server import open_server  # noqa: E402
+from anchoredit_jax.web_page import is_our_page  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         out = args.out or args.workdir[0] / "watch.html"
         if out.is_dir():
             raise UserError(f"--out {str(out)!r} is a folder: name a file in it")
+        advice = "name another file with --out"
+        files.check_replaceable(out, is_our_page, "a page of this command", advice)
         sheets = SHEETS if args.sheets is None else args.sheets
         now = datetime.datetime.now().astimezone()
         files.write_text(out, build_page(read_workdirs(args.workdir), now, sheets))

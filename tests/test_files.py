@@ -19,7 +19,7 @@ def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path):
 
 
 def test_a_folder_appears_with_all_that_is_in_it(tmp_path):
-    left = tmp_path / ".out.partial"  # of an interrupted run
+    left = tmp_path / ".out.anchoredit_partial"  # of an interrupted run
     left.mkdir()
     (left / "half").touch()
     with files.appearing(tmp_path / "out") as temporary:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.in_use import HOLDER, LOCK, in_place_of, in_use, read_holder
+from anchoredit_jax.files import LOCK
+from anchoredit_jax.in_use import HOLDER, in_place_of, in_use, read_holder
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLD = """

@@ -19,6 +19,7 @@ from anchoredit_jax.checkpoint.safetensors_stream import (
 )
 from anchoredit_jax.config import run_from_json
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.files import check_replaceable
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.stage import IMPORTED
 from anchoredit_jax.trees import digest, leaves_by_name, unflatten
@@ -46,10 +47,11 @@ def save_bundle(path: Path, params: Any, run: RunConfig, lineage: Lineage) -> Pa
 
     Tensor names are the tree's keys joined by "/" ("blocks/self_attn/q/kernel").
     The file appears whole or not at all. Returns its path.
+
+    Raises:
+      UserError: see `place_of_bundle`.
     """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        path = path / FILE_NAME
+    path = place_of_bundle(path)
     metadata = {
         "format": FORMAT,
         "config": run.to_json(),
@@ -63,6 +65,24 @@ def save_bundle(path: Path, params: Any, run: RunConfig, lineage: Lineage) -> Pa
     parts = ((name, np.asarray(jax.device_get(leaf))) for name, leaf in leaves.items())
     write_safetensors(path, shapes, parts, metadata)
     return path
+
+
+def place_of_bundle(path: str | Path) -> Path:
+    """The file that `save_bundle` would write.
+
+    Raises:
+      UserError: something else lies there than a weights file of ours.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        path = path / FILE_NAME
+    what = "a weights file of anchoredit_jax"
+    check_replaceable(path, _is_of_format, what, "name another place")
+    return path
+
+
+def _is_of_format(path: Path) -> bool:
+    return SafetensorsFile(path).metadata.get("format") == FORMAT
 
 
 def load_bundle(path: Path) -> Weights:

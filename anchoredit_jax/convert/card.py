@@ -11,12 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from anchoredit_jax.convert.source import Source
-from anchoredit_jax.files import write_json, write_text
+from anchoredit_jax.files import (
+    check_replaceable,
+    read_json,
+    write_json,
+    write_text,
+)
 from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.strict import ASSUMED, deciding
 from anchoredit_jax.version import __version__
 
 CARD, SETTINGS = "README.md", "anchoredit.json"
+_WRITTEN = "Written by anchoredit_jax"
 USES = {  # of settings that published code does not know: what it has to do
     "prediction": "the output is the clean latents x_0; the velocity is (x - x_0) / "
     "sigma",
@@ -67,6 +73,25 @@ def settings(source: Source, dialect: str, lost: Collection[str] = ()) -> dict:
     return told
 
 
+def check_card(folder: Path, stem: str) -> None:
+    """Refuse, before a file is exported, to write over others' files beside it.
+
+    Raises:
+      UserError: a file in the place of a card, or of its settings, is none.
+    """
+
+    def is_card(path: Path) -> bool:
+        return _WRITTEN.encode() in path.read_bytes()
+
+    def is_settings(path: Path) -> bool:
+        return "anchoredit_jax" in read_json(path)
+
+    for name, is_ours in ((CARD, is_card), (SETTINGS, is_settings)):
+        what = "of an earlier export"
+        path = folder / f"{stem}{name}"
+        check_replaceable(path, is_ours, what, "remove it or name another --out")
+
+
 def write_card(folder: Path, stem: str, source: Source, dialect: str, lost) -> None:
     """README.md and anchoredit.json, with `stem` before their names."""
     write_json(folder / f"{stem}{SETTINGS}", settings(source, dialect, lost), indent=2)
@@ -77,7 +102,7 @@ def _card(source: Source, dialect: str, lost: Collection[str]) -> str:
     lines = [
         f"# Weights of a {source.network.name}, names of {dialect}",
         "",
-        f"Written by anchoredit_jax {__version__}. All settings: `{SETTINGS}`.",
+        f"{_WRITTEN} {__version__}. All settings: `{SETTINGS}`.",
     ]
     if source.lineage is not None:
         lines += ["", f"Lineage: {source.lineage.describe()}"]

@@ -13,7 +13,7 @@ import numpy as np
 from anchoredit_jax.checkpoint.assets import ASSUMED
 from anchoredit_jax.checkpoint.checksums import check_finite
 from anchoredit_jax.checkpoint.safetensors_stream import nbytes, write_safetensors
-from anchoredit_jax.convert.card import CARD, losses, write_card
+from anchoredit_jax.convert.card import CARD, check_card, losses, write_card
 from anchoredit_jax.convert.importing import DTYPES
 from anchoredit_jax.convert.published_files import INDEX
 from anchoredit_jax.convert.source import Source
@@ -70,8 +70,9 @@ def export_weights(
         raise UserError(f"dtype must be one of {', '.join(DTYPES)}, given {dtype!r}")
     if shard_size < 1:
         raise UserError(f"the size of a shard must be positive, given {shard_size}")
-    if out.exists():
+    if out.exists() or out.is_symlink():
         raise UserError(f"{str(out)!r} exists: remove it or name another path")
+    check_card(out.parent, f"{out.name}.")
 
     def writer(path: Path, one: Source) -> None:
         _write(path, one, "wan", _shapes(one, "wan", dtype), progress)

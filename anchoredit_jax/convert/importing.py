@@ -53,9 +53,7 @@ def import_weights(
         `published_run` refuses, or the weights are damaged, NaN or infinite.
     """
     source.check_whole()
-    out = Path(out)
-    if out.suffix != ".safetensors":
-        out = out / assets.FILE_NAME
+    out = assets.place_of_bundle(out)
     if dtype is not None and dtype not in DTYPES:
         raise UserError(f"dtype must be one of {', '.join(DTYPES)}, given {dtype!r}")
     shapes = {
@@ -119,6 +117,8 @@ def import_kinds(
     """
     folder = Path(folder)
     first, *others = sources.items()
+    for place in (folder, *(folder / f"{kind}.safetensors" for kind, _ in others)):
+        assets.place_of_bundle(place)
     digests = {}
     for kind, source in others:
         file = import_weights(source, folder / f"{kind}.safetensors", **options)

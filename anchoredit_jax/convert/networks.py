@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from anchoredit_jax.models.config import TransformerConfig
 from anchoredit_jax.models.presets import PRESETS, make_config, preset_of_shapes
 from anchoredit_jax.models.umt5 import Umt5Config, make_umt5_config
 from anchoredit_jax.models.wan_vae import WanVaeConfig
+from anchoredit_jax.strict import shorten
 from anchoredit_jax.trees import leaves_by_name
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -112,9 +114,23 @@ def _layers(shapes: Shapes, prefix: str) -> int:
     numbers = [
         int(match[1])
         for name in shapes
-        if (match := re.match(re.escape(prefix) + r"(\d+)\.", name))
+        if (match := re.match(re.escape(prefix) + r"(\d{1,9})\.", name))
     ]
     return max(numbers, default=-1) + 1
+
+
+def _number(published: Published, name: str, usual: Any) -> Any:
+    """A number of a configuration of somebody else, of the usual one's type.
+
+    Raises:
+      UserError: it is none.
+    """
+    found = published.get(name, usual)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise UserError(f"config.json: {name} must be a number, given {shorten(found)}")
+    if not math.isfinite(found):
+        raise UserError(f"config.json: {name} must be finite, given {found}")
+    return type(usual)(found)
 
 
 def _transformer_config(
@@ -136,15 +152,16 @@ def _transformer_config(
         text_dim=dims("text_embedding/fc1/kernel")[1],
         freq_dim=dims("time_embedding/fc1/kernel")[1],
     )
-    heads = published.get("num_heads", published.get("num_attention_heads"))
-    if not heads:  # no shape shows them
+    names = ("num_heads", "num_attention_heads")
+    heads = next((_number(published, n, 1) for n in names if published.get(n)), None)
+    if heads is None:  # no shape shows them
         preset = preset_of_shapes(sizes)
         heads = PRESETS[preset]["num_heads"] if preset else max(dim // HEAD_DIM, 1)
     return TransformerConfig(
         **sizes,
-        num_heads=int(heads),
+        num_heads=heads,
         patch=patch,
-        eps=float(published.get("eps", 1e-6)),
+        eps=_number(published, "eps", 1e-6),
     )
 
 
@@ -221,8 +238,8 @@ def _umt5_config(shapes: Shapes, dialect: str, published: Published) -> Umt5Conf
         num_heads=heads,
         num_layers=_layers(shapes, "blocks." if dialect == "wan" else "encoder.block."),
         num_buckets=buckets,
-        max_distance=int(published.get("relative_attention_max_distance", 128)),
-        eps=float(published.get("layer_norm_epsilon", 1e-6)),
+        max_distance=_number(published, "relative_attention_max_distance", 128),
+        eps=_number(published, "layer_norm_epsilon", 1e-6),
     )
 
 

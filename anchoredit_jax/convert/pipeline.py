@@ -45,7 +45,7 @@ def export_pipeline(
             "encoder, which a pipeline of diffusers has: export the transformer alone, "
             "without --pipeline"
         )
-    if out.exists() or out.suffix:
+    if out.exists() or out.is_symlink() or out.suffix:
         raise UserError(f"{str(out)!r} exists, or is no folder: name a new folder")
     lost = check_losses(source, "diffusers", allow_loss)
     if run.codec.wan_vae.weights is None:

@@ -7,6 +7,7 @@ program.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -72,9 +73,9 @@ def make_buckets(size: Size, step: int, max_ratio: float = 4.0) -> tuple[Size, .
             f"{size[0]} x {size[1]}; the nearest such size is {near[0]} x {near[1]}"
         )
     area = size[0] * size[1]
-    height, width = area // step, step
+    height, width = _begin(area, step, max_ratio)
     buckets = []
-    while height >= step:
+    while height >= step and width <= max_ratio * (height + step):
         if max(height, width) <= max_ratio * min(height, width):
             buckets.append((height, width))
         if height * (width + step) <= area:
@@ -82,6 +83,15 @@ def make_buckets(size: Size, step: int, max_ratio: float = 4.0) -> tuple[Size, .
         else:
             height -= step
     return tuple(buckets)
+
+
+def _begin(area: int, step: int, max_ratio: float) -> Size:
+    """Where the staircase may have its first bucket; above all is too elongated."""
+    steps = math.isqrt(math.ceil(area * max_ratio)) // step + 2
+    if steps >= area // step // step:
+        return area // step, step
+    height = steps * step
+    return height, max(area // (height + step) // step, 1) * step
 
 
 def nearest_bucket(

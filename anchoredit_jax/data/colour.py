@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
+from anchoredit_jax.data.adobe_rgb import adobe_rgb_profile
+
 Tell = Callable[[str], object]
 
 log = logging.getLogger(__name__)
@@ -38,7 +40,12 @@ def srgb_image(pixels: np.ndarray) -> Image.Image:
     return image
 
 
-def to_srgb(image: Image.Image, name: str, tell: Tell = log.warning) -> Image.Image:
+def to_srgb(
+    image: Image.Image,
+    name: str,
+    tell: Tell = log.warning,
+    adobe_rgb: bool = False,
+) -> Image.Image:
     """An image without transparency by its own profile: sRGB where it has one.
 
     A profile that is broken, or of another kind of image, is told and left out: the
@@ -48,8 +55,11 @@ def to_srgb(image: Image.Image, name: str, tell: Tell = log.warning) -> Image.Im
       image: of a mode that a profile can describe; others are returned as they are.
       name: what the message calls it.
       tell: is given the message.
+      adobe_rgb: RGB pixels without a profile are in Adobe RGB.
     """
     profile = image.info.get("icc_profile")
+    if not profile and adobe_rgb and image.mode == "RGB":
+        profile = adobe_rgb_profile()
     if not profile or image.mode not in _MODES:
         return image
     transform = _transform(bytes(profile), image.mode)

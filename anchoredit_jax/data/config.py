@@ -6,9 +6,11 @@ opened as stands in `kinds.py`.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 from anchoredit_jax.data.buckets import BucketConfig
+from anchoredit_jax.data.images import MAX_PIXELS
 from anchoredit_jax.data.sprites import DEFAULT_WEIGHTS, ENDLESS, SpriteSource
 from anchoredit_jax.data.sprites.instructions import check_weights
 from anchoredit_jax.data.sprites.render import MIN_SIZE
@@ -18,6 +20,7 @@ from anchoredit_jax.strict import Bounded, FrozenMapping, choose_kind, result, w
 
 SESSION_LAYOUTS = ("chain", "pairs")
 MOST_NULLS = 0.9  # of prepared sessions, whose edits are all shown besides
+_MOST_PIXELS = math.isqrt(MAX_PIXELS)  # of a side: no larger image is decoded
 _MADE = ("sprites", "sessions")  # kinds whose samples are put together here
 
 
@@ -111,7 +114,7 @@ class DataConfig(Bounded):
     """
 
     kind: str = result("sprites")
-    size: int = result(32, within="[1, 65536]")
+    size: int = result(32, within=f"[1, {_MOST_PIXELS}]")
     turns: int = result(1, within="[1, 1e4]")
     batch: int = result(16, within="[1, 1e7]")
     seed: int = result(0, within="[0, 9223372036854775807]")

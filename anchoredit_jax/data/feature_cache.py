@@ -26,13 +26,14 @@ from anchoredit_jax.data.features import LiveFeatures, SessionFeatures
 from anchoredit_jax.data.groups import Groups
 from anchoredit_jax.data.prepared import PreparedSessions
 from anchoredit_jax.data.seals import DAMAGE, check_sealed, reading, sealed
+from anchoredit_jax.data.unfit_texts import check_texts
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.in_use import in_use
 from anchoredit_jax.models.codec import Codec
 from anchoredit_jax.models.text import TextEncoder
 from anchoredit_jax.trees import digest
 
-POLICY = 2  # of decoding: raised when decoded pixels change
+POLICY = 3  # of decoding: raised when decoded pixels change
 DTYPES = {"float16": np.float16, "bfloat16": jnp.bfloat16}
 ABOUT = "features.json"
 NULL = "null.record"  # of the null instruction
@@ -96,7 +97,8 @@ def build_cache(
       progress: called with the parts done and those to do.
 
     Raises:
-      UserError: the folder holds a cache made with other settings.
+      UserError: the folder holds a cache made with other settings, or the text encoder
+        refuses instructions.
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype must be one of {', '.join(DTYPES)}, given {dtype!r}")
@@ -119,6 +121,7 @@ def _build_cache(
 ) -> Path:
     """`build_cache`, with its share of the folder."""
     path = folder / ABOUT
+    check_texts(sessions, groups, text)
     about = describe_features(sessions, groups, codec, text)
     about |= {"dtype": dtype, "parts": -(-len(sessions) // PART_SIZE)}
     about["part size"] = PART_SIZE

@@ -8,8 +8,8 @@ The policy, applied by `decode_image` in this order:
 - Deep grey is scaled to 8 bits by range, never cut: 16 bits by 65535, float by 1, and
   values beyond these by the range that the image uses.
 - Palettes are expanded; grey, CMYK, YCbCr and Lab become RGB, by the embedded colour
-  profile where there is one: the result is sRGB (`colour`). Transparency, however it is
-  stored, is composited on white (`background`).
+  profile where there is one, else by EXIF data that say Adobe RGB: the result is sRGB
+  (`colour`). Transparency, however it is stored, is composited on white (`background`).
 - The EXIF orientation is applied, so size and crop are those a viewer shows.
 
 A damaged file is refused whole, never half-decoded. Every refusal is a `UserError` of
@@ -34,6 +34,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from anchoredit_jax.data.adobe_rgb import is_adobe_rgb
 from anchoredit_jax.data.colour import Tell, log, to_srgb
 from anchoredit_jax.errors import UserError
 
@@ -259,9 +260,10 @@ def _decode(
             warnings.simplefilter("ignore")  # damaged metadata does not matter
             image.load()
             turned = _upright(image)
-            rgb = _to_rgb(
-                turned, background, functools.partial(to_srgb, name=name, tell=tell)
+            coloured = functools.partial(
+                to_srgb, name=name, tell=tell, adobe_rgb=_says_adobe_rgb(image)
             )
+            rgb = _to_rgb(turned, background, coloured)
     except DAMAGE as error:
         raise UserError(f"{name} is damaged: {_line(error)}") from error
     return np.array(rgb, np.uint8)
@@ -275,6 +277,13 @@ def _upright(image: Image.Image) -> Image.Image:
         orientation = None
     transpose = ORIENTATIONS.get(orientation)
     return image if transpose is None else image.transpose(transpose)
+
+
+def _says_adobe_rgb(image: Image.Image) -> bool:
+    try:
+        return is_adobe_rgb(image)
+    except (*DAMAGE, AttributeError):  # EXIF data that Pillow cannot read say nothing
+        return False
 
 
 def _to_rgb(

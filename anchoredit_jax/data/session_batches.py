@@ -29,6 +29,7 @@ from anchoredit_jax.data.prepared import PreparedSessions
 from anchoredit_jax.data.runs import padded_row, stack_rows
 from anchoredit_jax.data.samples import Sample, Samples
 from anchoredit_jax.data.session_buckets import describe_coverage
+from anchoredit_jax.data.unfit_texts import check_texts
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec
 from anchoredit_jax.models.text import TextEncoder
@@ -225,9 +226,14 @@ def open_session_steps(
       legs: of a steered run, see `SessionSteps`.
 
     Raises:
-      UserError: no dataset, a cache made with other settings, or sizes that do not fit.
+      UserError: no dataset, a cache made with other settings, sizes that do not fit, or
+        instructions that the text encoder refuses.
     """
     sessions = PreparedSessions(config.sessions.path)
     groups = group_prepared(sessions, config, codec.stride, patch)
+    if config.sessions.cache is None:
+        excluded = sessions.numbers_of(config.sessions.exclude)
+        also = ", or name them in data.sessions.exclude"
+        check_texts(sessions, groups, text, excluded, also)
     features = open_features(config, sessions, groups, codec, text)
     return SessionSteps(config, sessions, groups, features, host, legs)

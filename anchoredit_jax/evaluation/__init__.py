@@ -7,7 +7,7 @@ from anchoredit_jax.evaluation.policies import (
     parse_policy,
     policy_title,
 )
-from anchoredit_jax.evaluation.report import evaluate, format_report
+from anchoredit_jax.evaluation.report import check_out, evaluate, format_report
 from anchoredit_jax.evaluation.runs import Part, PolicyRun
 from anchoredit_jax.evaluation.settings import Contestant, Settings
 
@@ -16,6 +16,7 @@ __all__ = [
     "DEFAULT_POLICIES",
     "PARTS",
     "Contestant",
+    "check_out",
     "check_parts",
     "Part",
     "PolicyRun",

@@ -6,6 +6,7 @@ appears whole or not at all.
 
 import contextlib
 import dataclasses
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.cases import Case
 
 _SETTINGS = "settings.json"
+SETTINGS = {"weights", "memory", "sampler", "seed"}  # that results depend on
 _DIGEST = "case"
 _PIXELS = "pixels"  # digest of them; earlier versions wrote none
 
@@ -92,6 +94,23 @@ def open_store(folder: Path, settings: Mapping[str, Any]) -> FrameStore:
     """
     files.claim(folder, _SETTINGS, settings, "give another --out")
     return FrameStore(folder)
+
+
+def check_stores(frames: Path, advice: str) -> None:
+    """Refuse a folder whose stores, <checkpoint>/<part>/<memory>, others made.
+
+    Raises:
+      UserError: a file is in the place of a folder, or a folder of no store in that
+        of a store.
+    """
+    for place in (frames, *frames.glob("*"), *frames.glob("*/*")):
+        if os.path.lexists(place) and not place.is_dir():
+            raise UserError(f"{str(place)!r} is not a folder of results: {advice}")
+    for folder in frames.glob("*/*/*"):
+        if files.is_claimed(folder, _SETTINGS, advice):
+            there = files.read_json(folder / _SETTINGS, advice)
+            if not there.keys() >= SETTINGS:
+                raise UserError(f"{str(folder)!r} holds no results: {advice}")
 
 
 @contextlib.contextmanager

@@ -2,20 +2,28 @@
 
 import dataclasses
 import json
-import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from anchoredit_jax.belongings import Belongings
 from anchoredit_jax.data.sprites import check_held_out
 from anchoredit_jax.diffusion.sampler_text import sampler_title
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.evaluation.frame_store import check_stores
 from anchoredit_jax.evaluation.html_report import write_html
-from anchoredit_jax.evaluation.judge import JudgeConfig
+from anchoredit_jax.evaluation.judge import JudgeConfig, check_answers
 from anchoredit_jax.evaluation.measures import FeatureExtractor, check_names
 from anchoredit_jax.evaluation.parts import PARTS, check_parts, sessions
 from anchoredit_jax.evaluation.pictures import draw_stills, draw_turns, figures_of
-from anchoredit_jax.evaluation.runs import Job, check_judge, measure_truth
+from anchoredit_jax.evaluation.runs import (
+    ANSWERS,
+    FRAMES,
+    Job,
+    check_judge,
+    measure_truth,
+)
 from anchoredit_jax.evaluation.settings import Contestant, Settings
 from anchoredit_jax.evaluation.summary import summarise
 from anchoredit_jax.evaluation.table import table_of, write_sessions, write_turns
@@ -24,6 +32,8 @@ from anchoredit_jax.version import __version__
 
 FORMAT = 2  # of report.json
 FIGURES = "figures"
+WRITTEN = ("report.html", "report.json", "turns.csv", "sessions.csv", FIGURES)
+_ADVICE = "give another --out"
 
 
 def evaluate(
@@ -36,7 +46,8 @@ def evaluate(
     """Run every part on every contestant, write the report, print the tables.
 
     Writes to `out`: report.html, report.json, turns.csv, sessions.csv, figures/, which
-    the page holds too, and frames/, with which a stopped evaluation goes on.
+    the page holds too, and frames/, with which a stopped evaluation goes on. An earlier
+    evaluation's files are replaced; those of others, and what somebody changed, never.
 
     Args:
       extractors: make features of images, each with a name of its own.
@@ -46,8 +57,8 @@ def evaluate(
       what report.json holds.
 
     Raises:
-      UserError: before anything is written, if a checkpoint does not fit the test; or
-        `out` holds results of other settings.
+      UserError: before anything is edited, if a checkpoint does not fit the test, or
+        `out` holds results of other settings or other files in the places of these.
     """
     settings = check_parts(settings)
     _check(contestants, settings, out)
@@ -110,6 +121,17 @@ def _evaluate(
     return report
 
 
+def check_out(out: Path) -> None:
+    """Refuse a folder in which others' files are where an evaluation writes its own.
+
+    Raises:
+      UserError: it names the first of them.
+    """
+    Belongings(out, _ADVICE).check(WRITTEN)
+    check_stores(out / FRAMES, _ADVICE)
+    check_answers(out / ANSWERS)
+
+
 def format_report(report: Mapping[str, Any]) -> str:
     """The tables of a report (what `report.json` holds), for a console."""
     table, blocks = table_of(report, PARTS), []
@@ -147,15 +169,21 @@ def _check(contestants, settings, out: Path) -> None:
                 "--dataset, a folder of sessions, or --shapes, those of held-out "
                 "sprites, for one that was trained on files of sprites"
             )
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} exists and is not a folder; give another --out")
+    check_out(out)
 
 
 def _write(out: Path, report: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    with tempfile.TemporaryDirectory(prefix="anchoredit_report_") as scratch:
+        made = Path(scratch)
+        _write_files(made, report, results)
+        Belongings(out, _ADVICE).take(made)
+
+
+def _write_files(
+    out: Path, report: Mapping[str, Any], results: Mapping[str, Any]
+) -> None:
     folder = out / FIGURES
-    if folder.exists():
-        shutil.rmtree(folder)  # some may be of checkpoints that are not in this run
-    folder.mkdir(parents=True)
+    folder.mkdir()
     over_turns = [part for part in PARTS.values() if part.over_turns]
     pictures: dict[str, list[Path]] = {}
     for part in over_turns:

@@ -9,6 +9,7 @@ prompt's end are zero vectors, "" is the null instruction.
 """
 
 import dataclasses
+import functools
 import hashlib
 import re
 import unicodedata
@@ -22,10 +23,14 @@ from anchoredit_jax.models.umt5 import UMT5_SIZES, Umt5Config, make_umt5_config
 from anchoredit_jax.strict import Bounded, choose_kind, geometry, result, way
 from anchoredit_jax.trees import DTYPES
 
+LONGEST = 4096  # characters of an instruction; more than 512 tokens of any language
+REMEMBERED = 4096  # words whose vectors an n-gram encoder keeps
 NGRAMS = (3, 4, 5)
 # Of the whole word beside its n-grams; no integer, so that no sum of signs is zero.
 WORD_WEIGHT = 2.5
 CONTEXT = 0.5
+_LARGEST = 1 << 25  # numbers of a prompt's embedding; 512 x 4096 are a sixteenth
+_SHOWN = 200  # characters of an instruction in a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +79,7 @@ class TextConfig(Bounded):
     """
 
     kind: str = geometry("ngram")
-    length: int = geometry(16, within="[1, 65536]")
+    length: int = geometry(16, within="[1, 8192]")
     dim: int = geometry(64, within="[1, 65536]")
     ngram: NgramSettings | None = None
     umt5: Umt5Settings | None = None
@@ -82,6 +87,11 @@ class TextConfig(Bounded):
     def __post_init__(self):
         super().__post_init__()
         choose_kind(self, "text")
+        if self.length * self.dim > _LARGEST:
+            raise UserError(
+                f"text: length {self.length} x dim {self.dim} is more than {_LARGEST} "
+                "numbers a prompt"
+            )
         if self.umt5 is not None and self.dim != self.umt5.network.dim:
             raise UserError(
                 f"text.dim must be {self.umt5.network.dim}, the width of "
@@ -99,6 +109,24 @@ class TextEncoder(Protocol):
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """n prompts -> float32 [n, S, Dt], zero vectors after each prompt's end."""
         ...
+
+
+def check_length(text: str) -> None:
+    """Refuse what no encoder reads to its end, before any time is spent on it.
+
+    Raises:
+      UserError: more than `LONGEST` characters.
+    """
+    if len(text) > LONGEST:
+        raise UserError(
+            f"instruction of {len(text)} characters: at most {LONGEST} are taken, "
+            f"shorten it: {shown(text)}"
+        )
+
+
+def shown(text: str) -> str:
+    """A text in quotes as a message has room for it."""
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 class ByteTokenizer:
@@ -136,7 +164,7 @@ class NgramTextEncoder:
         self.dim = dim
         self.seed = seed
         self.tokenizer = ByteTokenizer()
-        self._vectors: dict[str, np.ndarray] = {}
+        self._word = functools.lru_cache(REMEMBERED)(self._make_word)
         # A signed permutation of channels: a rotation without a matrix.
         self._permutation = np.array(
             sorted(range(dim), key=lambda c: self._digest(f"channel {c}".encode()))
@@ -147,16 +175,13 @@ class NgramTextEncoder:
         """Instructions -> float32 [n, S, Dt]; "" (the null instruction) is all zero.
 
         Raises:
-          UserError: more words than S, or text without a single word.
+          UserError: what `refusal` says of one.
         """
         out = np.zeros((len(texts), self.length, self.dim), np.float32)
         for row, text in zip(out, texts, strict=True):
+            if refused := self.refusal(text):
+                raise UserError(refused)
             words = split_words(text)
-            if len(words) > self.length:
-                raise UserError(
-                    f"instruction of {len(words)} words: this model reads at most "
-                    f"{self.length}, shorten it: {text!r}"
-                )
             if not words:
                 continue
             vectors = np.stack([self._word(word) for word in words])
@@ -165,10 +190,19 @@ class NgramTextEncoder:
             row[1 : len(words)] += CONTEXT * before
         return out
 
-    def _word(self, word: str) -> np.ndarray:
-        if word not in self._vectors:
-            self._vectors[word] = self._make_word(word)
-        return self._vectors[word]
+    def refusal(self, text: str) -> str:
+        """Why `encode` refuses a text: more words than S, more characters than
+        `LONGEST`, or not a single word; "" if it takes it."""
+        try:
+            words = split_words(text)
+        except UserError as error:
+            return str(error)
+        if len(words) > self.length:
+            return (
+                f"instruction of {len(words)} words: this model reads at most "
+                f"{self.length}, shorten it: {shown(text)}"
+            )
+        return ""
 
     def _make_word(self, word: str) -> np.ndarray:
         ids = self.tokenizer.encode(f"<{word}>").astype("<u2")
@@ -198,13 +232,14 @@ def split_words(text: str) -> list[str]:
 
     Raises:
       UserError: something is written but no word (only punctuation, say): taking it
-        for the null instruction would hide a mistake.
+        for the null instruction would hide a mistake; or see `check_length`.
     """
+    check_length(text)
     cleaned = unicodedata.normalize("NFKC", text).lower()
     words = re.findall(r"\w+", cleaned)
     if not words and cleaned.strip():
         raise UserError(
-            f"instruction {text!r} has no words; write some, or leave it empty to "
+            f"instruction {shown(text)} has no words; write some, or leave it empty to "
             "keep the image as it is"
         )
     return words

@@ -20,6 +20,7 @@ from anchoredit_jax.errors import UserError
 
 log = logging.getLogger(__name__)
 
+_TOLD = 4096  # texts of which it is remembered that they were told
 _SHOWN = 200  # characters of what was cut off
 
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
@@ -63,7 +64,7 @@ class PromptTokenizer:
         self.padding = padding
         self.vocabulary = vocabulary
         self.length = length
-        self._told: set[int] = set()  # hashes of texts that were too long
+        self._told: set[int] = set()  # hashes of some texts that were too long
 
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """n prompts -> (ids int32 [n, S], lengths int32 [n], the end token included).
@@ -76,7 +77,8 @@ class PromptTokenizer:
         for i, text in enumerate(texts):
             pieces = list(self._pieces(clean_prompt(text)))
             if len(pieces) > self.length - 1 and hash(text) not in self._told:
-                self._told.add(hash(text))
+                if len(self._told) < _TOLD:
+                    self._told.add(hash(text))
                 lost = self.cut_off(text)
                 log.warning(
                     "prompt of %d tokens: only the first %d are read, shorten it; not "

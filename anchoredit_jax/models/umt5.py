@@ -16,10 +16,11 @@ from flax import linen as nn
 from anchoredit_jax.arrays import Array, Bool, Float, Float32, Int
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.norms import RMSNorm
+from anchoredit_jax.strict import Bounded, geometry
 
 
 @dataclasses.dataclass(frozen=True)
-class Umt5Config:
+class Umt5Config(Bounded):
     """Sizes and numerics of a UMT5 encoder.
 
     Attributes:
@@ -35,18 +36,19 @@ class Umt5Config:
         logits and softmax are float32; parameters keep the dtype they are given in.
     """
 
-    vocabulary: int
-    dim: int
-    attention_dim: int
-    ffn_dim: int
-    num_heads: int
-    num_layers: int
-    num_buckets: int = 32
-    max_distance: int = 128
-    eps: float = 1e-6
+    vocabulary: int = geometry(within="[1, 1e7]")
+    dim: int = geometry(within="[1, 65536]")
+    attention_dim: int = geometry(within="[1, 65536]")
+    ffn_dim: int = geometry(within="[1, 1e8]")
+    num_heads: int = geometry(within="[1, 1024]")
+    num_layers: int = geometry(within="[1, 1024]")
+    num_buckets: int = geometry(32, within="[1, 1e6]")
+    max_distance: int = geometry(128, within="[1, 1e6]")
+    eps: float = geometry(1e-6, within="(0, 1]")
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.attention_dim % self.num_heads:
             raise UserError(
                 f"attention_dim {self.attention_dim} must split into {self.num_heads} "

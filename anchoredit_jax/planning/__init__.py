@@ -7,6 +7,7 @@ made; the rest says what is compiled, and makes tables of it.
 from anchoredit_jax.planning.jobs import Job, is_done, jobs_of, run_job, takes_pods
 from anchoredit_jax.planning.plan import plan_step, plan_turn
 from anchoredit_jax.planning.report import (
+    check_report,
     details,
     markdown,
     read_rows,
@@ -32,6 +33,7 @@ __all__ = [
     "markdown",
     "plan_step",
     "plan_turn",
+    "check_report",
     "read_rows",
     "run_job",
     "search",

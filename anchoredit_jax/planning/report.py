@@ -8,12 +8,14 @@ from typing import Any
 
 from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.files import check_replaceable
 from anchoredit_jax.planning.row import PlanRow
 from anchoredit_jax.planning.shapes import SQUARE
 
 Row = dict[str, Any]  # a line as `PlanRow.to_dict` has it
 Cell = Callable[[Row], Any]  # what a column holds of a line
 
+_MEMORY = "## Memory of a chip, GiB"
 EXPLAINED = """\
 Predictions, not measurements: every line is the product's own program, compiled for
 that topology by libtpu on a machine without a TPU. *GiB a chip*: arguments, temporaries
@@ -46,13 +48,39 @@ def read_rows(path: Path) -> list[Row]:
         rows = json.loads(path.read_text())["rows"]
         for row in rows:
             key_of(row)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except OSError as error:  # such as a folder
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not a report of launch/plan.py: {error}") from error
     return rows
 
 
+def check_report(path: Path) -> None:
+    """Refuse, before anything is compiled, to write over what is no report.
+
+    Raises:
+      UserError: a file of another kind at `path`, or in the place of the Markdown.
+    """
+
+    def is_markdown(path: Path) -> bool:
+        text = path.read_bytes()
+        return text.startswith(b"# What ") and _MEMORY.encode() in text
+
+    if path.suffix == ".md":
+        raise UserError(f"--out {str(path)!r}: name a .json, the Markdown lies beside")
+    read_rows(path)
+    advice = "name another --out"
+    beside = path.with_suffix(".md")
+    check_replaceable(beside, is_markdown, "a report of launch/plan.py", advice)
+
+
 def write_rows(path: Path, rows: Iterable[PlanRow], versions: str) -> None:
-    """Put lines into the JSON report at `path` and the Markdown beside it."""
+    """Put lines into the JSON report at `path` and the Markdown beside it.
+
+    Raises:
+      UserError: see `check_report`.
+    """
+    check_report(path)
     merged = {key_of(row): row for row in read_rows(path)}
     merged |= {key_of(row): row for row in (_plain(row.to_dict()) for row in rows)}
     report = {"versions": versions, "rows": list(merged.values())}
@@ -73,7 +101,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"Compiled with {report['versions']}.",
         table(rows),
         *(["\n".join(notes)] if notes else []),
-        "## Memory of a chip, GiB",
+        _MEMORY,
         _memory_table(rows),
         "## Work of a chip in one step",
         _table(WORK, [row for row in rows if row["seconds"]]),

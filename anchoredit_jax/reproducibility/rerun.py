@@ -122,6 +122,8 @@ def check(
     ours = Path(workdir).absolute() / run.stage
     if manager.latest_step(ours / "checkpoints") is not None:
         raise UserError(f"{ours} holds a run already: give check an empty --workdir")
+    if ours.is_dir() and any(ours.iterdir()):
+        raise UserError(f"{ours} is not empty: give check an empty --workdir")
     if steps.first:
         _start_from(folder / "checkpoints", ours / "checkpoints", steps.first)
     elif parent is None:

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from anchoredit_jax.errors import UserError
+from anchoredit_jax.errors import UserError, refusing_os_errors
 from anchoredit_jax.session.branches import Branches
 from anchoredit_jax.session.edit_session import OnStep
-from anchoredit_jax.session.result_folder import turn_name
+from anchoredit_jax.session.result_folder import write_turn
 
 HELP = "\n".join((__doc__ or "").splitlines()[2:])
 _USAGE = {
@@ -134,13 +134,8 @@ class Prompt:
 
     def _write(self, number: int) -> Path:
         folder = self.out / self.branches.current
-        path = folder / turn_name(number)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.branches.session.turns[number].image.save(path)
-        except OSError as error:
-            raise UserError(f"{str(path)!r} cannot be written: {error}") from error
-        return path
+        with refusing_os_errors(f"{str(folder)!r} cannot be written"):
+            return write_turn(folder, self.branches.session.turns[number])
 
 
 def split_line(line: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from anchoredit_jax.data.images import Source, map_back
+from anchoredit_jax.data.images import Crop, Source, identify, resize
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.session import session_file
 from anchoredit_jax.session.branches import Branches
@@ -30,6 +30,10 @@ from anchoredit_jax.session.turns import Turn
 
 KEPT = 3600  # seconds that what a page made is kept for a user who does nothing
 LARGEST = 1 << 31  # bytes of a session file in a zip file
+MOST_PIXELS = 24_000_000  # of an image; every turn is made as large as it
+MOST_TURNS = 200  # that one person keeps, in all branches together
+MOST_BRANCHES = 20
+LARGEST_SHOWN = 2048  # pixels of the longer side of what the page shows
 HOTTEST = 128  # mean difference, of 255, that has the heat map's brightest colour
 _COLOURS = "inferno"
 
@@ -40,7 +44,8 @@ class View(NamedTuple):
     Attributes:
       strip: every turn, undone ones too, small, with its caption.
       selected: number of the current turn.
-      source, result: uint8 [H, W, 3], the source and the current turn.
+      source, result: uint8 [H, W, 3], the source and the current turn; at most
+        `LARGEST_SHOWN` pixels wide and high.
       difference: uint8 [H, W, 3], where they differ.
       drift: the difference from the source over the turns.
       status: a line on where one is.
@@ -59,33 +64,76 @@ class View(NamedTuple):
 
 
 def open_file(
-    editor: Editor, path: str | os.PathLike | None, seed: float = 0
+    editor: Editor,
+    path: str | os.PathLike | None,
+    seed: float = 0,
+    scratch: Path | None = None,
 ) -> Branches:
     """Branches of a new session on an image, or of a saved one: a session file, or a
     zip file of `make_zip`.
 
+    Args:
+      scratch: folder that the file in a zip file is unpacked into; None: the system's.
+
     Raises:
-      UserError: no such image or session, or a wrong seed.
+      UserError: no such image or session, one that is larger than a page takes, or a
+        wrong seed.
     """
+    if path is not None and not isinstance(path, str | os.PathLike):
+        raise UserError(f"a file has a path, given a {type(path).__name__}")
     suffix = "" if path is None else Path(path).suffix.lower()
     if suffix in (".safetensors", ".session", ".json"):
-        return Branches(EditSession.load(path, editor))
+        return Branches(_load(path, editor))
     if suffix != ".zip":
         return open_image(editor, path, seed)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=scratch) as made:
         try:
             with zipfile.ZipFile(path) as archive:
                 size = archive.getinfo(session_file.NAME).file_size
                 if size > LARGEST:
                     raise UserError(f"a session file of {size} bytes is not opened")
-                inside = archive.extract(session_file.NAME, scratch)
+                inside = archive.extract(session_file.NAME, made)
         except (OSError, LookupError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(
                 f"{os.path.basename(path)!r} is not a zip file of a session: {error}"
             ) from error
         except (NotImplementedError, RuntimeError) as error:  # a method, a password
             raise UserError(f"the zip file cannot be read: {error}") from error
-        return Branches(EditSession.load(inside, editor))
+        return Branches(_load(inside, editor))
+
+
+def _load(path: str | os.PathLike, editor: Editor) -> EditSession:
+    record = session_file.read(path).record  # refused before a turn is computed
+    _check_pixels(*record.crop.source)
+    if len(record.turns) > MOST_TURNS:
+        raise UserError(
+            f"a session of {len(record.turns)} turns: the page keeps at most "
+            f"{MOST_TURNS}; go on with launch/edit.py --session"
+        )
+    return EditSession.load(path, editor)
+
+
+def _check_pixels(height: int, width: int) -> None:
+    if height * width > MOST_PIXELS:
+        raise UserError(
+            f"image of {width} x {height} pixels: the page takes at most "
+            f"{MOST_PIXELS:,}; shrink it, or use launch/edit.py"
+        )
+
+
+def check_room(branches: Branches, turn: bool = True) -> None:
+    """Refuse one more turn, or branch, than one person may keep.
+
+    Raises:
+      UserError: says how many that is, and what to do.
+    """
+    sessions = [session for _, session in branches]
+    kept = {id(made) for session in sessions for made in session.turns[1:]}
+    advice = "make a zip file, and open that to go on with its branch alone"
+    if turn and len(kept) >= MOST_TURNS:
+        raise UserError(f"the page keeps at most {MOST_TURNS} turns: {advice}")
+    if not turn and len(sessions) >= MOST_BRANCHES:
+        raise UserError(f"the page keeps at most {MOST_BRANCHES} branches: {advice}")
 
 
 def open_image(editor: Editor, image: Source | None, seed: float = 0) -> Branches:
@@ -99,6 +147,10 @@ def open_image(editor: Editor, image: Source | None, seed: float = 0) -> Branche
     """
     if image is None:
         raise UserError("choose an image first")
+    if isinstance(image, str | os.PathLike) and os.path.isfile(image):
+        name = repr(os.path.basename(image))
+        with identify(Path(image), os.path.getsize(image), name) as opened:
+            _check_pixels(opened.height, opened.width)
     if not isinstance(seed, int | float) or not float(seed).is_integer():
         raise UserError(f"a seed must be a whole number, given {seed!r}")
     return Branches(editor.start(image, int(seed)))
@@ -111,14 +163,22 @@ def view(branches: Branches) -> View:
     return View(
         strip=strip(session),
         selected=session.turn,
-        source=np.asarray(source.image),
-        result=np.asarray(current.image),
-        difference=map_back(heat_map(source.pixels, current.pixels), session.crop),
+        source=_as_shown(source.pixels, session.crop),
+        result=_as_shown(current.pixels, session.crop),
+        difference=_as_shown(heat_map(source.pixels, current.pixels), session.crop),
         drift=plot_drift(session),
         status=describe(branches),
         names=branches.names,
         current=branches.current,
     )
+
+
+def _as_shown(pixels: np.ndarray, crop: Crop) -> np.ndarray:
+    """The model's image at the size of the crop in the source, or smaller where that is
+    larger than `LARGEST_SHOWN`."""
+    height, width = crop.box_size
+    scale = min(1.0, LARGEST_SHOWN / max(height, width))
+    return resize(pixels, (max(1, round(scale * height)), max(1, round(scale * width))))
 
 
 def strip(session: EditSession) -> list[tuple[np.ndarray, str]]:

@@ -2,17 +2,22 @@
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from fastapi.responses import JSONResponse
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.session import page
 from anchoredit_jax.session.branches import Branches
 from anchoredit_jax.session.editor import Editor
 from anchoredit_jax.session.loaded_model import SHIPPED
+from anchoredit_jax.strict import shorten
+
+log = logging.getLogger(__name__)
 
 ABOUT = """# AnchorEdit
 Choose an image, then edit it by instruction, turn after turn. Click a turn below to go
@@ -27,7 +32,7 @@ def build_page(editor: Editor, zips: Path) -> gr.Blocks:
     Args:
       zips: folder that files for download are written into.
     """
-    with gr.Blocks(
+    with _Page(
         title="AnchorEdit", analytics_enabled=False, delete_cache=(page.KEPT, page.KEPT)
     ) as blocks:
         branches = gr.State(None, time_to_live=page.KEPT)
@@ -86,7 +91,7 @@ def build_page(editor: Editor, zips: Path) -> gr.Blocks:
             return event(_showing(action), [branches, *inputs], shown, **one)
 
         def open_file(_, path, seed):
-            return page.open_file(editor, path, seed)
+            return page.open_file(editor, path, seed, zips.parent)
 
         def open_sample(_, seed):
             return page.open_image(editor, SHIPPED / "sample.png", seed)
@@ -101,6 +106,27 @@ def build_page(editor: Editor, zips: Path) -> gr.Blocks:
         on(strip.select, _goto)
         pack.click(functools.partial(_pack, zips), branches, zipped, **one)
     return blocks
+
+
+class _Page(gr.Blocks):
+    """Refuses in a line what this page's own controls do not send; Gradio by itself
+    writes a traceback to the log for it."""
+
+    async def preprocess_data(self, *inputs: Any, **options: Any) -> Any:
+        try:
+            return await super().preprocess_data(*inputs, **options)
+        except (gr.Error, ValueError, TypeError, LookupError, OSError) as error:
+            first = shorten(str(error).strip().partition("\n")[0])
+            raise gr.Error(
+                f"these inputs are not what the page sends: {first}",
+                print_exception=False,
+            ) from error
+
+
+async def refuse_request(request: Any, error: Exception) -> JSONResponse:
+    """The answer to a request for what is not there, such as an unknown function."""
+    log.warning("refused a request for %s: %s", request.url.path, shorten(str(error)))
+    return JSONResponse({"detail": "there is nothing of this name"}, 404)
 
 
 def _showing(action: Callable) -> Callable:
@@ -153,7 +179,8 @@ def _edit(
 
     if not isinstance(instruction, str):
         raise UserError(f"an instruction must be text, given {instruction!r}")
-    _opened(branches).session.edit(instruction.strip(), on_step=on_step)
+    page.check_room(_opened(branches))
+    branches.session.edit(instruction.strip(), on_step=on_step)
     return branches
 
 
@@ -166,7 +193,7 @@ def _goto(branches: Branches | None, chosen: gr.EventData) -> Branches:
     # Not gr.SelectData: that takes for granted that a browser of ours has sent it.
     sent = chosen._data
     turn = sent.get("index") if isinstance(sent, dict) else None
-    if not isinstance(turn, int):
+    if not isinstance(turn, int) or isinstance(turn, bool):
         raise UserError(f"a turn is a whole number, given {turn!r}")
     _opened(branches).session.goto(turn)
     return branches
@@ -174,6 +201,7 @@ def _goto(branches: Branches | None, chosen: gr.EventData) -> Branches:
 
 def _branch(branches: Branches | None) -> Branches:
     opened = _opened(branches)
+    page.check_room(opened, turn=False)
     opened.branch(opened.free_name())
     return opened
 

@@ -6,16 +6,16 @@ model_size/turn_NN.png        the same at the size that it was edited at
 contact_sheet.png             all turns with their instructions
 session.json                  all that is needed to repeat the session
 session.safetensors           the session itself: open it, and go on
+.anchoredit.json              what all of these are, so that nothing else is replaced
 
 Until all of it is there the folder is called `<out>.unfinished`, beside its place:
 after a stop of any kind that holds what was made.
 """
 
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import jax
 
 from anchoredit_jax import files
+from anchoredit_jax.belongings import Belongings
 from anchoredit_jax.errors import UserError, refusing_os_errors
 from anchoredit_jax.session import session_file
 from anchoredit_jax.session.contact_sheet import draw_contact_sheet
@@ -31,24 +32,23 @@ from anchoredit_jax.session.turns import Turn
 
 _PROBE = 1 << 16  # bytes that a disk has to take before any work is done
 UNFINISHED = ".unfinished"
-_OURS = re.compile(
-    r"turn_\d+\.png|contact_sheet\.png|session\.(json|safetensors)|model_size"
-)
+Writing = Callable[[str], AbstractContextManager[Path]]  # yields where to write a name
+_ADVICE = "choose a new folder for the result"
 
 
 def check_target(out: str | os.PathLike) -> Path:
     """Refuse, before any work is done, a folder that cannot be written in the end.
 
-    An earlier result there will be replaced; a folder that holds anything else is left
-    alone, one of unfinished results too.
+    An earlier result there will be replaced; a folder that holds anything else, or a
+    picture that somebody changed since, is left alone, one of unfinished results too.
 
     Raises:
       UserError: `out` is a file, holds other files, cannot be made or takes no file.
     """
     out = Path(out)
     with refusing_os_errors(f"folder {str(out)!r} cannot be written"):
-        for folder in (out, unfinished(out)):
-            _check_ours(folder)
+        for folder in (out, unfinished(out), _replaced(out)):
+            Belongings(folder, _ADVICE).check()
         _check_place(out)
     return out
 
@@ -59,15 +59,10 @@ def unfinished(out: Path) -> Path:
     return place.with_name(place.name + UNFINISHED)
 
 
-def _check_ours(folder: Path) -> None:
-    if not folder.is_dir():
-        return
-    others = sorted(p.name for p in folder.iterdir() if not _OURS.fullmatch(p.name))
-    if others:
-        raise UserError(
-            f"folder {str(folder)!r} holds other files ({others[0]!r}): choose a new "
-            "folder for the result"
-        )
+def _replaced(out: Path) -> Path:
+    """Where an earlier result lies while another takes its place."""
+    place = Path(os.path.realpath(out))
+    return place.with_name(f".{place.name}.replaced")
 
 
 def check_branches_target(out: str | os.PathLike) -> Path:
@@ -130,7 +125,8 @@ class GrowingResult:
         self._last = last
         with self._writing():
             _remove(self.folder)  # of a run that was stopped
-            (self.folder / "model_size").mkdir(parents=True)
+            self.folder.mkdir(parents=True)
+        self._belongings = Belongings(self.folder, _ADVICE)
 
     def add(self, turn: Turn) -> None:
         """Write a turn's pictures.
@@ -139,7 +135,7 @@ class GrowingResult:
           UserError: the disk refuses; what was written before stays.
         """
         with self._writing():
-            _write_turn(self.folder, turn, self._last)
+            _write_turn(self._belongings.writing, turn, self._last)
 
     def finish(self, session: EditSession, extra: Mapping[str, Any]) -> Path:
         """Write what is of all turns, and take the place.
@@ -151,7 +147,8 @@ class GrowingResult:
           UserError: the disk refuses; an earlier result is still there.
         """
         with self._writing():
-            _write_whole(self.folder, session, extra)
+            _write_whole(self._belongings.writing, session, extra)
+            check_target(self.place)  # what came there meanwhile
             _swap(self.folder, self.place)
         return self.place
 
@@ -184,7 +181,7 @@ def describe_image(path: str | os.PathLike) -> dict[str, Any]:
 
 def _swap(new: Path, place: Path) -> None:
     """Move `new` to its place; what stood there is removed, or stays on failure."""
-    old = place.with_name(f".{place.name}.replaced")
+    old = _replaced(place)
     _remove(old)
     replaces = place.exists()
     if replaces:
@@ -215,23 +212,44 @@ def caption(turn: Turn) -> str:
 
 
 def fill_folder(folder: Path, session: EditSession, extra: Mapping[str, Any]) -> None:
-    """Write all files of a result into a folder that does not exist yet."""
-    (folder / "model_size").mkdir(parents=True)
+    """Write all files of a result into a folder."""
+
+    def writing(name: str) -> AbstractContextManager[Path]:
+        return files.appearing(folder / name)
+
     for turn in session.history:
-        _write_turn(folder, turn, session.turn)
-    _write_whole(folder, session, extra)
+        _write_turn(writing, turn, session.turn)
+    _write_whole(writing, session, extra)
 
 
-def _write_turn(folder: Path, turn: Turn, last: int) -> None:
+def write_turn(folder: Path, turn: Turn) -> Path:
+    """Write the picture of a turn alone into the folder of a result that is begun.
+
+    Raises:
+      UserError: the file of its name is not of a result.
+    """
+    with Belongings(folder, _ADVICE).writing(turn_name(turn.number)) as path:
+        turn.image.save(path, format="png")
+    return folder / turn_name(turn.number)
+
+
+def _write_turn(writing: Writing, turn: Turn, last: int) -> None:
     name = turn_name(turn.number, last)
-    turn.image.save(folder / name)
-    turn.model_image.save(folder / "model_size" / name)
+    with writing(name) as path:
+        turn.image.save(path, format="png")
+    with writing(f"model_size/{name}") as path:
+        turn.model_image.save(path, format="png")
 
 
-def _write_whole(folder: Path, session: EditSession, extra: Mapping[str, Any]) -> None:
+def _write_whole(
+    writing: Writing, session: EditSession, extra: Mapping[str, Any]
+) -> None:
     frames = [turn.pixels for turn in session.history]
     captions = [caption(turn) for turn in session.history]
-    draw_contact_sheet(frames, captions).save(folder / "contact_sheet.png")
+    with writing("contact_sheet.png") as path:
+        draw_contact_sheet(frames, captions).save(path, format="png")
     record = {**session.record(), **extra, "jax": jax.__version__}
-    files.write_json(folder / "session.json", record, indent=2)
-    session.save(folder / session_file.NAME)
+    with writing("session.json") as path:
+        files.write_json(path, record, indent=2)
+    with writing(session_file.NAME) as path:
+        session.save(path)

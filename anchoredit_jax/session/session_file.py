@@ -125,14 +125,27 @@ def make_record(
 def write(
     path: str | os.PathLike, record: Mapping[str, Any], tensors: Mapping[str, Any]
 ) -> None:
-    """Write a session file; it appears whole or not at all."""
+    """Write a session file; it appears whole or not at all.
+
+    Raises:
+      UserError: a file that is no session is there, or the disk refuses.
+    """
     path = Path(path)
+    files.check_replaceable(path, _is_session, "a saved session", "name another file")
     metadata = {"session": json.dumps(record)}
     try:
         with files.appearing(path, shared=True) as made:
             save_file(dict(tensors), made, metadata)
     except (OSError, SafetensorError) as error:
         raise UserError(f"session {str(path)!r} cannot be written: {error}") from error
+
+
+def _is_session(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="numpy") as reader:
+            return "session" in (reader.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
 
 
 def read(path: str | os.PathLike) -> SavedSession:

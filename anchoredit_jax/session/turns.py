@@ -20,8 +20,11 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.files import is_unicode
 from anchoredit_jax.memory import CausalMemory
 from anchoredit_jax.models.codec import decode_pixels, from_uint8
+from anchoredit_jax.models.text import check_length, shown
+from anchoredit_jax.session.capacity import check_capacity
 from anchoredit_jax.session.loaded_model import LoadedModel
 from anchoredit_jax.session.shared_memory import SharedMemory
+from anchoredit_jax.strict import shorten
 from anchoredit_jax.trees import check_finite
 
 MAX_SEED = 2**31 - 1
@@ -110,7 +113,12 @@ class Drawn(NamedTuple):
 
 
 def source_turn(editor: LoadedModel, pixels: np.ndarray, crop: Crop) -> Turn:
-    """Make turn 0 of uint8 [H, W, 3], cut and resized by `crop`, and encode it."""
+    """Make turn 0 of uint8 [H, W, 3], cut and resized by `crop`, and encode it.
+
+    Raises:
+      UserError: the machine cannot hold a session of this size.
+    """
+    check_capacity(editor, pixels.shape[:2])
     latent = jnp.asarray(editor.codec.encode(from_uint8(pixels[None])), jnp.float32)
     return Turn(0, None, None, pixels, crop, latent, None)
 
@@ -190,18 +198,19 @@ def check_text(instruction: str) -> None:
     """Check that an instruction is a text that can be written down.
 
     Raises:
-      UserError: it is no text, or of bytes that are not UTF-8.
+      UserError: it is no text, of bytes that are not UTF-8, or longer than `LONGEST`.
     """
     if not isinstance(instruction, str):
         raise UserError(
-            f"an instruction must be text, given {instruction!r}; an empty text keeps "
-            "the image as it is"
+            f"an instruction must be text, given {shorten(instruction)}; an empty text "
+            "keeps the image as it is"
         )
     if not is_unicode(instruction):
         raise UserError(
-            f"an instruction must be Unicode text, given the bytes {instruction!r}: "
-            "write it in UTF-8"
+            "an instruction must be Unicode text, given the bytes "
+            f"{shown(instruction)}: write it in UTF-8"
         )
+    check_length(instruction)
 
 
 def embed(editor: LoadedModel, instruction: str) -> jax.Array:

@@ -8,8 +8,9 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel.hosts import is_lead
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.strict import unknown_name
-from anchoredit_jax.training.loop import StageResult, run_stage, stage_folder
+from anchoredit_jax.training.loop import StageResult, run_stage
 from anchoredit_jax.training.metrics_log import read_metrics
+from anchoredit_jax.training.stage_folder import stage_folder
 from anchoredit_jax.training.stopping import stop_requests
 from anchoredit_jax.training.workdir import run_alone
 
@@ -45,10 +46,11 @@ def run_curriculum(
         raise UserError(unknown_name(f"stage '{until}'", until, names))
     last = names.index(until) if until is not None else len(names) - 1
     results: dict[str, StageResult] = {}
-    stage_folder(workdir, runs[0].stage)  # before a folder is made there
+    # Before a folder is made there.
+    folders = {name: stage_folder(workdir, name) for name in names[: last + 1]}
     with stop_requests() as stop, run_alone(workdir):
         for run in runs[: last + 1]:
-            folder = stage_folder(workdir, run.stage)
+            folder = folders[run.stage]
             if results:
                 _check_not_stale(folder, Path(parent), run.stage)
             result = run_stage(

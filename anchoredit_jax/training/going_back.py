@@ -64,7 +64,8 @@ def set_aside(run: RunConfig, folder: Path, step: int) -> str | None:
     ]
     if not later:
         return None
-    place = folder / f"{_FOLDER}{len(_places(folder))}"
+    numbers = [int(found.name.removeprefix(_FOLDER)) for found in _places(folder)]
+    place = folder / f"{_FOLDER}{max(numbers, default=-1) + 1}"
     place.mkdir()
     metrics, certificate = folder / FILE, folder / CERTIFICATE
     if metrics.exists():

@@ -30,7 +30,7 @@ from anchoredit_jax.data.placement import host_of, place
 from anchoredit_jax.data.session_batches import (
     sample_name,
 )
-from anchoredit_jax.errors import Exit, UserError, exit_on_user_error
+from anchoredit_jax.errors import Exit, exit_on_user_error
 from anchoredit_jax.optimizer import make_schedule
 from anchoredit_jax.parallel import batch_sharding, hosts, make_mesh
 from anchoredit_jax.run_config import LoopConfig, RunConfig
@@ -56,6 +56,7 @@ from anchoredit_jax.training.metrics_log import (
 from anchoredit_jax.training.observer import Observer
 from anchoredit_jax.training.parents import check_same_parent, find_parent
 from anchoredit_jax.training.profiling import Profiler, ProfileWindow
+from anchoredit_jax.training.stage_folder import CONFIG, stage_folder
 from anchoredit_jax.training.state import (
     check_rows,
     fresh_state,
@@ -203,7 +204,7 @@ def _run_stage(
     if aside is not None:
         print(aside, file=sys.stderr)
     if lead:
-        files.write_text(folder / "config.json", run.to_json() + "\n")
+        files.write_text(folder / CONFIG, run.to_json() + "\n")
     measures = known_measures(folder, start, run.loop)
     policy = policy_of(run.loop, measures)
     if observer is not None:
@@ -376,15 +377,6 @@ class _Loop:
         )  # fmt: skip
         manager.save(self.saver, step, state, meta)
         self.saved = step
-
-
-def stage_folder(workdir: str | Path, stage: str) -> Path:
-    """`workdir/<stage>`; refuses a file in the place of either."""
-    folder = Path(workdir).absolute() / stage
-    for path in (folder, *folder.parents):
-        if path.exists() and not path.is_dir():
-            raise UserError(f"workdir: {str(path)!r} is a file, expected a folder")
-    return folder
 
 
 def _check_processes(run: RunConfig, checkpoints: Path, start: int | None) -> None:

@@ -14,15 +14,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from anchoredit_jax import files
 from anchoredit_jax.checkpoint import manager
 from anchoredit_jax.checkpoint.keeping import checkpoints_on_disk
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import hosts, make_mesh
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.table import STAGES
-from anchoredit_jax.training.loop import run_stage, stage_folder
+from anchoredit_jax.training.loop import run_stage
 from anchoredit_jax.training.metrics_log import read_metrics
 from anchoredit_jax.training.parents import find_in_workdir
+from anchoredit_jax.training.stage_folder import stage_folder
 from anchoredit_jax.training.state import restore_state
 from anchoredit_jax.training.workdir import run_alone
 
@@ -117,8 +119,9 @@ def _removed_again(workdir: Path) -> Iterator[Path]:
     trial = workdir.absolute() / TRIAL
     made = [path for path in trial.parents if not path.exists()]
     if hosts.is_lead():
-        shutil.rmtree(trial, ignore_errors=True)  # of an interrupted one
-        trial.mkdir(parents=True)
+        files.claim(trial, "trial.json", {"of": TRIAL}, "move it away")
+        shutil.rmtree(trial)  # of an interrupted one
+        files.claim(trial, "trial.json", {"of": TRIAL}, "move it away")
     hosts.barrier("the folder of the trial is there")
     try:
         yield trial

@@ -59,7 +59,7 @@ def test_a_bundle_comes_back_bit_equal_with_its_config_and_lineage(tmp_path):
         assert loaded.lineage.to_dict() == lineage.to_dict()
     named = assets.save_bundle(tmp_path / "a.safetensors", params, RUN, lineage)
     assert_same(assets.load_weights(named).params, params)
-    assert not list(tmp_path.rglob("*.partial"))
+    assert not list(tmp_path.rglob("*partial"))
 
 
 def test_a_bundle_that_is_not_whole_or_not_ours_is_refused(tmp_path):

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from anchoredit_jax.convert import export_weights, import_weights, open_weights
 from anchoredit_jax.errors import UserError
@@ -361,3 +361,34 @@ def test_wrapper_names_are_removed_wherever_they_stand(tmp_path, wrapped):
     np.testing.assert_array_equal(
         source.read_leaf("blocks/ffn/fc1/kernel", 0), tensors()[FIRST].T
     )
+
+
+@pytest.mark.parametrize("network", ["transformer", "umt5"])
+def test_a_layer_of_any_number_is_refused_before_it_is_counted(tmp_path, network):
+    """A name is enough to ask for a loop over 10^9 layers."""
+    (file,) = write_published(tmp_path / "in", network, "wan").glob("*.safetensors")
+    tensors = load_file(file)
+    name = next(name for name in tensors if name.startswith("blocks.0."))
+    for number, said in (("9" * 9, "num_layers must be in"), ("9" * 5000, "9999")):
+        other = name.replace("blocks.0.", f"blocks.{number}.")
+        save_file({**tensors, other: tensors[name]}, file, {"format": "pt"})
+        with pytest.raises(UserError, match=said) as caught:
+            open_weights(file.parent)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("network", ["transformer", "umt5"])
+@pytest.mark.parametrize("value", [10**18, -1, 1e300, float("inf"), "x", [1], True])
+def test_numbers_of_a_config_are_numbers_within_bounds(tmp_path, network, value):
+    folder = write_published(tmp_path / "in", network, "diffusers")
+    (config,) = folder.rglob("config.json")
+    names = {
+        "transformer": ("eps", "num_attention_heads"),
+        "umt5": ("relative_attention_max_distance", "layer_norm_epsilon"),
+    }
+    told = json.loads(config.read_text())
+    for name in names[network]:
+        config.write_text(json.dumps(told | {name: value}))
+        with pytest.raises(UserError) as caught:
+            open_weights(folder)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 500

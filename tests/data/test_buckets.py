@@ -115,3 +115,28 @@ def test_wrong_tables_are_refused(options, message):
 def test_wrong_images_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         nearest_bucket(**{"buckets": ((4, 4),), **options})
+
+
+def test_the_staircase_is_walked_only_where_buckets_may_be():
+    """Every step of it gives the same buckets; a large area costs no more for it."""
+
+    def all_of(size, step, max_ratio):
+        area = size[0] * size[1]
+        height, width = area // step, step
+        while height >= step:
+            if max(height, width) <= max_ratio * min(height, width):
+                yield height, width
+            if height * (width + step) <= area:
+                width += step
+            else:
+                height -= step
+
+    for step in (1, 2, 3, 8):
+        for tall in (1, 2, 7, 16, 31):
+            for wide in (1, 5, 16):
+                size = tall * step, wide * step
+                for ratio in (1.0, 1.3, 2.0, 4.0, 50.0):
+                    expected = tuple(all_of(size, step, ratio))
+                    assert make_buckets(size, step, ratio) == expected
+    # 80 million steps without that.
+    assert len(make_buckets((8944, 8944), 16, 4.0)) > 500

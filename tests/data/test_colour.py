@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from anchoredit_jax.data.adobe_rgb import adobe_rgb_profile
 from anchoredit_jax.data.colour import srgb_image, srgb_profile
 from anchoredit_jax.data.fitting import decode_to_bucket
 from anchoredit_jax.data.images import decode_image, fit_image
@@ -131,3 +132,35 @@ def test_the_profile_that_is_written_is_srgb_and_always_the_same():
     assert "sRGB" in ImageCms.getProfileName(profile)
     srgb_profile.cache_clear()
     assert srgb_profile()[24:36] == bytes.fromhex("07d000010001000000000000")
+
+
+def adobe_by_exif(colours, colour_space=65535, index="R03", mode="RGB"):
+    exif = Image.Exif()
+    exif[0x8769] = {0xA001: colour_space, 0xA005: {1: index}}
+    image = Image.fromarray(np.broadcast_to(colours, (16, 16, 3)).astype(np.uint8))
+    file = io.BytesIO()
+    image.convert(mode).save(file, "PNG", exif=exif)
+    return file.getvalue()
+
+
+def test_adobe_rgb_by_exif_alone_becomes_srgb():
+    colour = np.array([[200, 60, 90]])
+    stored = encode_in(ADOBE, ADOBE_GAMMA, colour)
+    assert np.abs(stored.astype(int) - colour).max() > 10
+    found = decode_image(adobe_by_exif(stored))[0, 0]
+    assert np.abs(found.astype(int) - colour).max() <= 2
+    # sRGB, a space that nobody names, and grey stay as they are.
+    for told in ({"colour_space": 1}, {"index": "R98"}):
+        left = decode_image(adobe_by_exif(stored, **told))[0, 0]
+        assert np.array_equal(left, stored[0])
+    grey = np.full((1, 3), 77)
+    assert (decode_image(adobe_by_exif(grey, mode="L")) == 77).all()
+
+
+def test_our_profile_of_adobe_rgb_is_that_of_its_definition():
+    colours = np.random.default_rng(0).integers(0, 256, (64, 3))
+    pixels = Image.fromarray(colours[None].astype(np.uint8))
+    ours, theirs = pixels.copy(), pixels.copy()
+    ours.info["icc_profile"] = adobe_rgb_profile()
+    theirs.info["icc_profile"] = rgb_profile(ADOBE, ADOBE_GAMMA)
+    assert np.array_equal(decode_image(ours), decode_image(theirs))

@@ -67,8 +67,8 @@ def test_the_same_call_writes_nothing_and_the_same_settings_the_same(
     written, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(files, "SHARD", 10)
-    (tmp_path / ".raw.partial").mkdir()  # of an interrupted run
-    (tmp_path / ".raw.partial" / "half").write_text("")
+    (tmp_path / ".raw.anchoredit_partial").mkdir()  # of an interrupted run
+    (tmp_path / ".raw.anchoredit_partial" / "half").write_text("")
     again = write_sprite_files(tmp_path / "raw", CONFIG)
     assert contents(again) == contents(written)
     (again / "mine").write_text("kept")

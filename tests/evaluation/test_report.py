@@ -24,6 +24,7 @@ from anchoredit_jax.evaluation import (
 )
 from anchoredit_jax.evaluation.frame_store import FrameStore
 from anchoredit_jax.evaluation.html_report import write_html
+from anchoredit_jax.evaluation.report import WRITTEN
 from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.session import rollout
 from anchoredit_jax.session.shapes import editing_size
@@ -92,14 +93,8 @@ def test_everything_is_written(written):
         for name in ("student", "teacher")
     }
     assert drawn == figures | sheets | {"story.png", "story_student.png"}
-    assert {path.name for path in out.iterdir()} == {
-        "figures",
-        "frames",
-        "report.html",
-        "report.json",
-        "sessions.csv",
-        "turns.csv",
-    }
+    written = {path.name for path in out.iterdir()}
+    assert written == {".anchoredit.json", "frames", *WRITTEN}
 
 
 def test_the_page_needs_nothing_else(written):
@@ -232,7 +227,10 @@ def test_wrong_settings(change):
 def test_results_are_reproducible(tmp_path, written, tiny_editor):
     report, _ = written
     settings = Settings(parse_policies("sink1_window1"), parts=("table",), **SMALL)
+    other = make_contestant(tiny_editor, "another")
+    evaluate([other], settings, tmp_path)
     again = evaluate([make_contestant(tiny_editor, "toy")], settings, tmp_path)
+    assert not list((tmp_path / "figures").glob("*another*"))
     first = report["table"]["teacher"]["sink1_window1"]["per_turn"]["subject_psnr"]
     second = again["table"]["toy"]["sink1_window1"]["per_turn"]["subject_psnr"]
     means = [[turn["mean"] for turn in turns] for turns in (first, second)]
@@ -257,11 +255,8 @@ def test_a_stopped_evaluation_goes_on(tmp_path, monkeypatch, written, tiny_edito
     with pytest.raises(KeyboardInterrupt):
         evaluate([toy], settings, tmp_path)
     assert len(list(tmp_path.rglob("sprite_*.png"))) == 2
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "drift_of_another.png").write_bytes(b"")
     stop, turns = None, []
     again = evaluate([toy], settings, tmp_path)
-    assert not (tmp_path / "figures" / "drift_of_another.png").exists()
     assert len(turns) == 2
     assert again["table"]["teacher"] == report["table"]["teacher"]
 

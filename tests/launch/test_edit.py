@@ -134,8 +134,8 @@ def test_a_folder_of_results(checkpoint, photo, tmp_path, capsys):
 def test_flags_override_settings_and_a_result_is_replaced(checkpoint, photo, tmp_path):
     out, lines = tmp_path / "out", tmp_path / "lines.txt"
     flags = ["--checkpoint", checkpoint, "--image", photo, "--out", out]
-    (out / "model_size").mkdir(parents=True)
-    (out / "turn_07.png").touch()  # of an earlier, longer session
+    edit(*flags, *["--instruction", "", "--instruction", ""] * 2)  # a longer session
+    assert (out / "turn_04.png").exists()
     lines.write_text("make it blue\r\n\nadd a hat\n", encoding="utf-8-sig")
     settings = "--sink 2 --window full --positions absolute --sampler euler --steps 2"
     edit(*flags, "--instructions", lines, *settings.split(), "--guidance", 1.5)
@@ -146,7 +146,7 @@ def test_flags_override_settings_and_a_result_is_replaced(checkpoint, photo, tmp
     assert record["max_turns"] == 3
     sampler = record["sampler"]
     assert (sampler["kind"], sampler["steps"], sampler["guidance"]) == ("euler", 2, 1.5)
-    assert (out / "turn_03.png").exists() and not (out / "turn_07.png").exists()
+    assert (out / "turn_03.png").exists() and not (out / "turn_04.png").exists()
 
 
 def test_wrong_images_are_refused(checkpoint, tmp_path, capsys):
@@ -251,7 +251,7 @@ def test_what_was_made_stays_when_the_disk_is_full(
     save = Image.Image.save
 
     def fail(self, path, *rest, **options):
-        if Path(path).name == "turn_02.png":
+        if "turn_02.png" in Path(path).name:
             raise OSError(errno.ENOSPC, "No space left on device")
         save(self, path, *rest, **options)
 

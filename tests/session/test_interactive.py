@@ -62,7 +62,7 @@ def test_an_unknown_command_names_the_nearest(line, near):
 
 def test_every_turn_is_written_at_once(prompt):
     folder = prompt.out / "main"
-    assert [path.name for path in folder.iterdir()] == ["turn_00.png"]
+    assert [path.name for path in folder.glob("*.png")] == ["turn_00.png"]
     for number, line in enumerate(("make it blue", "add a hat"), start=1):
         assert prompt.take(line)
         with Image.open(folder / f"turn_0{number}.png") as image:
@@ -94,7 +94,7 @@ def test_undo_goto_branch_and_switch(prompt, editor, tmp_path):
     assert_equal_turns(sessions["main"].history, expected.history)
     expected = edited(editor, ("make it blue", "make it red"))
     assert_equal_turns(sessions["night"].history, expected.history)
-    names = sorted(path.name for path in (prompt.out / "night").iterdir())
+    names = sorted(path.name for path in (prompt.out / "night").glob("*.png"))
     assert names == ["turn_00.png", "turn_01.png", "turn_02.png"]
     saved = EditSession.load(tmp_path / "s", editor)
     assert_equal_turns(saved.history, sessions["main"].history)

@@ -175,3 +175,48 @@ def test_old_zip_files_are_removed(branches, tmp_path):
 def test_the_logic_does_not_need_the_page_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert "view" in runpy.run_path(page.__file__)
+
+
+def test_large_images_are_refused_before_they_are_decoded(
+    editor, tmp_path, monkeypatch
+):
+    Image.new("RGB", (6001, 4000)).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    said = "6001 x 4000 pixels: the page takes at most 24,000,000; .* launch/edit.py"
+    with pytest.raises(UserError, match=said):
+        page.open_file(editor, tmp_path / "large.png")
+
+
+def test_what_is_shown_is_bounded(branches, monkeypatch):
+    monkeypatch.setattr(page, "LARGEST_SHOWN", 8)
+    shown = page.view(branches)
+    assert shown.source.shape == shown.result.shape == shown.difference.shape
+    assert shown.source.shape == (8, 8, 3)
+
+
+def test_one_person_keeps_so_much_and_no_more(branches, editor, tmp_path, monkeypatch):
+    page.check_room(branches)
+    session = tmp_path / "s.safetensors"
+    branches.session.save(session)
+    monkeypatch.setattr(page, "MOST_TURNS", 4)
+    branches.branch("other")  # shares all three
+    page.check_room(branches)
+    branches.session.edit("make it red")
+    with pytest.raises(UserError, match="at most 4 turns: make a zip file"):
+        page.check_room(branches)
+    monkeypatch.setattr(page, "MOST_BRANCHES", 2)
+    with pytest.raises(UserError, match="at most 2 branches"):
+        page.check_room(branches, turn=False)
+    monkeypatch.setattr(page, "MOST_TURNS", 2)
+    with pytest.raises(UserError, match="session of 3 turns: the page keeps at most 2"):
+        page.open_file(editor, session)
+
+
+@pytest.mark.parametrize("text", ["x" * 5000, "word " * 200_000, "\ud800 blue"])
+def test_a_text_that_nobody_reads_costs_nothing_and_leaves_the_session(branches, text):
+    before = branches.session.history
+    with pytest.raises(UserError, match="characters: at most 4096|Unicode") as caught:
+        branches.session.edit(text)
+    assert len(str(caught.value)) < 500
+    assert branches.session.history == before
+    branches.session.edit("make it red")

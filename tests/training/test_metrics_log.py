@@ -47,7 +47,7 @@ def test_appending_keeps_what_came_before_and_drops_what_comes_again(tmp_path):
     with MetricsLog(tmp_path, 4) as log:
         log.write(6, {"loss": 2.0})
     assert read_metrics(path) == [*rows[:2], {"step": 6, "loss": 2.0}]
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("*partial"))
 
 
 def test_lines_that_hold_no_row_are_counted_and_hide_none_behind_them(tmp_path):

@@ -43,12 +43,14 @@ from anchoredit_jax.data.sessions import (
     Part,
     RawSession,
     fingerprint_part,
+    is_fingerprint,
     list_parts,
     printable,
     read_part,
 )
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.in_use import in_use, is_ours
+from anchoredit_jax.in_use import in_use
+from anchoredit_jax.models.text import NgramTextEncoder
 from anchoredit_jax.orphans import end_with_parent
 
 CLAIM = "source.json"
@@ -132,6 +134,7 @@ def prepare(
     processes: int = 1,
     max_bad: int = 1000,
     links: str = "follow",
+    words: int | None = None,
     progress: Callable[[int, int], None] = lambda done, parts: None,
 ) -> Report:
     """Write a dataset of the sessions of `source`, for `PreparedSessions`.
@@ -143,6 +146,7 @@ def prepare(
       languages: texts to keep; a session needs all turns of at least one.
       max_bad: with more bad records than this the preparation stops.
       links: what to do with symbolic links in folders: "follow" or "refuse".
+      words: at most in an instruction, as the n-gram encoder counts; None: any number.
       progress: called with the number of parts done, and of all.
 
     Raises:
@@ -153,7 +157,9 @@ def prepare(
     if str(out) != printable(str(out)):  # which no format of the dataset can name
         raise UserError(f"the name of the folder {str(out)!r} is not UTF-8: rename it")
     with in_use(out):
-        return _prepare(source, out, parts, languages, processes, max_bad, progress)
+        return _prepare(
+            source, out, parts, languages, processes, max_bad, progress, words
+        )
 
 
 def _prepare(
@@ -164,12 +170,14 @@ def _prepare(
     processes: int,
     max_bad: int,
     progress: Callable[[int, int], None],
+    words: int | None,
 ) -> Report:
     """`prepare` in a folder that nobody else writes into."""
-    _claim(out, {"source": printable(str(source)), "languages": list(languages)})
+    asked = {"source": printable(str(source)), "languages": list(languages)}
+    _claim(out, asked | ({} if words is None else {"words": words}))
     folders = [out / "parts" / fingerprint_part(part) for part in parts]
     bad: list[list[str]] = []
-    made = _run_parts(parts, folders, languages, processes)
+    made = _run_parts(parts, folders, languages, processes, words)
     for done, folder in enumerate(made, 1):
         bad += _part_report(folder)["bad"]
         if len(bad) > max_bad:
@@ -184,15 +192,11 @@ def _prepare(
 
 def _claim(out: Path, asked: Mapping[str, Any]) -> None:
     """Take the folder for a source and its languages; the source may have changed."""
-    path = out / CLAIM
-    there = out.iterdir() if out.is_dir() else ()
-    if not path.is_file() and not all(map(is_ours, there)):
-        raise UserError(f"{str(out)!r} is not empty: give a new folder as --out")
-    if path.is_file():
-        there = files.read_json(path, "use another --out")
-        files.check_claim(out, there, asked, "use another --out")
+    advice = "use another --out"
+    if files.is_claimed(out, CLAIM, advice):
+        files.check_claim(out, files.read_json(out / CLAIM, advice), asked, advice)
     else:
-        files.claim(out, CLAIM, asked, "use another --out")
+        files.claim(out, CLAIM, asked, advice)
 
 
 def _run_parts(
@@ -200,6 +204,7 @@ def _run_parts(
     folders: Sequence[Path],
     languages: Sequence[str],
     processes: int,
+    words: int | None,
 ) -> Iterator[Path]:
     """The folders of all parts, each when it is done; first those that were."""
     done = {folder for folder in folders if _is_done(folder)}
@@ -207,13 +212,14 @@ def _run_parts(
     yield from sorted(done)
     if processes <= 1 or not todo:
         for part, folder in todo:
-            yield prepare_part(part, folder, languages)
+            yield prepare_part(part, folder, languages, words)
         return
     context = multiprocessing.get_context("spawn")  # forks of JAX's threads hang
     with concurrent.futures.ProcessPoolExecutor(
         processes, context, initializer=end_with_parent
     ) as pool:
-        made = pool.map(prepare_part, *zip(*todo, strict=True), repeat(languages))
+        told = repeat(languages), repeat(words)
+        made = pool.map(prepare_part, *zip(*todo, strict=True), *told)
         try:
             yield from made
         except concurrent.futures.process.BrokenProcessPool as error:
@@ -240,7 +246,9 @@ def _is_done(folder: Path) -> bool:
     return all(reason != "unreadable" for _, _, reason, _ in report["bad"])
 
 
-def prepare_part(part: Part, folder: Path, languages: Sequence[str]) -> Path:
+def prepare_part(
+    part: Part, folder: Path, languages: Sequence[str], words: int | None = None
+) -> Path:
     """Write one part and its report, the report last; returns its folder."""
     tfds.disable_progress_bar()  # parts have one of their own
     shutil.rmtree(folder, ignore_errors=True)  # of an interrupted run
@@ -255,7 +263,7 @@ def prepare_part(part: Part, folder: Path, languages: Sequence[str]) -> Path:
 
     def records() -> Iterator[dict[str, Any]]:
         for session in read_part(part, languages):
-            session = _storable(session)
+            session = _storable(session, words)
             if isinstance(session, Dropped) and session.reason == IGNORED:
                 ignored.append(session.key)
                 continue
@@ -328,11 +336,33 @@ def _unannounced() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _storable(session: RawSession | Dropped) -> RawSession | Dropped:
-    if isinstance(session, RawSession) and len(session.images) - 1 > MAX_TURNS:
+def _storable(
+    session: RawSession | Dropped, words: int | None = None
+) -> RawSession | Dropped:
+    if isinstance(session, Dropped):
+        return session
+    if len(session.images) - 1 > MAX_TURNS:
         detail = f"{len(session.images) - 1} turns, at most {MAX_TURNS} are stored"
         return Dropped(session.key, session.origin, "too large", detail)
-    return session
+    return session if words is None else _readable(session, words)
+
+
+def _readable(session: RawSession, words: int) -> RawSession | Dropped:
+    """A session in those of its languages that an encoder of so many words takes."""
+    refusal = NgramTextEncoder(words, 1).refusal
+    kept, notes = {}, []
+    for language, texts in session.instructions.items():
+        refused = next(filter(None, map(refusal, texts)), "")
+        if refused:
+            notes.append(f"{language}: {refused}")
+        else:
+            kept[language] = texts
+    if not kept:
+        return Dropped(session.key, session.origin, "unfit text", notes[0])
+    notes = [f"{session.key}: left out: {note}" for note in notes]
+    return dataclasses.replace(
+        session, instructions=kept, notes=(*session.notes, *notes)
+    )
 
 
 def _digest(sha: Any, session: RawSession) -> None:
@@ -407,9 +437,12 @@ def _finish(out: Path, folders: Sequence[Path]) -> Report:
 
 
 def _remove_others(parts: Path, names: Collection[str]) -> None:
-    """Remove the parts of what the source no longer has: no dataset names them."""
+    """Remove the parts of what the source no longer has: no dataset names them.
+
+    Folders of other names than a part's stay: somebody else made them.
+    """
     for folder in parts.iterdir():
-        if folder.name not in names:
+        if folder.name not in names and is_fingerprint(folder.name):
             shutil.rmtree(folder)
 
 

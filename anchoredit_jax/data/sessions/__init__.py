@@ -2,6 +2,7 @@
 
 from anchoredit_jax.data.sessions.folders import (
     fingerprint_part,
+    is_fingerprint,
     list_parts,
     read_part,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "RawSession",
     "ValidationSession",
     "fingerprint_part",
+    "is_fingerprint",
     "list_parts",
     "pack_sessions",
     "printable",

@@ -9,6 +9,7 @@ import errno
 import functools
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -112,6 +113,11 @@ def fingerprint_part(part: Part) -> str:
             continue
         told.append([name, *_stamps(Path(part.path, name), part.links == "follow")])
     return sha256(json.dumps(told).encode(), digits=16)
+
+
+def is_fingerprint(name: str) -> bool:
+    """Whether a name may be one that `fingerprint_part` gave."""
+    return re.fullmatch("[0-9a-f]{16}", name) is not None
 
 
 def _stamps(path: Path, follow: bool) -> list[Any]:

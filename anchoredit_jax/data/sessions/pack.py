@@ -8,12 +8,13 @@ from itertools import chain, islice
 from pathlib import Path
 
 from anchoredit_jax.data.sessions.folders import list_parts, read_part
-from anchoredit_jax.data.sessions.raw import Dropped, Part, RawSession, drop
+from anchoredit_jax.data.sessions.raw import Dropped, Part, RawSession, drop, printable
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.files import appearing, write_text
+from anchoredit_jax.files import appearing, claim, write_text
 from anchoredit_jax.in_use import in_use
 
 LIST_NAME = "sessions.json"
+CLAIM = "packing.json"  # in a folder that is not finished
 
 OnDrop = Callable[[Dropped], object]
 
@@ -29,8 +30,8 @@ def pack_sessions(
     """Write the sound sessions of a source as shards, and `LIST_NAME` that lists them.
 
     Image files are copied byte for byte. The same sessions give the same bytes. Every
-    file appears whole or not at all, the list last: a folder without one is unfinished
-    and is written over by the next call.
+    file appears whole or not at all, the list last. Until then the folder has a file
+    `CLAIM` that says what is packed, and the same call goes over it again.
 
     Args:
       source: what `list_parts` takes.
@@ -45,8 +46,8 @@ def pack_sessions(
       The shards, in order.
 
     Raises:
-      UserError: nothing to pack, a finished list is there, `out` is where the source
-        is, or the disk refuses.
+      UserError: nothing to pack, a finished list or anything else is there, `out` is
+        where the source is, or the disk refuses.
     """
     if sessions_per_shard < 1:
         raise UserError(
@@ -70,6 +71,7 @@ def _pack(
     shards = []
     sessions = _sessions(parts, languages, on_drop)
     try:
+        claim(out, CLAIM, {"source": printable(str(source))}, "give a new folder")
         while (first := next(sessions, None)) is not None:
             shards.append(out / f"sessions-{len(shards):05d}.tar")
             some = chain([first], islice(sessions, sessions_per_shard - 1))
@@ -80,6 +82,7 @@ def _pack(
         names = [shard.name for shard in shards]
         listed = json.dumps({"resolved_files": names}, indent=1)
         write_text(out / LIST_NAME, listed)
+        (out / CLAIM).unlink()
     except OSError as error:
         raise UserError(f"{str(out)!r} cannot be written: {error}") from error
     return shards

@@ -29,6 +29,7 @@ from anchoredit_jax.data.images import (
     decode_image,
 )
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.models.text import LONGEST
 
 PLAIN = "text"
 MAX_JSON_BYTES = 16 * 2**20
@@ -96,6 +97,7 @@ REASONS = (
     "too large",
     "truncated shard",
     "unfit size",
+    "unfit text",
     "unknown file",
     "unreadable",
     "unsafe name",
@@ -339,16 +341,21 @@ def _texts(turn: object) -> dict[str, str]:
     return {
         language: text if text.strip() else ""
         for language, text in texts.items()
-        if isinstance(text, str) and text == printable(text)
+        if isinstance(text, str) and not _unfit(text)
     }
+
+
+def _unfit(text: str) -> str:
+    """Why a text is none that an encoder takes; "" if it is one."""
+    if text != printable(text):
+        return "that is Unicode"
+    return f"of at most {LONGEST} characters" if len(text) > LONGEST else ""
 
 
 def _why(turn: object, language: str) -> str:
     """What is wrong with a text that is there."""
     text = turn.get(language) if isinstance(turn, dict) else turn
-    return (
-        " that is Unicode" if isinstance(text, str) and text != printable(text) else ""
-    )
+    return f" {_unfit(text)}" if isinstance(text, str) and _unfit(text) else ""
 
 
 def printable(text: str) -> str:

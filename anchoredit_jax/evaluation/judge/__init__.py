@@ -20,6 +20,7 @@ Ours, where MSE-Bench differs or is silent:
 """
 
 from anchoredit_jax.evaluation.judge.ask import JudgeConfig, check_key
+from anchoredit_jax.evaluation.judge.cache import check_answers
 from anchoredit_jax.evaluation.judge.count import (
     PASSES_ABOVE,
     Judgement,
@@ -38,6 +39,7 @@ __all__ = [
     "TurnScores",
     "Usage",
     "Verdict",
+    "check_answers",
     "check_key",
     "judge_sessions",
     "success_rates",

@@ -1,6 +1,7 @@
 """Verdicts on disk: what was paid for once is not paid for again."""
 
 import dataclasses
+import itertools
 import json
 import logging
 import os
@@ -19,6 +20,22 @@ log = logging.getLogger(__name__)
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 _DAMAGE += (RecursionError,)
 _START = b'{"key": "'  # of every line
+
+
+def check_answers(path: Path) -> None:
+    """Refuse a file that holds something else than a judge's answers.
+
+    Raises:
+      UserError: not one of its lines looks like a verdict, or it is no file.
+    """
+
+    def is_ours(path: Path) -> bool:
+        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+        starts = (_START.startswith(line[: len(_START)]) for line in lines)
+        return not lines or any(starts)
+
+    what = "a file of a judge's answers"
+    files.check_replaceable(path, is_ours, what, "give another --out")
 
 
 class VerdictCache:
@@ -96,9 +113,8 @@ class VerdictCache:
             except _DAMAGE:
                 bad.append(line)
         if bad:
-            aside = path.with_name(f"{path.name}.damaged")
-            with open(aside, "ab") as file:
-                file.writelines(bad)
+            aside = _free_name(path.with_name(f"{path.name}.damaged"))
+            files.write_bytes(aside, b"".join(bad))
             log.warning(
                 "%d of %d lines of %r are no verdicts of a judge: they are set aside "
                 "in %r, and these turns are judged again",
@@ -106,6 +122,13 @@ class VerdictCache:
             )
         if good != lines:
             files.write_bytes(path, b"".join(good))
+
+
+def _free_name(path: Path) -> Path:
+    """The path, or with the first number behind it where nothing lies."""
+    numbered = (path.with_name(f"{path.name}.{n}") for n in itertools.count(2))
+    places = itertools.chain([path], numbered)
+    return next(place for place in places if not os.path.lexists(place))
 
 
 def _is_torn(line: bytes) -> bool:
