@@ -18,7 +18,7 @@ from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.models.codec import Codec
-from anchoredit_jax.models.text import TextEncoder
+from anchoredit_jax.models.text import TextEncoder, check_length
 from anchoredit_jax.parallel import MeshConfig, make_mesh, state_shardings
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.session.overrides import (
@@ -83,6 +83,7 @@ class LoadedModel:
         for asked in (self.side, self.size):
             check_asked(self.run, asked)
         check_negative(self.sampler)
+        check_length(self.sampler.negative)
         if self.max_turns is not None and not 1 <= self.max_turns <= MOST_TURNS:
             raise UserError(
                 f"a session that keeps its full history has 1 to {MOST_TURNS} turns, "

@@ -32,6 +32,7 @@ from typing import Any
 from anchoredit_jax.data.sessions.raw import PLAIN
 from anchoredit_jax.data.sessions.validation import SCOPES
 from anchoredit_jax.errors import UserError, noting
+from anchoredit_jax.models.text import check_length
 
 UNDO = "undo"
 ANY = "any"
@@ -232,6 +233,7 @@ def _check_texts(texts: Mapping[str, object], language: str) -> dict[str, str]:
                 f"an empty instruction in {key!r}: write a text, or [null] (in JSON "
                 "null) for the null instruction"
             )
+        check_length(text)
         if text != text.encode("utf-8", "replace").decode("utf-8"):
             raise UserError(f"the text {text!r} is not Unicode")
         checked[language if key == PLAIN else key] = text.strip()

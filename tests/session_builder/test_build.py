@@ -294,6 +294,7 @@ def test_lists_that_are_refused(tmp_path, lines, match):
     ("entry", "match"),
     [
         ("", "turn 2: an empty instruction in 'text'"),
+        ("x" * 5000, "turn 2: instruction of 5000 characters: at most 4096 are taken"),
         ({"en": " "}, "an empty instruction in 'en'"),
         ({"en": "x", "zh": None}, "an empty instruction in 'zh'"),
         (3, "expected a text, null or an object"),
