@@ -103,6 +103,8 @@ def saving(
     try:
         with _callbacks_logged():
             yield manager
+    except SaveError:
+        raise  # closing would wait minutes for what is not written any more
     except BaseException:
         with contextlib.suppress(*_REFUSED):  # the block's own error is what is told
             manager.close()
