@@ -124,8 +124,9 @@ def _acquired(lock: SoftFileLock, path: Path, about: Path) -> Iterator[Holder | 
     """Yields who had it before and is gone, or None."""
     before = _read(about) if path.exists() else None
     this = _this_process()
-    if before and before.job and before.job == this.job:
-        if before.attempt < this.attempt:
+    # Of this host it can be seen.
+    if before is not None and before.host != this.host and before.job:
+        if before.job == this.job and before.attempt < this.attempt:
             lock.break_lock()
     try:
         lock.acquire()

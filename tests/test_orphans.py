@@ -1,5 +1,6 @@
 """No process outlives the one that started it, however that ended."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -28,8 +29,11 @@ def start(*arguments):
 
 
 def workers(process):
-    found = psutil.Process(process.pid).children(recursive=True)
-    return [one for one in found if TRACKER not in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            found += [one] if TRACKER not in " ".join(one.cmdline()) else []
+    return found
 
 
 def check_all_end(process, count, sent, began=lambda: True):
@@ -39,8 +43,8 @@ def check_all_end(process, count, sent, began=lambda: True):
         time.sleep(0.05)
     started = workers(process)
     process.send_signal(sent)
-    process.wait()
-    while any(one.is_running() and one.status() != "zombie" for one in started):
+    process.communicate()
+    while any(one.is_running() for one in started):
         time.sleep(0.05)  # a test that hangs here has found an orphan
 
 
@@ -65,5 +69,5 @@ def test_workers_that_make_batches(tmp_path):
 
 def test_a_program_ends_with_its_input():
     process = start("tests.ends_with_input")
-    process.stdin.close()
-    assert process.wait() == 1
+    process.communicate()
+    assert process.returncode == 1

@@ -99,14 +99,14 @@ class Hosts:
                 "last checkpoint",
                 file=sys.stderr,
             )
-            _end_now(Exit.HOST_FAULT)
+            end_now(Exit.HOST_FAULT)
         # JAX would wait for minutes, then abort, where the others are not about to end.
         leaving = threading.Thread(target=jax.distributed.shutdown, daemon=True)
         leaving.start()
         leaving.join(LEAVE_SECONDS)
         if leaving.is_alive():
             code = getattr(error, "code", 0)
-            _end_now(code if isinstance(code, int) else Exit.HOST_FAULT)
+            end_now(code if isinstance(code, int) else Exit.HOST_FAULT)
 
 
 def is_lead() -> bool:
@@ -222,10 +222,10 @@ def _give_up(flags: HostFlags) -> None:
         "on every host, check address and firewall, or raise --connect-timeout",
         file=sys.stderr,
     )
-    _end_now(Exit.WRONG_INPUT)
+    end_now(Exit.WRONG_INPUT)
 
 
-def _end_now(code: int) -> None:
+def end_now(code: int) -> None:
     """End without JAX's own ending, which waits for the other processes."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -411,6 +411,11 @@ def exit_codes() -> Iterator[None]:
         with exit_on_user_error(sigterm=False):
             try:
                 yield
+            except manager.SaveError as error:
+                if jax.process_count() > 1:
+                    raise RuntimeError("this host's disk or network fails") from error
+                print(f"error: {error}", file=sys.stderr)
+                hosts.end_now(Exit.DISK)  # threads of the save would be waited for
             except OSError as error:
                 if jax.process_count() == 1:
                     raise

@@ -1,16 +1,22 @@
 """All stages in order: with two fake ones, and with the four real ones."""
 
+import json
+import os
 import shutil
+import signal
 
 import pytest
 
-from anchoredit_jax.checkpoint import load_weights
+from anchoredit_jax.checkpoint import load_weights, manager
 from anchoredit_jax.config import load_config
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.in_use import HOLDER, LOCK, in_use
 from anchoredit_jax.stages.table import STAGES
+from anchoredit_jax.training import curriculum
 from anchoredit_jax.training.curriculum import _summary, run_curriculum
 from anchoredit_jax.training.loop import StageResult, run_stage
 from anchoredit_jax.training.metrics_log import read_metrics
+from anchoredit_jax.training.stopping import Stopped
 from tests.training.fake_stages import make_run
 from tests.training.real_stages import real_spec
 
@@ -33,6 +39,54 @@ def test_each_stage_starts_from_the_one_before(tmp_path, capsys):
     falls = f"loss {rows[0]['loss']:.4f} -> {rows[-1]['loss']:.4f}"
     assert first == f"fake_first: step 10, {falls}"
     assert second.startswith("fake_second: step 10, loss")
+
+
+def with_a_signal(monkeypatch, owner, name):
+    """SIGTERM comes right after a function's first call."""
+    real = getattr(owner, name)
+
+    def signalled(*args):
+        result = real(*args)
+        monkeypatch.setattr(owner, name, real)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    monkeypatch.setattr(owner, name, signalled)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "where"),
+    [
+        (manager, "finish_saves", "at step 10 of fake_first, which is saved"),
+        (curriculum, "_summary", "before the first step of fake_second"),
+    ],
+    ids=["during the last save", "between two stages"],
+)
+def test_a_signal_is_not_lost(tmp_path, monkeypatch, owner, name, where):
+    before = signal.getsignal(signal.SIGTERM)
+    with_a_signal(monkeypatch, owner, name)
+    with pytest.raises(Stopped, match=where) as stopped:
+        run_both(tmp_path)
+    assert stopped.value.exit_code == 75
+    assert signal.getsignal(signal.SIGTERM) == before
+    rows = tmp_path / "fake_second" / "metrics.jsonl"
+    assert not rows.exists() or not read_metrics(rows)
+    results = run_both(tmp_path)
+    assert [results[stage].step for stage in results] == [10, 10]
+
+
+def test_a_workdir_that_another_run_has_is_refused(tmp_path, monkeypatch):
+    with in_use(tmp_path / "w"):
+        lock = tmp_path / "w" / LOCK
+        number, *rest = lock.read_text().splitlines()
+        parent = str(os.getppid())  # alive, and not this one
+        held = json.loads((tmp_path / "w" / HOLDER).read_text()) | {"process": 1}
+    (tmp_path / "w").mkdir()
+    lock.write_text("\n".join([parent, rest[0]]) + "\n")
+    (tmp_path / "w" / HOLDER).write_text(json.dumps(held))
+    with pytest.raises(UserError, match="in use by process 1 of"):
+        run_both(tmp_path / "w")
+    assert sorted(path.name for path in (tmp_path / "w").iterdir()) == [LOCK, HOLDER]
 
 
 def test_rows_without_a_training_loss_are_not_told_as_its_fall(tmp_path):

@@ -30,13 +30,12 @@ class Nobody:
 
     def saving(self, step, state):
         if step == self.spoil:
-            # A file where Orbax makes a folder: what another disk calls read-only.
-            place = self.folder / "checkpoints" / f"{step}.orbax-checkpoint-tmp"
-            place.write_text("")
+            # A file in the place of the folder: another disk would be read-only.
+            (self.folder / "checkpoints" / str(step)).write_text("")
 
 
 def test_a_save_that_fails_ends_the_run_at_once(tmp_path, capsys):
-    run = make_run(arg="loop.steps=1000,loop.checkpoint_every=4,loop.log_every=100")
+    run = make_run(arg="loop.steps=24,loop.checkpoint_every=4,loop.log_every=100")
     observer = Nobody(spoil=8)
     with pytest.raises(manager.SaveError) as refused:
         run_stage(run, tmp_path, quiet=True, observer=observer)
@@ -58,7 +57,7 @@ def test_a_save_that_failed_behind_is_told_at_the_next_step(tmp_path, monkeypatc
         real(self)
 
     monkeypatch.setattr(manager.ocp.CheckpointManager, "check_for_errors", failing)
-    run = make_run(arg="loop.steps=1000,loop.checkpoint_every=4,loop.log_every=100")
+    run = make_run(arg="loop.steps=24,loop.checkpoint_every=4,loop.log_every=100")
     observer = Nobody(spoil=None)
     with pytest.raises(manager.SaveError, match="No space left on device; the check"):
         run_stage(run, tmp_path, quiet=True, observer=observer)
