@@ -24,7 +24,7 @@ from anchoredit_jax.strict import Bounded, choose_kind, geometry, result, way
 from anchoredit_jax.trees import DTYPES
 
 LONGEST = 4096  # characters of an instruction; more than 512 tokens of any language
-REMEMBERED = 4096  # words whose vectors an n-gram encoder keeps
+REMEMBERED = 4096  # words whose n-gram vectors are kept
 NGRAMS = (3, 4, 5)
 # Of the whole word beside its n-grams; no integer, so that no sum of signs is zero.
 WORD_WEIGHT = 2.5
@@ -163,13 +163,11 @@ class NgramTextEncoder:
         self.length = length
         self.dim = dim
         self.seed = seed
-        self.tokenizer = ByteTokenizer()
-        self._word = functools.lru_cache(REMEMBERED)(self._make_word)
         # A signed permutation of channels: a rotation without a matrix.
         self._permutation = np.array(
-            sorted(range(dim), key=lambda c: self._digest(f"channel {c}".encode()))
+            sorted(range(dim), key=lambda c: _digest(f"channel {c}".encode(), seed))
         )
-        self._signs = self._sign_vector(b"rotation")
+        self._signs = _sign_vector(b"rotation", dim, seed)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Instructions -> float32 [n, S, Dt]; "" (the null instruction) is all zero.
@@ -184,7 +182,7 @@ class NgramTextEncoder:
             words = split_words(text)
             if not words:
                 continue
-            vectors = np.stack([self._word(word) for word in words])
+            vectors = np.stack([_word(word, self.dim, self.seed) for word in words])
             row[: len(words)] = vectors
             before = vectors[:-1, self._permutation] * self._signs
             row[1 : len(words)] += CONTEXT * before
@@ -204,27 +202,31 @@ class NgramTextEncoder:
             )
         return ""
 
-    def _make_word(self, word: str) -> np.ndarray:
-        ids = self.tokenizer.encode(f"<{word}>").astype("<u2")
-        total = WORD_WEIGHT * self._sign_vector(b"word" + ids.tobytes())
-        for n in NGRAMS:
-            for start in range(len(ids) - n + 1):
-                total += self._sign_vector(ids[start : start + n].tobytes())
-        # Divided by its length, times sqrt(Dt): RMS of exactly one.
-        return (total / np.sqrt(np.mean(total**2))).astype(np.float32)
 
-    def _sign_vector(self, name: bytes) -> np.ndarray:
-        """A random vector of -1 and +1, float64 [Dt], that `name` and seed decide."""
-        blocks = [
-            self._digest(name + block.to_bytes(4, "little"))
-            for block in range(-(-self.dim // 512))
-        ]
-        bits = np.unpackbits(np.frombuffer(b"".join(blocks), np.uint8))[: self.dim]
-        return 2.0 * bits - 1.0
+@functools.lru_cache(REMEMBERED)
+def _word(word: str, dim: int, seed: int) -> np.ndarray:
+    ids = ByteTokenizer().encode(f"<{word}>").astype("<u2")
+    total = WORD_WEIGHT * _sign_vector(b"word" + ids.tobytes(), dim, seed)
+    for n in NGRAMS:
+        for start in range(len(ids) - n + 1):
+            total += _sign_vector(ids[start : start + n].tobytes(), dim, seed)
+    # Divided by its length, times sqrt(Dt): RMS of exactly one.
+    return (total / np.sqrt(np.mean(total**2))).astype(np.float32)
 
-    def _digest(self, name: bytes) -> bytes:
-        key = self.seed.to_bytes(8, "little")
-        return hashlib.blake2b(name, key=key).digest()
+
+def _sign_vector(name: bytes, dim: int, seed: int) -> np.ndarray:
+    """A random vector of -1 and +1, float64 [Dt], that `name` and seed decide."""
+    blocks = [
+        _digest(name + block.to_bytes(4, "little"), seed)
+        for block in range(-(-dim // 512))
+    ]
+    bits = np.unpackbits(np.frombuffer(b"".join(blocks), np.uint8))[:dim]
+    return 2.0 * bits - 1.0
+
+
+def _digest(name: bytes, seed: int) -> bytes:
+    key = seed.to_bytes(8, "little")
+    return hashlib.blake2b(name, key=key).digest()
 
 
 def split_words(text: str) -> list[str]:
