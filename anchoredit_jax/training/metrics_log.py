@@ -43,8 +43,9 @@ class MetricsLog:
         self._folder, self._wandb = folder, wandb
         path = folder / FILE
         _truncate(path, start)
+        with files.naming(folder / BOARD):
+            self._board = Board(folder / BOARD, start)
         self._file = path.open("a", encoding="utf-8")
-        self._board = Board(folder / BOARD, start)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Write one row, which is on disk when this returns."""
