@@ -40,7 +40,8 @@ class Parser(argparse.ArgumentParser):
 
 def set_up_log(verbose: bool = False) -> None:
     """Show what this package warns of, and what others call an error; with `verbose`
-    all that is logged.
+    all that is logged. What fails in a callback that nobody waits for any more, as of
+    reads beside one that failed, is logged as well.
 
     Names of files may hold bytes that are no text; they are shown escaped.
     """
@@ -59,6 +60,17 @@ def set_up_log(verbose: bool = False) -> None:
     root.addHandler(handler)
     root.setLevel(logging.INFO if verbose else logging.WARNING)
     logging.captureWarnings(True)
+    if sys.unraisablehook is sys.__unraisablehook__:  # nobody else's
+        sys.unraisablehook = _log_unraisable
+
+
+def _log_unraisable(failed: "sys.UnraisableHookArgs") -> None:
+    logging.getLogger(_OURS).info(
+        "%s: %s",
+        failed.err_msg or "ignored",
+        failed.exc_value,
+        exc_info=failed.exc_value,
+    )
 
 
 class _BesideBars(logging.Handler):

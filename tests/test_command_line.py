@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 
 import pytest
 
@@ -59,3 +60,18 @@ def test_bytes_that_are_no_text_are_printed_escaped(capfd):
     set_up_log()
     print(os.fsdecode(b"caf\xe9"))
     assert "caf\\udce9" in capfd.readouterr().out
+
+
+class Callback:
+    def __del__(self):
+        raise RuntimeError("Event loop is closed")
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_what_fails_where_nobody_waits_is_shown_by_verbose_alone(
+    capsys, monkeypatch, verbose
+):
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    set_up_log(verbose)
+    Callback()
+    assert ("Event loop is closed" in capsys.readouterr().err) == verbose

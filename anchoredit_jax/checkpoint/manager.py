@@ -15,7 +15,6 @@ import functools
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -101,8 +100,7 @@ def saving(
     """
     manager = open_manager(directory, keep)
     try:
-        with _callbacks_logged():
-            yield manager
+        yield manager
     except SaveError:
         raise  # closing would wait minutes for what is not written any more
     except BaseException:
@@ -111,18 +109,6 @@ def saving(
         raise
     with _telling(manager):
         manager.close()
-
-
-@contextlib.contextmanager
-def _callbacks_logged() -> Iterator[None]:
-    """Of a save that failed, TensorStore's other writes end when nobody waits for them
-    any more, and each would print a traceback; what failed is raised as well."""
-    before = sys.excepthook
-    sys.excepthook = lambda *error: log.info("behind a save", exc_info=error)
-    try:
-        yield
-    finally:
-        sys.excepthook = before
 
 
 def check_saves(manager: ocp.CheckpointManager) -> None:

@@ -1,6 +1,5 @@
 """The page's endpoints, as anybody may call them, and behind a proxy. Needs Gradio."""
 
-import contextlib
 import http.server
 import json
 import os
@@ -106,7 +105,7 @@ def test_behind_a_proxy_that_strips_a_path_all_addresses_have_it(served):
         def log_message(self, *_):
             pass
 
-    with contextlib.closing(http.server.HTTPServer(("127.0.0.1", 0), Proxy)) as proxy:
+    with http.server.HTTPServer(("127.0.0.1", 0), Proxy) as proxy:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         outside = f"http://127.0.0.1:{proxy.server_port}/editor"
         status, said = ask(f"{outside}/")
