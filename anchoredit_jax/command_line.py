@@ -65,12 +65,8 @@ def set_up_log(verbose: bool = False) -> None:
 
 
 def _log_unraisable(failed: "sys.UnraisableHookArgs") -> None:
-    logging.getLogger(_OURS).info(
-        "%s: %s",
-        failed.err_msg or "ignored",
-        failed.exc_value,
-        exc_info=failed.exc_value,
-    )
+    error = failed.exc_value
+    logging.getLogger(_OURS).info("nobody waits for it: %s", error, exc_info=error)
 
 
 class _BesideBars(logging.Handler):
