@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
 import sys
 import time
 import zlib
@@ -54,7 +55,7 @@ from anchoredit_jax.training.metrics_log import (
     read_metrics,
 )
 from anchoredit_jax.training.observer import Observer
-from anchoredit_jax.training.parents import check_same_parent, find_parent
+from anchoredit_jax.training.parents import check_same_parent, find_parent, named_parent
 from anchoredit_jax.training.profiling import Profiler, ProfileWindow
 from anchoredit_jax.training.state import (
     check_rows,
@@ -102,9 +103,9 @@ def run_stage(
     current step first and raise `Stopped`.
 
     Args:
-      parent: checkpoint or bundle of the stage before; None looks for the allowed
-        parent stages in `workdir`. When the run is resumed its weights are not read,
-        it only has to be the one that the run began from.
+      parent: checkpoint or bundle of the stage before; None, or `workdir` itself, looks
+        for what the stage can follow in `workdir`. When the run is resumed its weights
+        are not read, it only has to be the one that the run began from.
       quiet: no progress bar.
       profile: steps of which a profiler trace is written to `workdir/<stage>/profile`.
       observer: is told of every step.
@@ -121,6 +122,7 @@ def run_stage(
       Stopped: a signal asked for it.
     """
     stage = STAGES[run.stage]
+    parent = named_parent(parent, workdir)
     folder = stage_folder(workdir, run.stage)
     checkpoints = folder / "checkpoints"
     start = starting_step(run, folder, from_step)
@@ -221,6 +223,7 @@ class _Loop:
     watch: Watch
     observer: Observer | None
     held_out: HeldOut | None
+    read_back: bool = False  # whether a save of this run was seen to be readable
     pending: list[dict[str, jax.Array]] = dataclasses.field(default_factory=list)
     last_row: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -340,14 +343,20 @@ class _Loop:
         )  # fmt: skip
         manager.save(self.saver, step, state, meta)
         self.saved = step
+        if not self.read_back:
+            manager.read_back(self.saver, step)
+            self.read_back = True
 
 
 def stage_folder(workdir: str | Path, stage: str) -> Path:
-    """`workdir/<stage>`; refuses a file in the place of either."""
+    """`workdir/<stage>`; refuses a file in the place of either, and a path where
+    checkpoints cannot be kept."""
     folder = Path(workdir).absolute() / stage
     for path in (folder, *folder.parents):
-        if path.exists() and not path.is_dir():
-            raise UserError(f"workdir: {str(path)!r} is a file, expected a folder")
+        if os.path.lexists(path) and not path.is_dir():
+            what = "file" if path.exists() else "link to nowhere"
+            raise UserError(f"workdir: {str(path)!r} is a {what}, expected a folder")
+    manager.check_place(folder)
     return folder
 
 

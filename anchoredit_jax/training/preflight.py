@@ -22,7 +22,7 @@ from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.training.loop import run_stage, stage_folder
 from anchoredit_jax.training.metrics_log import read_metrics
-from anchoredit_jax.training.parents import find_in_workdir
+from anchoredit_jax.training.parents import find_in_workdir, named_parent
 from anchoredit_jax.training.state import restore_state
 
 STEPS = 3
@@ -52,11 +52,11 @@ def check_run(
     if start is not None:
         there = dataclasses.replace(run.loop, steps=start)
         run_stage(run.replace(loop=there), workdir, parent, quiet=True)
-    parents = STAGES[run.stage].parents
-    if start is not None and run.stage in parents:
+    parent = named_parent(parent, workdir)
+    if start is not None and run.stage in STAGES[run.stage].parents:
         parent = folder
     elif parent is None:
-        parent = find_in_workdir(Path(workdir), parents)
+        parent = find_in_workdir(Path(workdir), run.stage)
     with _removed_again(Path(workdir)) as trial:
         return _try(run, trial, parent, start or 0)
 
