@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,6 @@ from anchoredit_jax.config import run_from_json
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.files import check_replaceable
 from anchoredit_jax.run_config import RunConfig
-from anchoredit_jax.stages.stage import IMPORTED
 from anchoredit_jax.trees import digest, leaves_by_name, unflatten
 
 log = logging.getLogger(__name__)
@@ -136,9 +135,9 @@ def load_weights(
     weights: str | None = None,
     places: Callable[[Any], Any] | None = None,
 ) -> Weights:
-    """Weights from a bundle (file or folder), a stage's folder, a workdir of several
-    stages (the furthest one counts, also before a bundle beside them, which is told),
-    a `checkpoints` folder, or one step's folder.
+    """Weights from a bundle's file, from the folder of one step, or from any other
+    folder, which stands for what went through the most stages in it: the last
+    checkpoint of a stage, or model.safetensors (of equals the checkpoint; it is told).
 
     Args:
       weights: "ema" or "params"; a bundle holds only the one it was written from. None
@@ -206,7 +205,7 @@ def is_bundle(path: str | Path) -> bool:
     if path.is_file():
         return True
     file = path / FILE_NAME
-    if not file.is_file():
+    if not os.path.lexists(file):
         return False
     step_dir = _latest(path)
     if step_dir is None:
@@ -225,18 +224,12 @@ def told_beside(folder: Path, step_dir: Path) -> str:
     )
 
 
-def find_import(
-    workdir: str | Path, stages: Collection[str] = (IMPORTED,)
-) -> Path | None:
-    """The bundle in a workdir that a stage can start from, whatever stages lie there.
-
-    Args:
-      stages: whose results count; an import is the result of "imported", or of the
-        stage that `launch/convert.py import --stage` named.
-    """
-    file = Path(workdir) / FILE_NAME
-    lineage = _lineage_in(file) if file.is_file() else None
-    return file if lineage is not None and lineage.stage in stages else None
+def find_import(folder: str | Path) -> tuple[Path, str] | None:
+    """The bundle in a folder, whatever stages lie there, and whose result it is:
+    "imported", or the stage that `launch/convert.py import --stage` named."""
+    file = Path(folder) / FILE_NAME
+    lineage = _lineage_in(file) if os.path.lexists(file) else None
+    return None if lineage is None else (file, lineage.stage)
 
 
 def has_assumed_settings(path: str | Path) -> bool:
@@ -304,7 +297,7 @@ def find_step(path: Path) -> Path:
     path = Path(path)
     if manager.is_step(path):
         missing = manager.missing_items(path)
-        if missing is None:
+        if missing is None or manager.RECORD in missing:
             raise UserError(
                 f"{str(path)!r} was not saved completely, or its {manager.RECORD} is "
                 "lost or damaged: name another step"
@@ -352,18 +345,20 @@ def with_step(path: str | Path, step: int | None) -> Path:
 def _latest(path: Path) -> Path | None:
     """The last readable step of the furthest stage in a folder."""
     found = [
-        folder / str(steps[-1])
+        folder / str(step)
         for folder in _folders(path)
-        if (steps := manager.readable_steps(folder))
+        if (step := manager.last_readable(folder)) is not None
     ]
-    return max(found, key=_generation) if found else None
+    if len(found) < 2:  # one of which something is damaged is the one that is meant
+        return found[0] if found else None
+    return max(found, key=_generation)
 
 
 def _folders(path: Path) -> list[Path]:
     """Where steps may lie that a path means."""
     folders = [path, path / "checkpoints"]
-    if path.is_dir() and not folders[1].is_dir():
-        folders += sorted(path.glob("*/checkpoints"))
+    if path.is_dir() and not os.path.lexists(folders[1]):
+        folders += [one / "checkpoints" for one in sorted(path.iterdir())]
     return folders
 
 

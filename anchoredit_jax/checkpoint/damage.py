@@ -3,11 +3,12 @@
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from anchoredit_jax.checkpoint.checksums import checksums, shape_text
+from anchoredit_jax.checkpoint.steps import ABSENT, check_given, not_now
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.trees import leaves_by_name
 
@@ -20,34 +21,29 @@ LISTED = 3  # arrays named in a message
 
 
 @contextlib.contextmanager
-def reading(
-    step_dir: Path, what: str, advice: Callable[[], str] = lambda: ""
-) -> Iterator[None]:
+def reading(step_dir: Path, what: str) -> Iterator[None]:
     """Errors of damaged files become one line that names the step's folder.
 
     Args:
       what: is read, such as "ema".
-      advice: says what is whole and what to do, asked for after an error.
 
     Raises:
-      UserError: it cannot be read.
+      DamagedError: it is not what was saved.
+      OSError: the disk does not give it at the moment.
     """
+    _forget_pending_reads()  # an error of theirs may come before ours does
     try:
         yield
-    except UserError as error:
-        if not isinstance(error, DamagedError) or error.advised:
-            raise
-        if not (told := advice()):
-            raise
-        raise DamagedError(f"{error}{told}", advised=True) from error
+    except UserError:
+        raise
     except DAMAGE as error:
-        _forget_pending_reads()
-        told = advice()
+        if isinstance(error, OSError) and error.errno not in (None, *ABSENT):
+            raise not_now(error, Path(step_dir)) from error
+        check_given(step_dir)  # others than Python tell it in words of their own
         reason = " ".join(str(error).split())[:200] or "no reason given"
         raise DamagedError(
             f"{step_dir} is damaged: its {what!r} cannot be read "
-            f"({type(error).__name__}: {reason}){told}",
-            advised=bool(told),
+            f"({type(error).__name__}: {reason})"
         ) from error
 
 
@@ -85,11 +81,15 @@ class DamagedError(UserError):
 
 
 def check_shapes(step_dir: Path, stored: Mapping[str, str], item: str, tree: Any):
-    """Refuse shapes and dtypes that are not those that were saved, before memory is
-    taken for them; see `check_arrays`."""
+    """Refuse an item whose names, shapes and dtypes are not those that were saved,
+    before memory is taken for them; see `check_arrays`."""
     found = {name: shape_text(leaf) for name, leaf in leaves_by_name(tree).items()}
     wanted = {name: text.partition(" ")[0] for name, text in stored.items()}
     _compare(step_dir, wanted, item, found)
+    due = {name for name in stored if name.startswith(f"{item}/")}
+    if lost := sorted(due.difference(f"{item}/{name}" for name in found)):
+        names = ", ".join(lost[:LISTED])
+        raise DamagedError(f"{step_dir} is damaged: it lacks arrays, such as {names}")
 
 
 def check_arrays(step_dir: Path, stored: Mapping[str, str], item: str, tree: Any):

@@ -32,13 +32,17 @@ def starting_step(run: RunConfig, folder: Path, from_step: int | None) -> int | 
       from_step: the one that was asked for, or None for the last.
 
     Raises:
-      UserError: there is no checkpoint of that step.
+      UserError: there is no checkpoint of that step; or none was named, and the last
+        one is damaged.
+      OSError: the disk does not say what is there.
     """
-    steps = manager.committed_steps(folder / "checkpoints")
-    latest = steps[-1] if steps else None
-    if from_step is None or from_step == latest:
-        return latest
     checkpoints = folder / "checkpoints"
+    if from_step is None:
+        return manager.latest_step(checkpoints)
+    steps = manager.committed_steps(checkpoints)
+    latest = steps[-1] if steps else None
+    if from_step == latest:
+        return latest
     if latest is not None and _went_back(run, checkpoints / str(latest), from_step):
         return latest
     if from_step not in steps:
@@ -98,7 +102,10 @@ def _places(folder: Path) -> list[Path]:
 
 def _went_back(run: RunConfig, latest: Path, step: int) -> bool:
     """Whether the latest checkpoint came of going back there with these settings."""
-    meta = manager.read_meta(latest)
+    try:
+        meta = manager.read_meta(latest)
+    except (UserError, OSError):  # which may be why it is gone back
+        return False
     return (
         meta.get("back") == step
         and not differing_keys(run, run_from_json(meta["config"]))

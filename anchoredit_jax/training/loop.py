@@ -54,7 +54,7 @@ from anchoredit_jax.training.metrics_log import (
     read_metrics,
 )
 from anchoredit_jax.training.observer import Observer
-from anchoredit_jax.training.parents import check_same_parent, find_parent
+from anchoredit_jax.training.parents import check_same_parent, find_parent, named_parent
 from anchoredit_jax.training.profiling import Profiler, ProfileWindow
 from anchoredit_jax.training.stage_folder import CONFIG, stage_folder
 from anchoredit_jax.training.state import (
@@ -105,9 +105,9 @@ def run_stage(
     current step first and raise `Stopped`.
 
     Args:
-      parent: checkpoint or bundle of the stage before; None looks for the allowed
-        parent stages in `workdir`. When the run is resumed its weights are not read,
-        it only has to be the one that the run began from.
+      parent: checkpoint or bundle of the stage before; None, or `workdir` itself, looks
+        for what the stage can follow in `workdir`. When the run is resumed its weights
+        are not read, it only has to be the one that the run began from.
       quiet: no progress bar.
       profile: steps of which a profiler trace is written to `workdir/<stage>/profile`.
       observer: is told of every step.
@@ -149,6 +149,7 @@ def _run_stage(
 ) -> StageResult:
     """`run_stage`, in a workdir that is this run's alone."""
     stage = STAGES[run.stage]
+    parent = named_parent(parent, workdir)
     folder = stage_folder(workdir, run.stage)
     checkpoints = folder / "checkpoints"
     start = starting_step(run, folder, from_step)
@@ -256,6 +257,7 @@ class _Loop:
     watch: Watch
     observer: Observer | None
     held_out: HeldOut | None
+    read_back: bool = False  # whether a save of this run was seen to be readable
     pending: list[dict[str, jax.Array]] = dataclasses.field(default_factory=list)
     last_row: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -377,6 +379,9 @@ class _Loop:
         )  # fmt: skip
         manager.save(self.saver, step, state, meta)
         self.saved = step
+        if not self.read_back:
+            manager.read_back(self.saver, step)
+            self.read_back = True
 
 
 def _check_processes(run: RunConfig, checkpoints: Path, start: int | None) -> None:

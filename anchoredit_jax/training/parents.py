@@ -1,6 +1,7 @@
 """What a stage starts from: its parent's weights, found, checked and widened."""
 
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def find_parent(
     Args:
       mesh: where it goes, each part read by the processes that hold it.
 
-    Without a `parent` it is the stage before, or imported weights, in `workdir`.
+    Without a `parent` it is what this stage can follow in `workdir`.
 
     Returns:
       (the EMA weights with their lineage, the trees by name that `init_state` takes:
@@ -48,7 +49,7 @@ def find_parent(
     """
     allowed = STAGES[run.stage].parents
     if parent is None:
-        parent = find_in_workdir(Path(workdir), allowed)
+        parent = find_in_workdir(Path(workdir), run.stage)
     places = mesh and functools.partial(state_shardings, mesh=mesh)
     weights = parent
     if parent is not None and not isinstance(parent, Weights):
@@ -98,14 +99,42 @@ def find_parent(
     return weights, trees
 
 
-def find_in_workdir(workdir: Path, allowed: tuple[str, ...]) -> Path | None:
-    """The first of the allowed parents that a workdir holds."""
-    for stage in allowed:
-        if manager.latest_step(workdir / stage / "checkpoints") is not None:
-            return workdir / stage
-        if stage == IMPORTED and (file := assets.find_import(workdir)) is not None:
-            return file
+def find_in_workdir(workdir: Path, stage: str) -> Path | None:
+    """What a stage starts from in a workdir: the result of the first stage that it may
+    follow, as checkpoints or as model.safetensors, in the workdir or a stage's folder.
+
+    Raises:
+      UserError: weights lie there that it cannot start from: it is not to start from
+        random values beside them.
+    """
+    allowed = STAGES[stage].parents
+    folders = [workdir, *(workdir / name for name in dict.fromkeys((stage, *allowed)))]
+    bundles = [found for found in map(assets.find_import, folders) if found is not None]
+    for parent in allowed:
+        if manager.latest_step(workdir / parent / "checkpoints") is not None:
+            return workdir / parent
+        for file, made_by in bundles:
+            if made_by == parent:
+                return file
+    if bundles:
+        file, made_by = bundles[0]
+        raise UserError(
+            f"{str(file)!r} is a result of {made_by}, which stage {stage} does not "
+            f"follow (but {' or '.join(allowed) or 'nothing'}): name what it starts "
+            "from with --parent, or use a --workdir without that file"
+        )
     return None
+
+
+def named_parent(
+    parent: str | Path | Weights | None, workdir: str | Path
+) -> str | Path | Weights | None:
+    """A parent as it was named; the workdir itself is as good as none: a stage starts
+    from what it can follow there, and goes on under the same command."""
+    named = isinstance(parent, str | Path)
+    if named and os.path.realpath(parent) == os.path.realpath(workdir):
+        return None
+    return parent
 
 
 def _check_from_scratch(run: RunConfig) -> None:

@@ -23,7 +23,7 @@ from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.training.loop import run_stage
 from anchoredit_jax.training.metrics_log import read_metrics
-from anchoredit_jax.training.parents import find_in_workdir
+from anchoredit_jax.training.parents import find_in_workdir, named_parent
 from anchoredit_jax.training.stage_folder import stage_folder
 from anchoredit_jax.training.state import restore_state
 from anchoredit_jax.training.workdir import run_alone
@@ -61,11 +61,11 @@ def _check_run(run: RunConfig, workdir: str | Path, parent: str | Path | None) -
     if start is not None:
         there = dataclasses.replace(run.loop, steps=start)
         run_stage(run.replace(loop=there), workdir, parent, quiet=True)
-    parents = STAGES[run.stage].parents
-    if start is not None and run.stage in parents:
+    parent = named_parent(parent, workdir)
+    if start is not None and run.stage in STAGES[run.stage].parents:
         parent = folder
     elif parent is None:
-        parent = find_in_workdir(Path(workdir), parents)
+        parent = find_in_workdir(Path(workdir), run.stage)
     with _removed_again(Path(workdir)) as trial:
         return _try(run, trial, parent, start or 0)
 

@@ -1,5 +1,6 @@
 """The folder of a stage in a workdir, and whether it is one."""
 
+import os
 from pathlib import Path
 
 from anchoredit_jax import files
@@ -13,12 +14,15 @@ def stage_folder(workdir: str | Path, stage: str) -> Path:
     """`workdir/<stage>`, which is missing, empty, or was written by a run.
 
     Raises:
-      UserError: a file is in the place of either, or the folder holds other files.
+      UserError: a file is in the place of either, the folder holds other files, or
+        checkpoints cannot be kept at such a path.
     """
     folder = Path(workdir).absolute() / stage
     for path in (folder, *folder.parents):
-        if path.exists() and not path.is_dir():
-            raise UserError(f"workdir: {str(path)!r} is a file, expected a folder")
+        if os.path.lexists(path) and not path.is_dir():
+            what = "file" if path.exists() else "link to nowhere"
+            raise UserError(f"workdir: {str(path)!r} is a {what}, expected a folder")
+    manager.check_place(folder)
     advice = "give another --workdir, or move them away"
     what = "the configuration of a run"
     files.check_replaceable(folder / CONFIG, _is_config, what, advice)

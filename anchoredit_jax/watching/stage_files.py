@@ -102,11 +102,11 @@ def _read_meta(checkpoints: Path, faults: list[str]) -> dict[str, Any]:
         return {}
     steps = [path for path in checkpoints.iterdir() if path.name.isdecimal()]
     for path in sorted(steps, key=lambda path: int(path.name), reverse=True):
-        if manager.is_committed(path):
-            try:
+        try:
+            if manager.is_committed(path):
                 return manager.read_meta(path)
-            except UserError as error:
-                faults.append(str(error))
+        except (UserError, OSError) as error:
+            faults.append(str(error))
     return {}
 
 

@@ -157,7 +157,7 @@ def save_imported(folder):
 def test_stages_beside_an_import_are_what_a_folder_means(tmp_path, caplog):
     imported, lineage = save_imported(tmp_path)
     file = tmp_path / assets.FILE_NAME
-    assert assets.find_import(tmp_path) == file
+    assert assets.find_import(tmp_path) == (file, "imported")
     assert_same(assets.load_weights(tmp_path).params, imported)
     assert not caplog.messages
     trained = make_params()
@@ -169,8 +169,7 @@ def test_stages_beside_an_import_are_what_a_folder_means(tmp_path, caplog):
     # The import stays what can be named, and what a stage starts from.
     assert_same(assets.load_weights(file).params, imported)
     assert assets.peek(file) == ("imported", 0)
-    assert assets.find_import(tmp_path) == file
-    assert assets.find_import(tmp_path, ("single_turn",)) is None
+    assert assets.find_import(tmp_path) == (file, "imported")
     assert assets.find_import(tmp_path / "single_turn") is None
 
 

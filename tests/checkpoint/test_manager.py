@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 from typing import Any
 
 import jax
@@ -96,7 +97,7 @@ def test_no_checkpoints_is_no_step(tmp_path):
     assert manager.latest_step(tmp_path) is None
 
 
-@pytest.mark.parametrize("torn", ["temporary", "bare", "uncommitted", "item_missing"])
+@pytest.mark.parametrize("torn", ["temporary", "empty", "uncommitted"])
 def test_an_interrupted_save_is_named_ignored_and_can_be_saved_again(
     tmp_path, caplog, torn
 ):
@@ -104,14 +105,13 @@ def test_an_interrupted_save_is_named_ignored_and_can_be_saved_again(
     last = tmp_path / "6"
     if torn == "temporary":
         last.rename(tmp_path / "6.orbax-checkpoint-tmp")
-    elif torn == "bare":
-        (last / "_CHECKPOINT_METADATA").unlink()
-    elif torn == "uncommitted":
+    elif torn == "empty":
+        shutil.rmtree(last)
+        last.mkdir()
+    else:
         record = json.loads((last / "_CHECKPOINT_METADATA").read_text())
         record["commit_timestamp_nsecs"] = None
         (last / "_CHECKPOINT_METADATA").write_text(json.dumps(record))
-    else:
-        (last / "ema").rename(tmp_path / "moved")
     with caplog.at_level(logging.WARNING):
         assert manager.latest_step(tmp_path) == 3
     assert "6" in caplog.text and "incomplete" in caplog.text

@@ -330,3 +330,29 @@ def test_a_checkpoint_without_the_measure_is_told(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "step 4 is not among the best: its row has no finite 'held_out'" in said
     assert manager.committed_steps(tmp_path / "fake_first" / "checkpoints") == [10]
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a\\b", "a*b"])
+def test_a_workdir_whose_checkpoints_could_not_be_read_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match="checkpoints cannot be kept in"):
+        run_stage(make_run(), tmp_path / name, quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_from_a_damaged_checkpoint_a_run_goes_on_as_it_is_told(tmp_path):
+    straight = run_stage(make_run(arg="loop.steps=12"), tmp_path / "a", quiet=True)
+    run_stage(make_run(arg="loop.steps=8"), tmp_path / "b", quiet=True)
+    checkpoints = tmp_path / "b" / "fake_first" / "checkpoints"
+    rows = (checkpoints.parent / "metrics.jsonl").read_bytes()
+    for file in (checkpoints / "8" / "params").rglob("d/*"):  # cut off
+        file.write_bytes(file.read_bytes()[:30])
+    run = make_run(arg="loop.steps=12")
+    told = f"4 is whole: .* --workdir {tmp_path / 'b'} --from-step 4$"
+    with pytest.raises(UserError, match=told):
+        run_stage(run, tmp_path / "b", quiet=True)
+    assert (checkpoints.parent / "metrics.jsonl").read_bytes() == rows
+    result = run_stage(run, tmp_path / "b", quiet=True, from_step=4)
+    assert result.resumed == 4
+    assert (checkpoints.parent / "set_aside-0" / "8").is_dir()
+    ema = [manager.read_item(one.checkpoint, "ema") for one in (straight, result)]
+    np.testing.assert_array_equal(ema[0]["w"], ema[1]["w"])
