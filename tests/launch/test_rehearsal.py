@@ -94,18 +94,42 @@ def test_a_folder_of_other_settings_is_refused(tmp_path, capsys, monkeypatch):
     assert "is a file" in fails(capsys, rehearsal.main, "--out", tmp_path / "file")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_of_it_runs_and_the_loss_falls(tmp_path):
-    """Files, preparation, features, four stages, editing, evaluation, by shape."""
+    """launch/rehearsal.sh --short: all shapes, and the same command once more."""
     out = tmp_path / "R"
     command = ["bash", str(ROOT / "launch" / "rehearsal.sh"), "--out", str(out)]
     subprocess.run([*command, "--short"], check=True, cwd=tmp_path)
+    check_rehearsal(out, SHAPES)
+    again = subprocess.run(
+        [*command, "--short"], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    check_repeated(out, again.stdout)
+
+
+@pytest.mark.slow
+def test_two_of_its_shapes_go_the_whole_path(tmp_path, capsys, monkeypatch):
+    """Every shape is compiled in every stage: two take half of the time of four."""
+    shapes = {shape: SHAPES[shape] for shape in ((64, 64), (48, 85))}
+    monkeypatch.setattr(rehearsal, "ASPECTS", ((1, 1), (9, 16)))
+    monkeypatch.setattr(rehearsal, "HELD_OUT", tuple(shapes))
+    out = tmp_path / "R"
+    rehearsal.main(["--out", str(out), "--short"])
+    check_rehearsal(out, shapes)
+    capsys.readouterr()
+    rehearsal.main(["--out", str(out), "--short"])
+    check_repeated(out, capsys.readouterr().out)
+
+
+def check_rehearsal(out, shapes):
+    """Files, preparation, features, four stages, editing, evaluation, by shape; takes
+    away two of its last results."""
     for stage in STAGES:
         text = (out / "ours" / "training" / stage / "metrics.jsonl").read_text()
         rows = [json.loads(line) for line in text.splitlines()]
         if stage == "single_turn":  # the only one that starts from nothing
             assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
-    for (height, width), (rows, columns) in SHAPES.items():
+    for (height, width), (rows, columns) in shapes.items():
         folder = out / "ours" / "edits" / f"{height}x{width}"
         with Image.open(folder / "turn_12.png") as turn:
             # What is kept of the picture, at its own resolution: twice the model's.
@@ -114,17 +138,17 @@ def test_all_of_it_runs_and_the_loss_falls(tmp_path):
             assert turn.size == (columns, rows)
     summary = json.loads((out / "summary.json").read_text())["ours"]
     assert set(summary) == {"sink1_window3", "window3"}
-    names = [ALL, *(f"{height}x{width}" for height, width in SHAPES)]
+    names = [ALL, *(f"{height}x{width}" for height, width in shapes)]
     for policy in summary.values():
         assert list(policy) == names
         assert sum(policy[name]["sessions"] for name in names[1:]) == 16
     assert "| 48x85 |" in (out / "summary.md").read_text()
     assert summary["sink1_window3"][ALL]["subject_psnr"]["1"] is not None
-    # The same command finds all of it done; without the last file it makes that.
     (out / "summary.md").unlink()
     shutil.rmtree(out / "ours" / "edits" / "48x85")
-    again = subprocess.run(
-        [*command, "--short"], check=True, cwd=tmp_path, capture_output=True, text=True
-    )
-    assert again.stdout.count("(finished before)") == 4
+
+
+def check_repeated(out, said):
+    """The same command finds all of it done; without the last files it makes these."""
+    assert said.count("(finished before)") == 4
     assert (out / "summary.md").exists() and (out / "ours/edits/48x85").exists()

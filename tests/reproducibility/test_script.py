@@ -84,7 +84,7 @@ def test_wrong_input_is_one_line(config, tmp_path, capsys):
         assert said in captured.err, captured.err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_another_flag_of_the_compiler_is_named(tmp_path):
     """The environment first, then whatever differs."""
     common = ["--quiet", "--config", "configs/reproduce.py:steps=4,model.num_layers=1"]

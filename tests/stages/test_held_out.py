@@ -50,7 +50,9 @@ def frame_by_frame(memory, batch, interval):
     return errors
 
 
-@pytest.mark.parametrize(("sink", "window"), [(1, 2), (0, None)])
+@pytest.mark.parametrize(
+    ("sink", "window"), [(1, 2), pytest.param(0, None, marks=pytest.mark.slow)]
+)
 def test_errors_are_those_of_frames_beside_a_memory(sink, window):
     memory = MemoryConfig(sink=sink, window=window, positions="absolute")
     batch = tiny_batch(frames=5)

@@ -15,10 +15,11 @@ from anchoredit_jax.testing.tiny import TEXT_TOKENS
     ("stage", "networks", "metrics"),
     [
         ("single_turn", {"params"}, {"spike"}),
-        (
+        pytest.param(
             "distribution_matching",
             {"params", "critic"},
             {"spike", "generator_spike"},
+            marks=pytest.mark.slow,
         ),
     ],
 )

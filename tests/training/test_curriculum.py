@@ -144,6 +144,7 @@ def test_the_four_real_stages_follow_one_another(tmp_path):
         assert (link.digest, link.parent) == (saved.digest, saved.parent)
 
 
+@pytest.mark.slow
 def test_a_stage_goes_on_from_its_own_weights_with_other_data(tmp_path):
     first = run_stage(real_run("single_turn"), tmp_path / "a", quiet=True)
     arg = ",seed=1,data.sprites.weights.move=3.0"
