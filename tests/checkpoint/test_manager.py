@@ -1,6 +1,6 @@
 import json
-import shutil
 import logging
+import shutil
 from typing import Any
 
 import jax
