@@ -147,8 +147,7 @@ def prepare(
         session that can be used.
     """
     out, parts = Path(out), list_parts(source, links=links)
-    if str(out) != printable(str(out)):  # which no format of the dataset can name
-        raise UserError(f"the name of the folder {str(out)!r} is not UTF-8: rename it")
+    files.check_plain(out, "prepared sessions")
     _claim(out, {"source": printable(str(source)), "languages": list(languages)})
     folders = [out / "parts" / fingerprint_part(part) for part in parts]
     bad: list[list[str]] = []
