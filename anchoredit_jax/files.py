@@ -194,6 +194,27 @@ def check_claim(
         )
 
 
+def check_plain(folder: Path, what: str) -> None:
+    """Refuse a folder whose path libraries take for something else: Orbax and TFDS look
+    for their files by patterns, and tensorstore takes a backslash for a slash.
+
+    Args:
+      what: would be kept there, in the plural.
+
+    Raises:
+      UserError: it names what the path holds.
+    """
+    path = str(Path(folder).absolute())
+    found = [mark for mark in "*?[\\" if mark in path]
+    if found or not is_unicode(path):
+        holds = " and ".join(map(repr, found)) or "bytes that are not UTF-8"
+        raise UserError(
+            f"{what} cannot be kept in {path!r}, whose path holds {holds} (libraries "
+            "take it for a pattern): rename it, give another folder, or a symbolic "
+            "link to this one whose own path holds none"
+        )
+
+
 def is_unicode(text: str) -> bool:
     """Tell whether a text can be written in UTF-8. A name on the disk, or an argument,
     of other bytes comes to Python as a text with surrogates, which cannot."""

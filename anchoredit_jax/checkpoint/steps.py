@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.files import is_unicode
+from anchoredit_jax.files import check_plain
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +25,6 @@ META = "meta"
 RECORD = "_CHECKPOINT_METADATA"  # Orbax's file in the folder of every step
 TEMPORARY = ".orbax-checkpoint-tmp"  # in the name of a save that goes on
 COMMITTED = "commit_success.txt"  # what Orbax writes last
-# What Orbax takes for patterns, and tensorstore for a slash, in the path of a folder.
-SPECIAL = "*?[\\"
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # other errors are the disk's
 
 
@@ -202,20 +200,9 @@ def _mode(path: Path) -> int:
 
 
 def check_place(directory: Path) -> None:
-    """Refuse a folder in which checkpoints would be saved that nobody can read.
-
-    Raises:
-      UserError: its path holds what Orbax and tensorstore take for something else.
-    """
-    path = str(Path(directory).absolute())
-    found = [mark for mark in SPECIAL if mark in path]
-    if found or not is_unicode(path):
-        what = " and ".join(map(repr, found)) or "bytes that are not UTF-8"
-        raise UserError(
-            f"checkpoints cannot be kept in {path!r}, whose path holds {what} (Orbax "
-            "takes it for a pattern): give another folder, or a symbolic link to this "
-            "one whose own path holds none"
-        )
+    """UserError for a folder in which checkpoints would be saved that nobody can read,
+    see `files.check_plain`."""
+    check_plain(directory, "checkpoints")
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from anchoredit_jax.files import check_plain
+
 Features = Mapping[str, Any]
 Record = Mapping[str, Any]
 
@@ -37,6 +39,7 @@ def write_records(
     Returns:
       The folder below `folder` that holds it, for `open_records`.
     """
+    check_plain(Path(folder), "datasets")
     builder = _Builder(
         name=names[0],
         config=names[1],

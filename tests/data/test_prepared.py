@@ -229,6 +229,18 @@ def test_too_many_bad_records_stop_it(tmp_path):
     assert report.kept == 3
 
 
+@pytest.mark.parametrize("name", ["a[1]", "a*b", "a**b", "a?b", "a\\b"])
+def test_prepared_sessions_are_read_wherever_they_were_copied_to(
+    tmp_path, corpus, name
+):
+    folder, *_ = corpus
+    copy = PreparedSessions(shutil.copytree(folder, tmp_path / name))
+    assert copy[0] == PreparedSessions(folder)[0]
+    with pytest.raises(UserError, match="sessions cannot be kept in .*: rename it"):
+        prepare(tmp_path, tmp_path / "new" / name)
+    assert not (tmp_path / "new").exists()
+
+
 def test_wrong_folders_are_refused(tmp_path, corpus):
     folder, *_ = corpus
     make_corpus(tmp_path / "raw", good=2)

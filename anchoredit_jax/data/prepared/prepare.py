@@ -154,8 +154,7 @@ def prepare(
         session that can be used.
     """
     out, parts = Path(out), list_parts(source, links=links)
-    if str(out) != printable(str(out)):  # which no format of the dataset can name
-        raise UserError(f"the name of the folder {str(out)!r} is not UTF-8: rename it")
+    files.check_plain(out, "prepared sessions")
     with in_use(out):
         return _prepare(
             source, out, parts, languages, processes, max_bad, progress, words
