@@ -174,6 +174,8 @@ def test_a_state_of_another_make_is_refused(tmp_path):
 class RefusingSaver:
     """What an Orbax manager does after a background save failed, or in a race."""
 
+    directory = "checkpoints"
+
     def __init__(self, error=None):
         self.error = error
 

@@ -10,7 +10,8 @@ import pytest
 from anchoredit_jax.checkpoint import load_weights, manager
 from anchoredit_jax.config import load_config
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.in_use import HOLDER, LOCK, in_use
+from anchoredit_jax.files import LOCK
+from anchoredit_jax.in_use import HOLDER, in_use
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.training import curriculum
 from anchoredit_jax.training.curriculum import _summary, run_curriculum

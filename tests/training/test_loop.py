@@ -227,7 +227,9 @@ def test_wrong_parents_are_refused(tmp_path):
     other = tmp_path / "other"
     refused(other, "train that first", "fake_second")
     refused(other, "does not exist", "fake_second", parent=other / "none")
-    refused(other, "no checkpoint in", "fake_second", parent=other)
+    refused(other, "train that first", "fake_second", parent=other)
+    (tmp_path / "empty").mkdir()
+    refused(other, "no checkpoint in", "fake_second", parent=tmp_path / "empty")
     refused(other, "given one of fake_second", "fake_second", parent=second)
     refused(other, "starts from scratch", parent=first)
     refused(other, "differs in model.dim", "fake_second", "model.dim=16", parent=first)
