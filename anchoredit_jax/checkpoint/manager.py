@@ -253,7 +253,8 @@ def read_back(manager: ocp.CheckpointManager, step: int) -> None:
       DamagedError: it cannot.
       SaveError: the save failed.
     """
-    finish_saves(manager)
+    with _telling(manager):
+        manager.wait_until_finished()
     if jax.process_index() != 0:
         return
     path = Path(manager.directory) / str(step)
