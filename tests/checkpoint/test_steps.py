@@ -152,9 +152,7 @@ def test_a_checkpoint_is_read_wherever_it_was_copied_to(saved, tmp_path, name):
 
 @pytest.mark.parametrize("name", SPECIAL)
 def test_nothing_is_saved_where_it_could_not_be_read(tmp_path, name):
-    with pytest.raises(
-        UserError, match="cannot be kept in .*: rename it, give a"
-    ):
+    with pytest.raises(UserError, match="cannot be kept in .*: rename it, give a"):
         manager.open_manager(tmp_path / name, None)
     assert not (tmp_path / name).exists()
     (tmp_path / name).mkdir()
