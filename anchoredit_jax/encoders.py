@@ -4,13 +4,14 @@ import functools
 
 import jax
 
+from anchoredit_jax.checkpoint.checksums import check_finite
 from anchoredit_jax.convert.umt5_folder import load_umt5
 from anchoredit_jax.convert.vae_file import load_vae
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import Codec, CodecConfig, PatchCodec
 from anchoredit_jax.models.text import NgramTextEncoder, TextConfig, TextEncoder
 from anchoredit_jax.models.wan_vae import WanCodec, init_params, make_vae_config
-from anchoredit_jax.trees import check_finite
+from anchoredit_jax.trees import leaves_by_name
 
 
 def make_codec(config: CodecConfig) -> Codec:
@@ -25,7 +26,7 @@ def make_codec(config: CodecConfig) -> Codec:
     vae = make_vae_config(settings.size, dtype=settings.dtype)
     if settings.weights is not None:
         params = jax.device_put(load_vae(settings.weights, vae))
-        check_finite(f"the VAE's weights {settings.weights!r}", params)
+        check_finite(leaves_by_name(params), f"the VAE's weights {settings.weights!r}")
     elif settings.size == "tiny":
         params = jax.jit(functools.partial(init_params, vae))(jax.random.key(0))
     else:
@@ -47,7 +48,10 @@ def make_text_encoder(config: TextConfig) -> TextEncoder:
     if config.umt5 is not None:
         umt5 = config.umt5
         encoder = load_umt5(umt5.folder, umt5.network, config.length, umt5.batch)
-        check_finite(f"the text encoder's weights in {umt5.folder!r}", encoder.params)
+        check_finite(
+            leaves_by_name(encoder.params),
+            f"the text encoder's weights in {umt5.folder!r}",
+        )
         return encoder
     assert config.ngram is not None  # by `choose_kind`
     return NgramTextEncoder(config.length, config.dim, config.ngram.seed)

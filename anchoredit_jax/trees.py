@@ -105,19 +105,6 @@ def not_finite(tree: Any) -> list[str]:
     ]
 
 
-def check_finite(what: str, tree: Any) -> None:
-    """Refuse parameters of which everything that is made would be black or wrong.
-
-    Raises:
-      UserError: some hold a NaN or an infinity; it names the first of them.
-    """
-    if names := not_finite(tree):
-        raise UserError(
-            f"{what}: values that are not finite (NaN or infinite) in "
-            f"{some_names(names)}: take other weights, or convert or train them again"
-        )
-
-
 def some_names(names: list[str]) -> str:
     """The first few of several names, for a message."""
     told = ", ".join(names[:_NAMED])

@@ -67,7 +67,7 @@ def check_finite(leaves: Mapping[str, Any], where: str, prefix: str = "") -> Non
     if found:
         more = f" and {len(found) - 1} more arrays" if len(found) > 1 else ""
         raise UserError(
-            f"{where}: NaN or infinities in {prefix + found[0]!r} "
+            f"{where}: not finite, NaN or infinities in {prefix + found[0]!r} "
             f"({int(bad[found[0]])} of {leaves[found[0]].size} numbers){more}: these "
             "weights are broken; take an earlier checkpoint or fetch the file again"
         )

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from anchoredit_jax.checkpoint.checksums import check_finite
 from anchoredit_jax.data.colour import srgb_image
 from anchoredit_jax.data.images import Crop, map_back
 from anchoredit_jax.errors import UserError
@@ -25,7 +26,7 @@ from anchoredit_jax.session.capacity import check_capacity
 from anchoredit_jax.session.loaded_model import LoadedModel
 from anchoredit_jax.session.shared_memory import SharedMemory
 from anchoredit_jax.strict import shorten
-from anchoredit_jax.trees import check_finite
+from anchoredit_jax.trees import leaves_by_name
 
 MAX_SEED = 2**31 - 1
 
@@ -232,7 +233,9 @@ def decode(editor: LoadedModel, latents: jax.Array) -> np.ndarray:
     try:
         return decode_pixels(editor.codec.decode, jax.device_get(latents))
     except UserError as error:
-        check_finite(f"{error}; the transformer's weights", editor.params)
+        check_finite(
+            leaves_by_name(editor.params), f"{error}; the transformer's weights"
+        )
         raise UserError(
             f"{error}; the transformer's weights are finite, so a setting is too "
             f"strong (guidance is {editor.sampler.guidance}) or the dtype too narrow"

@@ -76,7 +76,7 @@ def test_what_is_no_number_is_refused_by_name(value, dtype, monkeypatch):
     tree = {"a": np.ones(4, dtype), "b/c": np.ones((2, 3), dtype), "n": np.int32(1)}
     check_finite(tree, "here")
     tree["b/c"][1, 1] = value
-    said = r"here: NaN or infinities in 'b/c' \(1 of 6 numbers\)"
+    said = r"here: not finite, NaN or infinities in 'b/c' \(1 of 6 numbers\)"
     with pytest.raises(UserError, match=said):
         check_finite(tree, "here")
     monkeypatch.setattr(module, "_is_on_host", lambda leaf: False)
