@@ -189,8 +189,9 @@ class Agreement:
 @contextlib.contextmanager
 def _only_one(flags: HostFlags) -> Iterator[None]:
     """Have a process's number on this host; JAX would abort all of them at the second
-    one. One that runs on another host cannot be seen."""
-    place = f".{flags.coordinator}.{flags.process}".replace(os.sep, "_")
+    one. One that runs on another host, or is another user's, cannot be seen."""
+    user = os.getuid() if hasattr(os, "getuid") else ""
+    place = f".{user}.{flags.coordinator}.{flags.process}".replace(os.sep, "_")
     try:
         with in_use(tempfile.gettempdir(), place):
             yield
