@@ -1,6 +1,5 @@
 """All stages in order: with two fake ones, and with the four real ones."""
 
-import json
 import os
 import shutil
 import signal
@@ -11,13 +10,14 @@ from anchoredit_jax.checkpoint import load_weights, manager
 from anchoredit_jax.config import load_config
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.files import LOCK
-from anchoredit_jax.in_use import HOLDER, in_use
+from anchoredit_jax.in_use import HOLDER
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.training import curriculum
 from anchoredit_jax.training.curriculum import _summary, run_curriculum
 from anchoredit_jax.training.loop import StageResult, run_stage
 from anchoredit_jax.training.metrics_log import read_metrics
 from anchoredit_jax.training.stopping import Stopped
+from tests.launch.foreign import hold
 from tests.training.fake_stages import make_run
 from tests.training.real_stages import real_spec
 
@@ -77,15 +77,8 @@ def test_a_signal_is_not_lost(tmp_path, monkeypatch, owner, name, where):
 
 
 def test_a_workdir_that_another_run_has_is_refused(tmp_path, monkeypatch):
-    with in_use(tmp_path / "w"):
-        lock = tmp_path / "w" / LOCK
-        number, *rest = lock.read_text().splitlines()
-        parent = str(os.getppid())  # alive, and not this one
-        held = json.loads((tmp_path / "w" / HOLDER).read_text()) | {"process": 1}
-    (tmp_path / "w").mkdir()
-    lock.write_text("\n".join([parent, rest[0]]) + "\n")
-    (tmp_path / "w" / HOLDER).write_text(json.dumps(held))
-    with pytest.raises(UserError, match="in use by process 1 of"):
+    hold(tmp_path / "w")
+    with pytest.raises(UserError, match=f"in use by process {os.getppid()} of"):
         run_both(tmp_path / "w")
     assert sorted(path.name for path in (tmp_path / "w").iterdir()) == [LOCK, HOLDER]
 
