@@ -135,6 +135,8 @@ train() {
     on_hosts all "cd anchoredit_jax
       eval \"\$(.venv/bin/python -m anchoredit_jax.parallel.xla_flags $(chip))\"
       rm -f exit_code stopped
+      # After a preemption the lock of hosts that are gone is this run's.
+      export ANCHOREDIT_JOB=$TPU_NAME ANCHOREDIT_ATTEMPT=$(date +%s)
       nohup bash -c '.venv/bin/python $SCRIPT --workdir $(folder) $HOST_ARGUMENTS \\
         $arguments; echo \$? >exit_code' >train.log 2>&1 </dev/null &" || code=$?
     [ "$code" != 0 ] || on_hosts 0 "cd anchoredit_jax

@@ -1,6 +1,7 @@
 """Scripts for pods: shells and Kubernetes read them, and say what is missing."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def bash(*arguments, **variables):
     return subprocess.run(
         ["bash", *arguments],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **variables},
+        env={"PATH": os.environ["PATH"]} | variables,
         capture_output=True,
         text=True,
     )
@@ -70,3 +71,19 @@ def test_wrong_input_is_not_started_again_but_a_lost_host_is():
     assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [1, 2, 4, 74])
     assert spec["failurePolicy"]["rules"][0]["action"] == "FailJobSet"
     assert spec["failurePolicy"]["maxRestarts"] == 100
+
+
+def test_hosts_that_come_after_a_preemption_may_have_the_workdir(tmp_path):
+    """A lock of a host that is gone belongs to an earlier attempt of the same run."""
+    gcloud = tmp_path / "gcloud"
+    gcloud.write_text('#!/usr/bin/env bash\necho "$*" >&2\n')
+    gcloud.chmod(0o755)
+    started = bash(
+        PODS / "tpu_vm.sh", "train", "--config", "a.py",
+        PATH=f"{tmp_path}:{os.environ['PATH']}", PROJECT="p", ZONE="z",
+        TPU_NAME="first", TPU_TYPE="v5p-64", WORKDIR="/runs/first",
+    )  # fmt: skip
+    assert started.returncode == 0, started.stderr
+    (line,) = [line for line in started.stderr.splitlines() if "ANCHOREDIT" in line]
+    assert re.search(r"export ANCHOREDIT_JOB=first ANCHOREDIT_ATTEMPT=\d{10}$", line)
+    assert started.stderr.index(line) < started.stderr.index("nohup")
