@@ -19,8 +19,8 @@ Ours, where MSE-Bench differs or is silent:
 - The prompt's words.
 """
 
-from anchoredit_jax.evaluation.judge.ask import JudgeConfig, check_key
 from anchoredit_jax.evaluation.judge.cache import check_answers
+from anchoredit_jax.evaluation.judge.config import JudgeConfig
 from anchoredit_jax.evaluation.judge.count import (
     PASSES_ABOVE,
     Judgement,
@@ -29,6 +29,7 @@ from anchoredit_jax.evaluation.judge.count import (
     judge_sessions,
     success_rates,
 )
+from anchoredit_jax.evaluation.judge.endpoint import check_key
 from anchoredit_jax.evaluation.judge.parse import Usage, Verdict
 
 __all__ = [

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from anchoredit_jax import files
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.judge.ask import Question
 from anchoredit_jax.evaluation.judge.parse import HIGHEST, Usage, Verdict
+from anchoredit_jax.evaluation.judge.question import Question
 
 log = logging.getLogger(__name__)
 

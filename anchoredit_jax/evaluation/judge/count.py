@@ -9,15 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.judge.ask import (
-    JudgeConfig,
-    Question,
-    judge_turn,
-    open_endpoint,
-    session_questions,
-)
+from anchoredit_jax.evaluation.judge.ask import judge_turn
 from anchoredit_jax.evaluation.judge.cache import VerdictCache
+from anchoredit_jax.evaluation.judge.config import JudgeConfig
+from anchoredit_jax.evaluation.judge.endpoint import open_endpoint
 from anchoredit_jax.evaluation.judge.parse import Usage, Verdict
+from anchoredit_jax.evaluation.judge.question import Question, session_questions
 
 OnTurn = Callable[[str, int, Verdict], None]
 PASSES_ABOVE = 6  # MSE-Bench's threshold, of both scores

@@ -8,8 +8,8 @@ import pytest
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.judge import Usage, Verdict
-from anchoredit_jax.evaluation.judge.ask import session_questions
 from anchoredit_jax.evaluation.judge.cache import VerdictCache
+from anchoredit_jax.evaluation.judge.question import session_questions
 
 VERDICT = Verdict(8, 9, "ends with }", 2, Usage(100, 10))
 UNJUDGED = Verdict(None, None, "no readable answer", 3, Usage(300, 30))

@@ -11,7 +11,7 @@ import pytest
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.judge import JudgeConfig, Usage
-from anchoredit_jax.evaluation.judge.ask import NoAnswer, open_endpoint
+from anchoredit_jax.evaluation.judge.endpoint import NoAnswer, open_endpoint
 
 SOON = (("Retry-After", "0.01"),)
 CONTENT = [{"type": "text", "text": "hello"}]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.judge import JudgeConfig
-from anchoredit_jax.evaluation.judge.ask import session_questions
+from anchoredit_jax.evaluation.judge.question import session_questions
 
 CONFIG = JudgeConfig("m")
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 20, 40, 3), np.uint8)
