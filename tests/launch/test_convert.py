@@ -135,7 +135,7 @@ def test_a_damaged_checkpoint_is_one_line_that_names_a_whole_one(tmp_path, capsy
     ):  # fmt: skip
         said = fails(capsys, convert.main, *words)
         assert f"{folder / '9'} is damaged" in said
-    assert f"{folder / '3'} is whole: name that, or move" in said
+    assert f"{folder / '3'} is whole: name that, or train on from" in said
     assert not (tmp_path / "o").exists()
 
 
