@@ -1,6 +1,7 @@
 import pytest
 
 from anchoredit_jax.checkpoint import load_weights
+from anchoredit_jax.errors import Exit
 from launch import curriculum, train
 from tests.training.conftest import fake_stages  # noqa: F401
 
@@ -100,11 +101,11 @@ def test_wrong_input_of_the_curriculum(config, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "w").exists()
 
 
-def test_a_diverged_run_exits_with_1(config, tmp_path, capsys):
+def test_a_diverged_run_has_an_exit_code_of_its_own(config, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         arguments = ["--workdir", str(tmp_path / "w"), "--quiet"]
         train.main([*arguments, "--config", f"{config}:options.diverge_at=3"])
-    assert stop.value.code == 1
+    assert stop.value.code == Exit.DIVERGED
     assert "the loss is nan at step 3" in capsys.readouterr().err
 
 
