@@ -62,6 +62,8 @@ def test_from_photos_to_cases(tmp_path):
     manifest = json.loads(written["benchmark.json"])
     assert manifest == built
     digest = hashlib.sha256(data).hexdigest()
+    # Of all files; the test of a benchmark that was edited holds it.
+    assert len(manifest["sources"]["cat"].pop("folder_sha256")) == 64
     assert manifest["sources"]["cat"] == {
         "sha256": digest,
         "turns": 10,
@@ -337,7 +339,7 @@ def test_places_that_are_refused(tmp_path):
         (root / "cat.png", tmp_path / "out", "is no folder"),
         (tmp_path / "empty", tmp_path / "out", "no image in"),
         (root, root / "cat.png" / "out", "is in the folder of images"),
-        (root, tmp_path / "file" / "out", "cannot be written"),
+        (root, tmp_path / "file" / "out", "is a file; give a folder"),
     ):
         (tmp_path / "file").touch()
         with pytest.raises(UserError, match=match):
