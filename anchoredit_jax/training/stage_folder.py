@@ -29,7 +29,8 @@ def stage_folder(workdir: str | Path, stage: str) -> Path:
     if (folder / CONFIG).exists() or not folder.is_dir():
         return folder
     others = [path.name for path in folder.iterdir() if not files.is_passing(path)]
-    if others and manager.latest_step(folder / "checkpoints") is None:
+    saved = folder / "checkpoints"
+    if others and (saved.is_file() or manager.latest_step(saved) is None):
         raise UserError(
             f"{str(folder)!r} holds other files than a run's ({min(others)!r}, no "
             f"{CONFIG} and no checkpoint): {advice}"
