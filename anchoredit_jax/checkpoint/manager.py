@@ -145,16 +145,17 @@ def saving(
       SaveError: one of them failed.
     """
     manager = open_manager(directory, keep)
-    try:
-        yield manager
-    except SaveError:
-        raise  # closing would wait minutes for what is not written any more
-    except BaseException:
-        with contextlib.suppress(*_REFUSED):  # the block's own error is what is told
+
+    def close(kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is not None and issubclass(kind, SaveError):
+            return  # closing would wait minutes for what is not written any more
+        # Of a block that failed its own error is what is told.
+        with contextlib.suppress(*_REFUSED) if kind else _telling(manager):
             manager.close()
-        raise
-    with _telling(manager):
-        manager.close()
+
+    with contextlib.ExitStack() as stack:
+        stack.push(close)
+        yield manager
 
 
 def check_saves(manager: ocp.CheckpointManager) -> None:

@@ -9,6 +9,7 @@ kept is in the report, with its name and the reason.
 import collections
 import concurrent.futures
 import concurrent.futures.process
+import contextlib
 import dataclasses
 import multiprocessing
 import shutil
@@ -193,9 +194,18 @@ def _run_parts(
             yield prepare_part(part, folder, languages, words)
         return
     context = multiprocessing.get_context("spawn")  # forks of JAX's threads hang
-    with concurrent.futures.ProcessPoolExecutor(
-        processes, context, initializer=end_with_parent
-    ) as pool:
+
+    def stop(kind: type[BaseException] | None, *_: Any) -> None:
+        for process in multiprocessing.active_children() if kind else ():
+            process.terminate()  # what is begun would be waited for
+
+    with (
+        concurrent.futures.ProcessPoolExecutor(
+            processes, context, initializer=end_with_parent
+        ) as pool,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.push(stop)
         told = repeat(languages), repeat(words)
         made = pool.map(prepare_part, *zip(*todo, strict=True), *told)
         try:
@@ -206,10 +216,6 @@ def _run_parts(
                 "of memory: the parts that are done stay; run the same command again, "
                 "with fewer of them"
             ) from error
-        except BaseException:  # what is begun would be waited for
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
 
 
 def _finish(out: Path, folders: Sequence[Path]) -> Report:
