@@ -12,7 +12,6 @@ Exit codes: 0 done, 2 wrong input.
 import argparse
 import contextlib
 import datetime
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -31,7 +30,6 @@ from anchoredit_jax.web_page import is_our_page  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax's, at every checkpoint
     with exit_on_user_error():
         args = _parse(argv)
         if args.serve is not None:
