@@ -24,7 +24,7 @@ from anchoredit_jax.parallel.host_flags import (  # noqa: E402
 from anchoredit_jax.parallel.hosts import Hosts, barrier, is_lead  # noqa: E402
 from anchoredit_jax.stages.table import STAGES  # noqa: E402
 from anchoredit_jax.training.curriculum import run_curriculum  # noqa: E402
-from anchoredit_jax.training.loop import exit_codes  # noqa: E402
+from anchoredit_jax.training.exits import exit_codes  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:

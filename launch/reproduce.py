@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
 def check(args: argparse.Namespace) -> bool:
     from anchoredit_jax.config import load_config
     from anchoredit_jax.reproducibility import rerun
-    from anchoredit_jax.training.loop import exit_codes
+    from anchoredit_jax.training.exits import exit_codes
 
     with exit_codes(), tempfile.TemporaryDirectory() as scratch:
         comparison, distances = rerun.check(

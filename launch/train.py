@@ -34,7 +34,8 @@ from anchoredit_jax.parallel.host_flags import (  # noqa: E402
     host_flags,
 )
 from anchoredit_jax.parallel.hosts import Hosts, is_lead  # noqa: E402
-from anchoredit_jax.training.loop import exit_codes, run_stage  # noqa: E402
+from anchoredit_jax.training.exits import exit_codes  # noqa: E402
+from anchoredit_jax.training.loop import run_stage  # noqa: E402
 from anchoredit_jax.training.preflight import check_run  # noqa: E402
 from anchoredit_jax.training.profiling import ProfileWindow  # noqa: E402
 

@@ -13,7 +13,7 @@ from anchoredit_jax.parallel.host_flags import HostFlags
 from anchoredit_jax.parallel.hosts import Hosts, is_lead
 from anchoredit_jax.reproducibility.certificate import NAME
 from anchoredit_jax.reproducibility.rerun import run_certified
-from anchoredit_jax.training.loop import exit_codes
+from anchoredit_jax.training.exits import exit_codes
 
 
 def train(

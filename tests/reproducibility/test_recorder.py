@@ -142,7 +142,7 @@ def test_nothing_more_is_fetched_than_the_loop_fetches(tmp_path, monkeypatch):
         return device_get(tree)
 
     run = make_run("fake_first", "loop.log_every=5,loop.checkpoint_every=10")
-    monkeypatch.setattr(loop.jax, "device_get", counting)
+    monkeypatch.setattr(jax, "device_get", counting)
     run_stage(run, tmp_path / "a", quiet=True)
     plain = [entry for entry in seen if entry[0] == "get"]
     seen.clear()

@@ -26,7 +26,8 @@ from anchoredit_jax.stages.stage import Stage
 from anchoredit_jax.stages.step import TrainState, make_train_state
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.strict import result
-from anchoredit_jax.training.loop import exit_codes, run_stage
+from anchoredit_jax.training.exits import exit_codes
+from anchoredit_jax.training.loop import run_stage
 
 WIDTH = make_codec(CodecConfig()).channels
 

@@ -61,7 +61,7 @@ def serve(log):
 
     from anchoredit_jax.stages.table import STAGES
     from anchoredit_jax.training.curriculum import run_curriculum
-    from anchoredit_jax.training.loop import exit_codes
+    from anchoredit_jax.training.exits import exit_codes
     from tests.training.fake_stages import add_fake_stages, make_run
 
     STAGES.clear()

@@ -11,7 +11,8 @@ import pytest
 from anchoredit_jax.checkpoint import assets, manager
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.training import loop
-from anchoredit_jax.training.loop import DivergedError, run_stage
+from anchoredit_jax.training.divergence import DivergedError
+from anchoredit_jax.training.loop import run_stage
 from anchoredit_jax.training.metrics_log import read_metrics
 from anchoredit_jax.training.state import restore_state
 from anchoredit_jax.training.stopping import Stopped
@@ -96,7 +97,7 @@ def test_metrics_are_fetched_only_to_be_logged(tmp_path, monkeypatch):
             fetched.append(len(tree))
         return device_get(tree)
 
-    monkeypatch.setattr(loop.jax, "device_get", counting)
+    monkeypatch.setattr(jax, "device_get", counting)
     train(tmp_path, arg="loop.log_every=5,loop.checkpoint_every=10")
     assert fetched == [5, 5]
 

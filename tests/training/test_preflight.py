@@ -7,7 +7,8 @@ import pytest
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.training import preflight
-from anchoredit_jax.training.loop import DivergedError, run_stage
+from anchoredit_jax.training.divergence import DivergedError
+from anchoredit_jax.training.loop import run_stage
 from anchoredit_jax.training.preflight import check_run
 from tests.training.fake_stages import make_run
 
