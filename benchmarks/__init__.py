@@ -10,7 +10,7 @@ from benchmarks.convert import Conversion, benchmark_convert
 from benchmarks.data import SESSIONS, benchmark_data, benchmark_plan
 from benchmarks.session import SessionCost, benchmark_session
 from benchmarks.step import benchmark_products, benchmark_step
-from benchmarks.timing import Timing, interleave
+from benchmarks.timing import Timing, interleave, pinned
 
 __all__ = [
     "SESSIONS",
@@ -29,4 +29,5 @@ __all__ = [
     "benchmark_step",
     "benchmark_turns",
     "interleave",
+    "pinned",
 ]

@@ -7,11 +7,15 @@
     python launch/benchmark.py compile                 # 40 layers against 4
     python launch/benchmark.py certificate             # what a certificate costs
     python launch/benchmark.py session                 # turn 200 against 5; branches
+    python launch/benchmark.py all --out benchmarks.md # all of these, as a table
 
-What is compared takes turns on the same cores; ratios are of neighbouring times.
+What is compared takes turns on the same cores, one unless --cores says otherwise.
+Ratios are of neighbouring times, and of the CPU seconds in them, which other programs
+on the machine hardly change.
 """
 
 import argparse
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,8 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from anchoredit_jax import files  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
+from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 from benchmarks import (  # noqa: E402
     SESSIONS,
     benchmark_attention,
@@ -33,7 +38,16 @@ from benchmarks import (  # noqa: E402
     benchmark_session,
     benchmark_step,
     benchmark_turns,
+    pinned,
 )
+from benchmarks.table import is_our_table, table  # noqa: E402
+
+# What `all` runs: a process each, as cores are given to a process before it computes.
+ALL = (
+    ("attention",), ("step", "--peer", "diffusers"),
+    ("step", "--peer", "diffusers", "--cores", "2"), ("convert",), ("data",),
+    ("compile",), ("certificate",), ("session",),
+)  # fmt: skip
 
 
 def attention(args: argparse.Namespace) -> None:
@@ -64,8 +78,9 @@ def step(args: argparse.Namespace) -> None:
         theirs = times[args.peer]
         print(
             f"{args.peer} {1e3 * theirs.median:.1f} ms: ours is "
-            f"{theirs.ratio_to(ours):.2f} times as fast (gradients differ by "
-            f"{difference:.1e} of their norm)"
+            f"{theirs.ratio_to(ours):.2f} times as fast, "
+            f"{theirs.cpu_ratio_to(ours):.2f} times in CPU seconds (gradients differ "
+            f"by {difference:.1e} of their norm)"
         )
     operations, rates = benchmark_products(args.peer)
     for name, rate in rates.items():
@@ -147,6 +162,29 @@ def session(args: argparse.Namespace) -> None:
     )
 
 
+def everything(args: argparse.Namespace) -> None:
+    """All of it as a table, under the machine, the versions and the commit."""
+    if args.out is not None:
+        files.check_replaceable(
+            args.out, is_our_table, "a table of this command", "give another --out"
+        )
+    rows = []
+    for command in ALL:
+        told = " ".join(command)
+        print(f"== {told}", file=sys.stderr, flush=True)
+        done = subprocess.run(
+            [sys.executable, __file__, *command], capture_output=True, text=True
+        )
+        if done.returncode:
+            last = (done.stderr.strip() or "no message").splitlines()[-1]
+            raise UserError(f"'benchmark.py {told}' failed: {last}")
+        rows += [(told, line) for line in done.stdout.splitlines()]
+    text = table(rows)
+    print(text)
+    if args.out is not None:
+        files.write_text(args.out, text)
+
+
 COMMANDS = {
     "attention": attention,
     "step": step,
@@ -155,6 +193,7 @@ COMMANDS = {
     "compile": compiling,
     "certificate": certificate,
     "session": session,
+    "all": everything,
 }
 
 
@@ -166,9 +205,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--tokens", type=int, nargs="+", default=[64, 256, 1024], help="of attention"
     )
     parser.add_argument("--repetitions", type=int, default=10)
+    parser.add_argument(
+        "--cores", type=int, default=1, help="compute on so many (default: 1)"
+    )
+    parser.add_argument("--out", type=Path, help="of all: file of the table")
     with exit_on_user_error():
         args = parser.parse_args(argv)
-        COMMANDS[args.what](args)
+        for name in ("cores", "repetitions"):
+            if getattr(args, name) < 1:
+                raise UserError(
+                    f"--{name} must be 1 or more, given {getattr(args, name)}"
+                )
+        with pinned(args.cores) as cores:
+            if cores < args.cores:
+                raise UserError(f"--cores {args.cores}: this machine has {cores}")
+            COMMANDS[args.what](args)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Benchmarks: what they compare is comparable. How fast it is, no test asserts."""
 
+import os
 import runpy
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +19,10 @@ from benchmarks import (
     benchmark_step,
     benchmark_turns,
     interleave,
+    pinned,
 )
 from benchmarks.compiling import lowered_step
+from launch import benchmark
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "benchmark.py"
 SMALL = TransformerConfig(
@@ -100,3 +105,54 @@ def test_depth_does_not_lengthen_the_program():
     few, many = (lowered_step(depth).as_text() for depth in (4, 40))
     assert len(few.splitlines()) == len(many.splitlines())
     assert few != many
+
+
+def test_cpu_seconds_leave_out_what_others_compute():
+    """A function that only waits takes time, and next to no CPU seconds."""
+    times = interleave({"waits": lambda: time.sleep(0.05)}, repetitions=2)
+    waits = times["waits"]
+    assert min(waits.seconds) >= 0.05 > 5 * max(waits.cpu)
+    ours, theirs = Timing((1.0,), (0.2,)), Timing((1.0,), (0.1,))
+    assert (ours.ratio_to(theirs), ours.cpu_ratio_to(theirs)) == (1.0, 2.0)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="it is Linux that pins"
+)
+def test_what_is_timed_has_as_many_cores_as_asked_for():
+    before = os.sched_getaffinity(0)
+    with pinned(1) as cores:
+        assert cores == 1 and len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
+    with pytest.raises(SystemExit):
+        benchmark.main(["session", "--cores", str(len(before) + 1)])
+
+
+def test_all_runs_every_command_and_keeps_foreign_files(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def run(command, **_):
+        asked.append(tuple(command[2:]))
+        return subprocess.CompletedProcess(command, 0, "a ratio of 2\nanother\n", "")
+
+    monkeypatch.setattr(benchmark.subprocess, "run", run)
+    out = tmp_path / "table.md"
+    benchmark.main(["all", "--out", str(out)])
+    assert {command[0] for command in asked[:8]} == {*benchmark.COMMANDS} - {"all"}
+    page = out.read_text()
+    assert "| `attention` | a ratio of 2 |" in page and "- jax: " in page
+    assert page.count("\n| `") == 16
+    benchmark.main(["all", "--out", str(out)])  # its own may be replaced
+    out.write_text("mine")
+    with pytest.raises(SystemExit):
+        benchmark.main(["all", "--out", str(out)])
+    assert out.read_text() == "mine" and "another --out" in capsys.readouterr().err
+
+
+def test_a_benchmark_that_fails_is_named(monkeypatch, capsys):
+    failed = subprocess.CompletedProcess([], 2, "", "Traceback\nerror: no diffusers\n")
+    monkeypatch.setattr(benchmark.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(SystemExit) as caught:
+        benchmark.main(["all"])
+    assert caught.value.code == 2
+    assert "'benchmark.py attention' failed: error: no dif" in capsys.readouterr().err
