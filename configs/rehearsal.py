@@ -39,7 +39,14 @@ STEPS = {
     ),
 }
 # A pair of stage 1 is two frames, where the toy packs four edits of a source.
-BATCH = dict(single_turn=32, causal_forcing=6, consistency=8, distribution_matching=4)
+BATCH = {
+    "full": dict(
+        single_turn=32, causal_forcing=6, consistency=8, distribution_matching=4
+    ),
+    "short": dict(
+        single_turn=16, causal_forcing=4, consistency=4, distribution_matching=4
+    ),
+}
 SIDE = 32  # pixels; images of all shapes have about the area of this square
 RECIPES = ("ours", "former")
 FORMER_TURNS = dict(single_turn=1)  # of a session, from its first; 5 where not named
@@ -90,7 +97,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     where = _first_turns(stage) if given["recipe"] == "former" else ""
     config.data.update(
         size=SIDE,
-        batch=BATCH[stage],
+        batch=BATCH[given["preset"]][stage],
         sessions=dict(
             config.data.sessions,
             path=given["path"] + where,

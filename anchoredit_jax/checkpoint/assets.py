@@ -151,19 +151,16 @@ def load_weights(
     """
     if weights not in (None, "ema", "params"):
         raise UserError(f"weights must be 'ema' or 'params', given {weights!r}")
-    path = _existing(path)
-    if is_bundle(path):
-        bundle = load_bundle(path)
+    found = resolve(path)
+    if found.is_file():
+        bundle = load_bundle(found)
         if weights not in (None, bundle.lineage.weights):
             raise UserError(
-                f"{str(path)!r} holds the '{bundle.lineage.weights}' weights, "
+                f"{str(found)!r} holds the '{bundle.lineage.weights}' weights, "
                 f"asked for '{weights}': give --weights {bundle.lineage.weights}"
             )
         return bundle
-    step_dir = find_step(path)
-    if (path / FILE_NAME).is_file():
-        log.warning("%s", told_beside(path, step_dir))
-    meta = manager.read_meta(step_dir)
+    step_dir, meta = found, manager.read_meta(found)
     warn_of_name(step_dir, meta)
     if weights is None:
         weights = "ema" if "ema" in manager.item_names(step_dir) else "params"
@@ -176,6 +173,21 @@ def load_weights(
     )
 
 
+def resolve(path: str | Path) -> Path:
+    """What `load_weights` reads at a path: the file of a bundle, or a step's folder.
+
+    Raises:
+      UserError: there is neither.
+    """
+    path = _existing(path)
+    if is_bundle(path):
+        return path if path.is_file() else path / FILE_NAME
+    step_dir = find_step(path)
+    if (path / FILE_NAME).is_file():
+        log.warning("%s", told_beside(path, step_dir))
+    return step_dir
+
+
 def kept_beside(path: str | Path) -> dict[str, Path]:
     """The other kinds of weights that an import wrote beside a bundle's file.
 
@@ -186,7 +198,6 @@ def kept_beside(path: str | Path) -> dict[str, Path]:
       UserError: one is missing, or is that of another import.
     """
     path = Path(path)
-    path = path / FILE_NAME if path.is_dir() else path
     named = json.loads(SafetensorsFile(path).metadata.get(BESIDE, "{}"))
     files = {kind: path.parent / f"{kind}.safetensors" for kind in named}
     for kind, file in files.items():

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from anchoredit_jax.strict import OF_THE_WEIGHTS
 
 # Trees beside the weights that a stage of the same kind, or the next one, goes on with.
 KEPT = ("teacher", "critic")
+Places = Callable[[Any], Any] | None  # a tree -> where its arrays go
 
 
 def find_parent(
@@ -51,13 +53,33 @@ def find_parent(
     if parent is None:
         parent = find_in_workdir(Path(workdir), run.stage)
     places = mesh and functools.partial(state_shardings, mesh=mesh)
-    weights = parent
-    if parent is not None and not isinstance(parent, Weights):
-        weights = assets.load_weights(parent, places=places)
+    found = None
+    if parent is None or isinstance(parent, Weights):
+        weights = parent
+    else:
+        found = assets.resolve(parent)
+        weights = assets.load_weights(found, places=places)
     check_parent(run.stage, allowed, weights.lineage if weights else None)
     if weights is None:
         _check_from_scratch(run)
         return None, None
+    _check_fits(run, weights)
+    params = _put(weights.params, places)
+    trees = {"params": params, "ema": params}
+    if found is not None:
+        trees |= _read_kept(found, places)
+    stage = weights.lineage.stage
+    needing = STAGES[run.stage].with_teacher
+    if stage in needing and "teacher" not in trees:
+        raise UserError(
+            f"{run.stage} goes on with the teacher of a {stage} stage, which only a "
+            "training checkpoint holds: name that with --parent, not a file of weights"
+        )
+    return weights, trees
+
+
+def _check_fits(run: RunConfig, weights: Weights) -> None:
+    """UserError where the weights are not those of the run's model."""
     imported = weights.lineage.stage == IMPORTED
     # Published weights do not tell what they were used with.
     decides = ("geometry",) if imported else OF_THE_WEIGHTS
@@ -71,32 +93,25 @@ def find_parent(
             f"stage {run.stage} cannot start from this {weights.lineage.stage} "
             f"checkpoint, it differs in {', '.join(differing)}"
         )
-    # Weights may be stored narrower than they are trained.
-    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), weights.params)
-    if places is not None:
-        params = jax.tree.map(put, params, places(params))
-    trees = {"params": params, "ema": params}
-    if not isinstance(parent, Weights) and not assets.is_bundle(parent):
-        step_dir = assets.find_step(parent)
-        names = {"params", *KEPT}.intersection(manager.item_names(step_dir))
-        trees |= {name: manager.read_item(step_dir, name, places) for name in names}
-    elif not isinstance(parent, Weights):
-        for kind, file in assets.kept_beside(parent).items():
-            kept = jax.tree.map(
-                lambda leaf: leaf.astype(jnp.float32), assets.load_bundle(file).params
+
+
+def _read_kept(found: Path, places: Places) -> dict[str, Any]:
+    """Trees by name that lie beside the weights of a step's folder or a file."""
+    if found.is_file():
+        return {
+            {"live": "params"}.get(kind, kind): _put(
+                assets.load_bundle(file).params, places
             )
-            name = {"live": "params"}.get(kind, kind)
-            trees[name] = (
-                kept if places is None else jax.tree.map(put, kept, places(kept))
-            )
-    stage = weights.lineage.stage
-    needing = STAGES[run.stage].with_teacher
-    if stage in needing and "teacher" not in trees:
-        raise UserError(
-            f"{run.stage} goes on with the teacher of a {stage} stage, which only a "
-            "training checkpoint holds: name that with --parent, not a file of weights"
-        )
-    return weights, trees
+            for kind, file in assets.kept_beside(found).items()
+        }
+    names = {"params", *KEPT}.intersection(manager.item_names(found))
+    return {name: manager.read_item(found, name, places) for name in names}
+
+
+def _put(params: Any, places: Places) -> Any:
+    """Weights as they are trained, which may be stored narrower, where they belong."""
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
+    return params if places is None else jax.tree.map(put, params, places(params))
 
 
 def find_in_workdir(workdir: Path, stage: str) -> Path | None:
