@@ -22,14 +22,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
-from anchoredit_jax.session.flags import (  # noqa: E402
+from anchoredit_jax.command_line.editing import (  # noqa: E402
     add_settings_flags,
     add_weights_flags,
-    load_flagged,
-    with_flags,
 )
-from anchoredit_jax.session.page_folder import page_folder  # noqa: E402
+from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 
 LARGEST_FILE = 128 << 20  # bytes of an image or a saved session
 MOST_PEOPLE = 64  # whose sessions are kept; the one that waited longest goes first
@@ -39,6 +36,9 @@ MOST_WAITING = 64  # for the one editor
 def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error(), contextlib.ExitStack() as stack:
         args = _parse(argv)
+        from anchoredit_jax.session.flags import load_flagged, with_flags
+        from anchoredit_jax.session.page_folder import page_folder
+
         signal.signal(signal.SIGTERM, _end)  # what is open is closed, and removed
         folder = stack.enter_context(page_folder())
         # Gradio's own default is one folder for all users of the machine.

@@ -26,21 +26,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from anchoredit_jax import files  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
-from benchmarks import (  # noqa: E402
-    SESSIONS,
-    benchmark_attention,
-    benchmark_certificate,
-    benchmark_compile,
-    benchmark_convert,
-    benchmark_data,
-    benchmark_plan,
-    benchmark_products,
-    benchmark_session,
-    benchmark_step,
-    benchmark_turns,
-    pinned,
-)
-from benchmarks.table import is_our_table, table  # noqa: E402
 
 # What `all` runs: a process each, as cores are given to a process before it computes.
 ALL = (
@@ -52,6 +37,8 @@ ALL = (
 
 def attention(args: argparse.Namespace) -> None:
     """Print two tables of ratios."""
+    from benchmarks.attention import benchmark_attention, benchmark_turns
+
     print("attention of 6 causal frames, forward and backward, float32")
     for count in args.tokens:
         times = benchmark_attention(count, repetitions=args.repetitions)
@@ -71,6 +58,8 @@ def attention(args: argparse.Namespace) -> None:
 
 def step(args: argparse.Namespace) -> None:
     """Our time, and how many times faster than the peer that is."""
+    from benchmarks.step import benchmark_products, benchmark_step
+
     times, difference = benchmark_step(args.peer, args.repetitions)
     ours = times["ours"]
     print(f"one training step, float32: ours {1e3 * ours.median:.1f} ms")
@@ -92,6 +81,8 @@ def step(args: argparse.Namespace) -> None:
 
 def convert(args: argparse.Namespace) -> None:
     """Peak memory beside its bound, time beside that of a plain copy."""
+    from benchmarks.convert import benchmark_convert
+
     with tempfile.TemporaryDirectory() as folder:
         for name, cost in benchmark_convert(Path(folder)).items():
             ratio = cost.seconds / cost.copy_seconds
@@ -104,6 +95,8 @@ def convert(args: argparse.Namespace) -> None:
 
 def data(args: argparse.Namespace) -> None:
     """Sessions a second of one thread, and how many times the obvious way's."""
+    from benchmarks.data import SESSIONS, benchmark_data, benchmark_plan
+
     seconds, peak = benchmark_plan()
     print(
         f"plan of 100 million sessions: {seconds:.2f} s to the first batch, "
@@ -121,6 +114,8 @@ def data(args: argparse.Namespace) -> None:
 
 def compiling(args: argparse.Namespace) -> None:
     """How much longer ten times the layers take to compile."""
+    from benchmarks.compiling import benchmark_compile
+
     times = benchmark_compile()
     few, many = min(times), max(times)
     print(
@@ -132,6 +127,8 @@ def compiling(args: argparse.Namespace) -> None:
 
 def certificate(args: argparse.Namespace) -> None:
     """Print its share of a training step of the toy, and what a checkpoint adds."""
+    from benchmarks.certificate import benchmark_certificate
+
     with tempfile.TemporaryDirectory() as folder:
         cost = benchmark_certificate(Path(folder))
     print(
@@ -144,6 +141,8 @@ def certificate(args: argparse.Namespace) -> None:
 
 def session(args: argparse.Namespace) -> None:
     """Later turns against the earliest, and what branches keep on the device."""
+    from benchmarks.session import benchmark_session
+
     cost = benchmark_session(repetitions=3 * args.repetitions)
     first = min(cost.times)
     for turn, timing in cost.times.items():
@@ -164,6 +163,8 @@ def session(args: argparse.Namespace) -> None:
 
 def everything(args: argparse.Namespace) -> None:
     """All of it as a table, under the machine, the versions and the commit."""
+    from benchmarks.table import is_our_table, table
+
     if args.out is not None:
         files.check_replaceable(
             args.out, is_our_table, "a table of this command", "give another --out"
@@ -216,6 +217,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise UserError(
                     f"--{name} must be 1 or more, given {getattr(args, name)}"
                 )
+        from benchmarks.timing import pinned
+
         with pinned(args.cores) as cores:
             if cores < args.cores:
                 raise UserError(f"--cores {args.cores}: this machine has {cores}")

@@ -43,15 +43,10 @@ from anchoredit_jax.errors import (  # noqa: E402
     UserError,
     exit_on_user_error,
 )
-from benchmarks.session_builder import (  # noqa: E402
-    BenchmarkSettings,
-    build_benchmark,
-)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Build; all problems go to stderr, one a line, and then their number."""
-    default = BenchmarkSettings()
     parser = Parser(__doc__)
     add = parser.add_argument
     add("--images", required=True, type=Path, metavar="DIR", help="folder of images")
@@ -61,30 +56,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     lists.add_argument("--pool", type=Path, metavar="FILE", help="to draw lists from")
     add(
         "--turns",
-        default="{}:{}".format(*default.turns),
         metavar="FEWEST:MOST",
-        help="of a session (default: %(default)s)",
+        help="of a session (default: 10:20)",
     )
     add(
         "--min-side",
         type=int,
-        default=default.min_side,
         metavar="PIXELS",
-        help="of an image's shorter side, at least (default: %(default)s)",
+        help="of an image's shorter side, at least (default: 1024)",
     )
-    add("--language", default=default.language, help="of plain texts (default: en)")
-    add("--seed", type=int, help=f"of --pool (default: {default.seed})")
+    add("--language", help="of plain texts (default: en)")
+    add("--seed", type=int, help="of --pool (default: 0)")
     add("--quiet", action="store_true", help="no progress bar")
     with exit_on_user_error():
         args = parser.parse_args(argv)
+        from benchmarks.session_builder.build import build_benchmark
+        from benchmarks.session_builder.settings import BenchmarkSettings
+
         if args.seed is not None and args.pool is None:
             raise UserError("--seed is of the draws from a --pool, given none")
-        settings = BenchmarkSettings(
-            min_side=args.min_side,
-            turns=parse_turns(args.turns),
-            language=args.language,
-            seed=default.seed if args.seed is None else args.seed,
-        )
+        if args.turns is not None:
+            args.turns = parse_turns(args.turns)
+        given = {
+            name: getattr(args, name)
+            for name in ("min_side", "turns", "language", "seed")
+            if getattr(args, name) is not None
+        }
+        settings = BenchmarkSettings(**given)
         bar = functools.partial(
             tqdm, desc="images", unit="image", disable=args.quiet or None, leave=False
         )

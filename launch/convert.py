@@ -24,19 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm  # noqa: E402
 
-from anchoredit_jax.checkpoint.assets import with_step  # noqa: E402
+from anchoredit_jax.choices import DIALECTS  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.config import load_config  # noqa: E402
-from anchoredit_jax.convert import (  # noqa: E402
-    check,
-    compare_weights,
-    describe,
-    export_pipeline,
-    export_weights,
-    import_kinds,
-    open_weights,
-)
-from anchoredit_jax.convert.exporting import DIALECTS, SHARD_SIZE  # noqa: E402
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
@@ -49,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run_import(args) -> None:
+    from anchoredit_jax.checkpoint.assets import with_step
+    from anchoredit_jax.config import load_config
+    from anchoredit_jax.convert import import_kinds, open_weights
+
     src = with_step(args.src, args.step)
     source = open_weights(src, args.dialect, args.weights, args.network, args.expert)
     run = load_config(args.config) if args.config else None
@@ -72,6 +65,9 @@ def run_import(args) -> None:
 
 
 def run_export(args) -> None:
+    from anchoredit_jax.checkpoint.assets import with_step
+    from anchoredit_jax.convert import export_pipeline, export_weights, open_weights
+
     checkpoint = with_step(args.checkpoint, args.step)
     source = open_weights(checkpoint, None, args.weights, args.network, args.expert)
     sources = {source.weights or "live": source}
@@ -96,6 +92,9 @@ def run_export(args) -> None:
 
 
 def run_inspect(args) -> None:
+    from anchoredit_jax.checkpoint.assets import with_step
+    from anchoredit_jax.convert import check, describe, open_weights
+
     path = with_step(args.path, args.step)
     source = open_weights(path, None, args.weights, args.network, args.expert)
     print(describe(source))
@@ -104,6 +103,8 @@ def run_inspect(args) -> None:
 
 
 def run_verify(args) -> None:
+    from anchoredit_jax.convert import compare_weights, open_weights
+
     first, second = (
         open_weights(path, None, args.weights, args.network, args.expert)
         for path in (args.first, args.second)
@@ -202,7 +203,7 @@ def _parser() -> Parser:
         help="write settings that the dialect cannot hold into a README.md only",
     )
     one.add_argument(
-        "--shard-size", default=str(SHARD_SIZE), help="of a folder's files, 5GB"
+        "--shard-size", default="5GB", help="of a folder's files (default: 5GB)"
     )
     one = command("inspect", run_inspect, "What a path holds.")
     one.add_argument("path")

@@ -23,47 +23,19 @@ Sessions are spread over all devices, or over those of --mesh.
 """
 
 import argparse
-import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-import jax
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.diffusion.sampler_text import parse_sampler  # noqa: E402
-from anchoredit_jax.diffusion.samplers import SamplerConfig  # noqa: E402
-from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
-from anchoredit_jax.evaluation import (  # noqa: E402
-    DATASET_PARTS,
-    DEFAULT_POLICIES,
-    PARTS,
-    Contestant,
-    Settings,
-    check_out,
-    check_parts,
-    evaluate,
-    parse_policies,
-)
-from anchoredit_jax.evaluation.judge import JudgeConfig, check_key  # noqa: E402
-from anchoredit_jax.evaluation.measures import (  # noqa: E402
-    FeatureExtractor,
-    check_names,
-    load_extractor,
-)
-from anchoredit_jax.parallel import AXES, MeshConfig  # noqa: E402
-from anchoredit_jax.session.flags import (  # noqa: E402
+from anchoredit_jax.command_line.editing import (  # noqa: E402
     add_schedule_flags,
     add_weights_flags,
-    load_flagged,
 )
-from anchoredit_jax.session.overrides import override_sampler  # noqa: E402
-
-_SAMPLER = re.compile(r"(.*)@((?:few_step|euler)(?::.*)?)")
-_SILENT = re.compile(r"\d+|checkpoints|model\.safetensors|[./]+")
+from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -89,11 +61,13 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="KIND:STEPS[:OPTION=VALUE]",
         help="one more sampler for the ambiguous instructions; may be repeated",
     )
-    parser.add_argument("--policies", default=",".join(DEFAULT_POLICIES))
+    parser.add_argument(
+        "--policies", help="memories (default: full,sink1_window3,window3)"
+    )
     parser.add_argument(
         "--parts",
-        help=f"some of {','.join(PARTS)}; all by default, of a dataset "
-        f"{','.join(DATASET_PARTS)}",
+        help="some of table,story,ambiguous,identity,codec; all by default, of a "
+        "dataset table,identity,codec",
     )
     parser.add_argument(
         "--dataset",
@@ -137,51 +111,50 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="a vision language model behind an OpenAI-compatible endpoint",
     )
-    parser.add_argument("--judge-url", default=JudgeConfig.base_url)
-    parser.add_argument(
+    judge = parser.add_argument_group(
+        "the judge",
+        argument_default=argparse.SUPPRESS,  # what is not given is its own
+    )
+    judge.add_argument("--judge-url", metavar="URL", help="of the endpoint")
+    judge.add_argument(
         "--judge-key",
-        default=JudgeConfig.api_key_env,
         metavar="VARIABLE",
         help="environment variable that holds the key; '' for none",
     )
-    parser.add_argument("--judge-parallel", type=int, default=JudgeConfig.parallel)
-    parser.add_argument(
+    judge.add_argument(
+        "--judge-parallel", type=int, metavar="N", help="requests in flight"
+    )
+    judge.add_argument(
         "--judge-tokens",
-        default=JudgeConfig.max_tokens,
         type=_or_none(int),
+        metavar="N",
         help="of an answer with its reasoning; none: the endpoint's own limit",
     )
-    parser.add_argument(
+    judge.add_argument(
         "--judge-temperature",
-        default=JudgeConfig.temperature,
         type=_or_none(float),
+        metavar="T",
         help="none: the endpoint's own",
     )
-    parser.add_argument(
-        "--judge-seed",
-        default=JudgeConfig.seed,
-        type=_or_none(int),
-        help="none: no seed is sent",
+    judge.add_argument(
+        "--judge-seed", type=_or_none(int), metavar="N", help="none: no seed is sent"
     )
-    parser.add_argument(
+    judge.add_argument(
         "--judge-tries",
         type=int,
-        default=JudgeConfig.answers,
+        metavar="N",
         help="answers that are paid for until a turn stays without a score",
     )
-    parser.add_argument(
+    judge.add_argument(
         "--judge-retries",
         type=int,
-        default=JudgeConfig.retries,
+        metavar="N",
         help="of a request that got no answer",
     )
-    parser.add_argument(
-        "--judge-timeout", type=float, default=JudgeConfig.timeout, metavar="SECONDS"
-    )
-    parser.add_argument(
+    judge.add_argument("--judge-timeout", type=float, metavar="SECONDS")
+    judge.add_argument(
         "--judge-image-side",
         type=int,
-        default=JudgeConfig.image_side,
         metavar="PIXELS",
         help="of the longer side that the judge sees",
     )
@@ -206,159 +179,19 @@ def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     return read
 
 
-def split_checkpoint(text: str) -> tuple[str, str, str | None]:
-    """(name, path, sampler or None) of "[NAME=]PATH[@SAMPLER]".
-
-    Without a name, the last part of the path that says something serves as one.
-    """
-    found = _SAMPLER.fullmatch(text)
-    path, sampler = found.groups() if found else (text, None)
-    name, equals, rest = path.partition("=")
-    if not equals or "/" in name:
-        parts = [part for part in Path(path).parts if not _SILENT.fullmatch(part)]
-        name, rest = re.sub(r"[^\w.-]", "_", parts[-1] if parts else "toy"), path
-    if not rest or not re.fullmatch(r"[\w.-]+", name):
-        raise UserError(
-            f"--checkpoint {text!r}: write [NAME=]PATH[@SAMPLER], NAME of letters, "
-            "digits, '_', '-' and '.'"
-        )
-    return name, rest, sampler
-
-
-def make_contestant(text: str | None, args: argparse.Namespace) -> Contestant:
-    """Load one checkpoint (None: the shipped toy) with its samplers."""
-    name, path, own = (
-        ("shipped", None, None) if text is None else split_checkpoint(text)
-    )
-    editor = load_flagged(args, path, mesh=parse_mesh(args.mesh))
-    own = own or args.sampler
-    texts = [own, *args.ambiguous_sampler]
-    samplers = [choose_sampler(text, editor.sampler, args) for text in texts]
-    if args.negative and not any(sampler.negative for sampler in samplers):
-        override_sampler(samplers[0], negative=args.negative)  # says what is missing
-    sampler, ambiguous = samplers[0], tuple(dict.fromkeys(samplers))
-    return Contestant(name, path or "shipped weights", editor, sampler, ambiguous)
-
-
-def choose_sampler(
-    text: str | None, default: SamplerConfig, args: argparse.Namespace
-) -> SamplerConfig:
-    """A sampler by its short form, or the checkpoint's own, with the flags that it does
-    not speak of; a negative text is for those with guidance."""
-    default = override_sampler(default, shift=args.shift)
-    sampler = default if text is None else parse_sampler(text, default)
-    if args.negative is None or sampler.guidance == 1:
-        return sampler
-    if text is not None and ":negative=" in text:
-        return sampler
-    return override_sampler(sampler, negative=args.negative)
-
-
-def parse_mesh(text: str | None) -> MeshConfig | None:
-    """A mesh from "data=4,tensor=2"; by default all devices, None for a single one."""
-    if text is None:
-        return MeshConfig(data=None) if jax.device_count() > 1 else None
-    sizes = {}
-    for part in text.split(","):
-        axis, _, size = part.partition("=")
-        if axis not in AXES or not size.isdecimal() or axis in sizes:
-            raise UserError(
-                f"--mesh {text!r}: write AXIS=SIZE,.. of the axes {', '.join(AXES)}"
-            )
-        sizes[axis] = int(size)
-    return MeshConfig(**sizes)
-
-
-def parse_shapes(text: str | None) -> tuple[tuple[int, int], ...]:
-    """(height, width) of each shape of "64x64,48x85"."""
-    shapes = []
-    for part in (text or "").split(",") if text is not None else ():
-        sides = part.strip().split("x")
-        if len(sides) != 2 or not all(side.isdecimal() for side in sides):
-            raise UserError(f"--shapes {text!r}: write HEIGHTxWIDTH,.. in pixels")
-        shapes.append((int(sides[0]), int(sides[1])))
-    return tuple(dict.fromkeys(shapes))
-
-
-def default_batch() -> int:
-    """The toy is twice as fast on two cores with 8 sessions at a time as with 50."""
-    return 8 if jax.default_backend() == "cpu" else 50
-
-
-def make_settings(args: argparse.Namespace) -> Settings:
-    """What is run; sprites and datasets have other defaults."""
-    own = args.dataset is not None
-    parts = None
-    if args.parts is not None:
-        parts = tuple(part.strip() for part in args.parts.split(",") if part.strip())
-    settings = Settings(
-        policies=parse_policies(args.policies),
-        parts=parts,
-        dataset=args.dataset,
-        language=args.language,
-        shapes=parse_shapes(args.shapes),
-        sessions=200 if args.sessions is None and not own else args.sessions,
-        turns=12 if args.turns is None and not own else args.turns,
-        story_sessions=args.story_sessions,
-        ambiguous_sessions=args.ambiguous_sessions,
-        repetitions=args.repetitions,
-        identity_sessions=args.identity_sessions,
-        seed=args.seed,
-        batch=default_batch() if args.batch is None else args.batch,
-    )
-    return check_parts(settings)
-
-
-def load_extractors(specs: Sequence[str]) -> list[FeatureExtractor]:
-    """All of them, each with a name of its own."""
-    extractors = [load_extractor(spec) for spec in specs]
-    check_names(extractors)
-    return extractors
-
-
-def make_judge(args: argparse.Namespace) -> JudgeConfig | None:
-    """The judge that is asked for, if one is."""
-    if not args.judge:
-        return None
-    judge = JudgeConfig(
-        args.judge,
-        args.judge_url,
-        args.judge_key,
-        timeout=args.judge_timeout,
-        retries=args.judge_retries,
-        answers=args.judge_tries,
-        parallel=args.judge_parallel,
-        image_side=args.judge_image_side,
-        max_tokens=args.judge_tokens,
-        temperature=args.judge_temperature,
-        seed=args.judge_seed,
-    )
-    check_key(judge)
-    return judge
-
-
-def check_judged(report: Mapping[str, Any]) -> None:
-    """Refuse an evaluation whose judge gave not one score.
-
-    Raises:
-      UserError: it has the reasons.
-    """
-    told = [entry for own in report["judge"].values() for entry in own.values()]
-    turns = sum(entry["asked"] + entry["reused"] for entry in told)
-    if turns and turns == sum(entry["unjudged"] for entry in told):
-        why = "; ".join(
-            dict.fromkeys(reason for entry in told for reason in entry["why"])
-        )
-        raise UserError(
-            f"the judge scored none of {turns} turns ({why[:600]}); the report has all "
-            "other measures"
-        )
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate; wrong input ends in one line on stderr and exit code 2."""
     with exit_on_user_error():
         args = make_parser().parse_args(argv)
+        from anchoredit_jax.evaluation import check_out, evaluate
+        from anchoredit_jax.evaluation.flags import (
+            check_judged,
+            load_extractors,
+            make_contestant,
+            make_judge,
+            make_settings,
+        )
+
         settings, judge = make_settings(args), make_judge(args)
         check_out(args.out)
         extractors = load_extractors(args.extractor)

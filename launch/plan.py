@@ -19,22 +19,18 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # Nothing runs here: programs are only compiled.
 os.environ["JAX_PLATFORMS"] = "cpu"
 
-from anchoredit_jax import planning  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.config import (  # noqa: E402
-    RunConfig,
-    load_config,
-    split_spec,
-    with_argument,
-)
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
-from anchoredit_jax.parallel import MeshConfig  # noqa: E402
-from anchoredit_jax.strict import build_dataclass  # noqa: E402
+
+if TYPE_CHECKING:
+    from anchoredit_jax.config import RunConfig
+    from anchoredit_jax.planning import PlanRow
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,8 +59,13 @@ def make_parser() -> Parser:
     return parser
 
 
-def read_run(spec: str, topology: str, mesh: str | None) -> RunConfig:
+def read_run(spec: str, topology: str, mesh: str | None) -> "RunConfig":
     """The run of a configuration; one with a table of pods is told the topology."""
+    from anchoredit_jax import planning
+    from anchoredit_jax.config import load_config, split_spec, with_argument
+    from anchoredit_jax.parallel import MeshConfig
+    from anchoredit_jax.strict import build_dataclass
+
     path, arguments = split_spec(spec)
     named = "pod=" in (arguments or "") or mesh is not None
     if planning.takes_pods(path) and not named:
@@ -81,7 +82,10 @@ def read_run(spec: str, topology: str, mesh: str | None) -> RunConfig:
     return run.replace(mesh=build_dataclass(MeshConfig, values, where="mesh"))
 
 
-def plan_one(args) -> list[planning.PlanRow]:
+def plan_one(args) -> "list[PlanRow]":
+    from anchoredit_jax import planning
+    from anchoredit_jax.config import split_spec
+
     if not args.config or not args.topology:
         raise UserError("give --config and --topology, or --all")
     run = read_run(args.config, args.topology, args.mesh)
@@ -92,7 +96,7 @@ def plan_one(args) -> list[planning.PlanRow]:
     if args.turn and buckets != ["square"]:
         raise UserError("--buckets is of training steps: leave it out beside --turn")
 
-    def compiled(run: RunConfig, *bucket: str) -> planning.PlanRow:
+    def compiled(run: "RunConfig", *bucket: str) -> "PlanRow":
         row = plan(run, args.topology, name, args.image, *bucket)
         print(planning.table([row.to_dict()]), flush=True)
         return row
@@ -109,6 +113,8 @@ def plan_one(args) -> list[planning.PlanRow]:
 
 def read_buckets(text: str) -> list[str]:
     """Names of image shapes, in their order."""
+    from anchoredit_jax import planning
+
     buckets = text.split(",")
     for bucket in buckets:
         if bucket not in planning.BUCKETS:
@@ -119,7 +125,9 @@ def read_buckets(text: str) -> list[str]:
     return buckets
 
 
-def plan_all(args) -> list[planning.PlanRow]:
+def plan_all(args) -> "list[PlanRow]":
+    from anchoredit_jax import planning
+
     jobs = [
         job
         for size in args.sizes.split(",")
@@ -149,6 +157,8 @@ def plan_all(args) -> list[planning.PlanRow]:
 def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error():
         args = make_parser().parse_args(argv)
+        from anchoredit_jax import planning
+
         if args.out:
             planning.check_report(Path(args.out))
         rows = plan_all(args) if args.all else plan_one(args)

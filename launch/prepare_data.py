@@ -20,10 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm  # noqa: E402
 
+from anchoredit_jax.choices import LINKS  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.config import load_config  # noqa: E402
-from anchoredit_jax.data.sessions import LINKS  # noqa: E402
-from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 
 
@@ -66,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _prepare(args, languages) -> None:
+    from anchoredit_jax.config import load_config
     from anchoredit_jax.data.prepared import prepare
 
     if not (args.source and args.out):
@@ -82,9 +81,11 @@ def _prepare(args, languages) -> None:
 
 
 def _cache(args) -> None:
+    from anchoredit_jax.config import load_config
     from anchoredit_jax.data.feature_cache import build_cache, describe_cut
     from anchoredit_jax.data.prepared import PreparedSessions
     from anchoredit_jax.data.session_batches import group_prepared
+    from anchoredit_jax.encoders import make_codec, make_text_encoder
 
     if not args.config:
         raise UserError("--cache needs --config: whose codec, text encoder and buckets")

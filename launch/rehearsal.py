@@ -19,27 +19,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from PIL import Image  # noqa: E402
-
 from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.data.sprites import (  # noqa: E402
-    check_held_out,
-    held_out_sessions,
-    render,
-)
-from anchoredit_jax.data.sprites.files import (  # noqa: E402
-    FilesConfig,
-    write_sprite_files,
-)
 from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
 from anchoredit_jax.files import claim  # noqa: E402
 from anchoredit_jax.in_use import in_use  # noqa: E402
-from configs.rehearsal import FORMER_TURNS  # noqa: E402
 from launch import curriculum, edit, evaluate, prepare_data  # noqa: E402
-from launch.rehearsal_summary import (  # noqa: E402
-    shapes_markdown,
-    summarise_shapes,
-)
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "rehearsal.py"
 SEED = 1  # of the sessions that are written
@@ -80,6 +64,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def make_data(out: Path, sessions: int, preset: str, recipe: str) -> str:
     """Files, prepared sessions and features; the configuration that trains on them."""
+    from anchoredit_jax.data.sprites import check_held_out
+    from anchoredit_jax.data.sprites.files import FilesConfig, write_sprite_files
+    from configs.rehearsal import FORMER_TURNS
+
     check_held_out(SEED)
     cuts = [None] if recipe == "ours" else sorted({5, *FORMER_TURNS.values()})
     folder = out / ("data" if recipe == "ours" else "former/data")
@@ -109,6 +97,10 @@ def file_shapes() -> list[tuple[int, int]]:
 
 def edit_pictures(checkpoint: Path, out: Path) -> None:
     """One held-out picture of every shape through launch/edit.py."""
+    from PIL import Image
+
+    from anchoredit_jax.data.sprites import held_out_sessions, render
+
     out.mkdir(parents=True, exist_ok=True)
     sessions = held_out_sessions(len(HELD_OUT), TURNS)
     for session, shape in zip(sessions, HELD_OUT, strict=True):
@@ -141,6 +133,8 @@ def evaluate_shapes(checkpoint: Path, out: Path, preset: str) -> dict:
 
 def write_summary(out: Path, recipe: str, report: dict) -> str:
     """summary.json and summary.md of all recipes that were rehearsed in `out`."""
+    from launch.rehearsal_summary import shapes_markdown, summarise_shapes
+
     path = out / "summary.json"
     summaries = json.loads(path.read_text()) if path.exists() else {}
     summaries[recipe] = summarise_shapes(report, "rehearsal")

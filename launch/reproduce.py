@@ -24,13 +24,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from anchoredit_jax import reproducibility  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
-from anchoredit_jax.parallel.host_flags import (  # noqa: E402
+from anchoredit_jax.command_line.hosts import (  # noqa: E402
     add_host_arguments,
     host_flags,
 )
+from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 TOY = ROOT / "configs" / "reproduce.py"
@@ -88,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
 
 def check(args: argparse.Namespace) -> bool:
     from anchoredit_jax.config import load_config
-    from anchoredit_jax.reproducibility import rerun
+    from anchoredit_jax.reproducibility import describe, rerun
     from anchoredit_jax.training.exits import exit_codes
 
     with exit_codes(), tempfile.TemporaryDirectory() as scratch:
@@ -100,11 +99,13 @@ def check(args: argparse.Namespace) -> bool:
             args.parent,
             quiet=args.quiet,
         )
-    print("\n".join(reproducibility.describe(comparison, distances)))
+    print("\n".join(describe(comparison, distances)))
     return comparison.equal
 
 
 def compare(args: argparse.Namespace) -> bool:
+    from anchoredit_jax import reproducibility
+
     comparison = reproducibility.compare(
         *(reproducibility.read(path) for path in args.certificates)
     )
@@ -113,18 +114,20 @@ def compare(args: argparse.Namespace) -> bool:
 
 
 def matrix(args: argparse.Namespace) -> bool:
+    from anchoredit_jax.reproducibility import table
     from anchoredit_jax.reproducibility.battery import run_battery
 
     outcomes = run_battery(args.config, args.only, quiet=args.quiet)
-    print(reproducibility.table(outcomes))
+    print(table(outcomes))
     return all(outcome.passed for outcome in outcomes)
 
 
 def sessions(args: argparse.Namespace) -> bool:
+    from anchoredit_jax.reproducibility import table
     from anchoredit_jax.reproducibility.sessions import run_battery
 
     outcomes = run_battery(args.checkpoint)
-    print(reproducibility.table(outcomes))
+    print(table(outcomes))
     return all(outcome.passed for outcome in outcomes)
 
 

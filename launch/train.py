@@ -20,6 +20,7 @@ by the disk, 75 stopped by SIGTERM and 130 by Ctrl-C (both saved, on all hosts a
 same step; the same command goes on). Of several hosts, 3: one failed or lost the rest.
 """
 
+import argparse
 import math
 import sys
 from collections.abc import Sequence
@@ -28,19 +29,50 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.config import load_config  # noqa: E402
-from anchoredit_jax.parallel.host_flags import (  # noqa: E402
+from anchoredit_jax.command_line.hosts import (  # noqa: E402
     add_host_arguments,
     host_flags,
 )
-from anchoredit_jax.parallel.hosts import Hosts, is_lead  # noqa: E402
-from anchoredit_jax.training.exits import exit_codes  # noqa: E402
-from anchoredit_jax.training.loop import run_stage  # noqa: E402
-from anchoredit_jax.training.preflight import check_run  # noqa: E402
-from anchoredit_jax.training.profiling import ProfileWindow  # noqa: E402
+from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    with exit_on_user_error():
+        args = _parse(argv)
+        from anchoredit_jax.config import load_config
+        from anchoredit_jax.parallel.hosts import Hosts, is_lead
+        from anchoredit_jax.training.exits import exit_codes
+        from anchoredit_jax.training.loop import run_stage
+        from anchoredit_jax.training.preflight import check_run
+        from anchoredit_jax.training.profiling import ProfileWindow
+
+    with Hosts() as hosts, exit_codes():
+        window = ProfileWindow.parse(args.profile) if args.profile else None
+        run = load_config(args.config)
+        hosts.start(host_flags(args))
+        if args.check:
+            told = check_run(run, args.workdir, args.parent)
+            if is_lead():
+                print(told)
+            return
+        result = run_stage(
+            run,
+            args.workdir,
+            args.parent,
+            quiet=args.quiet,
+            profile=window,
+            wandb=args.wandb,
+            change=args.change,
+            from_step=args.from_step,
+        )
+        outcome = "was finished already"
+        if result.metrics:
+            outcome = f"loss {result.metrics.get('loss', math.nan):.4f}"
+        if is_lead():
+            print(f"{run.stage}: step {result.step}, {outcome}; {result.checkpoint}")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument(
         "--config", required=True, help="file.py or file.py:key=value,key=value"
@@ -79,31 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "set_aside-K",
     )
     add_host_arguments(parser)
-    with Hosts() as hosts, exit_codes():
-        args = parser.parse_args(argv)
-        window = ProfileWindow.parse(args.profile) if args.profile else None
-        run = load_config(args.config)
-        hosts.start(host_flags(args))
-        if args.check:
-            told = check_run(run, args.workdir, args.parent)
-            if is_lead():
-                print(told)
-            return
-        result = run_stage(
-            run,
-            args.workdir,
-            args.parent,
-            quiet=args.quiet,
-            profile=window,
-            wandb=args.wandb,
-            change=args.change,
-            from_step=args.from_step,
-        )
-        outcome = "was finished already"
-        if result.metrics:
-            outcome = f"loss {result.metrics.get('loss', math.nan):.4f}"
-        if is_lead():
-            print(f"{run.stage}: step {result.step}, {outcome}; {result.checkpoint}")
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

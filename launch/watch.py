@@ -20,13 +20,8 @@ from pathlib import Path
 os.environ["JAX_PLATFORMS"] = "cpu"  # a run beside this has the accelerator
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from anchoredit_jax import files  # noqa: E402
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
-from anchoredit_jax.watching.page import SHEETS, build_page  # noqa: E402
-from anchoredit_jax.watching.reading import read_workdirs  # noqa: E402
-from anchoredit_jax.watching.server import open_server  # noqa: E402
-from anchoredit_jax.web_page import is_our_page  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,6 +30,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.serve is not None:
             _serve(args)
             return
+        from anchoredit_jax import files
+        from anchoredit_jax.watching.page import SHEETS, build_page
+        from anchoredit_jax.watching.reading import read_workdirs
+        from anchoredit_jax.web_page import is_our_page
+
         out = args.out or args.workdir[0] / "watch.html"
         if out.is_dir():
             raise UserError(f"--out {str(out)!r} is a folder: name a file in it")
@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _serve(args: argparse.Namespace) -> None:
+    from anchoredit_jax.watching.server import open_server
+
     server = open_server(args.workdir, args.host, args.serve, args.sheets)
     print(f"open http://{args.host}:{server.server_port}/ (Ctrl-C ends it)", flush=True)
     with server, contextlib.suppress(KeyboardInterrupt):
@@ -75,7 +77,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=_count,
         metavar="N",
         help="sample sheets in the page at most, evenly spaced, with the latest "
-        f"(default: {SHEETS}; all where it is served)",
+        "(default: 12; all where it is served)",
     )
     args = parser.parse_args(argv)
     if args.serve is not None and args.out is not None:

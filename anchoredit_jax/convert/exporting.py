@@ -13,6 +13,7 @@ import numpy as np
 from anchoredit_jax.checkpoint.assets import ASSUMED
 from anchoredit_jax.checkpoint.checksums import check_finite
 from anchoredit_jax.checkpoint.safetensors_stream import nbytes, write_safetensors
+from anchoredit_jax.choices import DIALECTS
 from anchoredit_jax.convert.card import CARD, check_card, losses, write_card
 from anchoredit_jax.convert.importing import DTYPES
 from anchoredit_jax.convert.published_files import INDEX
@@ -23,7 +24,6 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.files import appearing, write_json
 from anchoredit_jax.version import __version__
 
-DIALECTS = ("wan", "diffusers", "anchoredit")
 SHARD_SIZE = 5 * 10**9
 
 Progress = Callable[[int], None]

@@ -19,11 +19,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from anchoredit_jax.arrays import Array, Bool, Float, Int, Real
+from anchoredit_jax.choices import POSITIONS
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory.visibility import FrameVisibility
 from anchoredit_jax.strict import Bounded, result
-
-POSITIONS = ("absolute", "window_relative")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from anchoredit_jax.choices import ATTENTION
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.strict import Bounded, geometry, result, way
 from anchoredit_jax.trees import DTYPES
@@ -9,7 +10,7 @@ from anchoredit_jax.trees import DTYPES
 CHOICES = {
     "source_prompt": ("first_token", "first_prompt"),
     "text_visibility": ("current", "so_far"),
-    "attention": ("auto", "prefix", "xla", "dense", "cudnn", "splash"),
+    "attention": ATTENTION,
     "remat": ("none", "block", "attention", "offload"),
     "init": ("wan", "same_place"),
     "prediction": ("velocity", "x0"),

@@ -20,9 +20,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from anchoredit_jax.command_line.hosts import HostFlags
 from anchoredit_jax.errors import Exit, UserError
 from anchoredit_jax.in_use import FolderInUse, in_use
-from anchoredit_jax.parallel.host_flags import HostFlags
 
 # How long a process that is done waits for the others to be done as well.
 LEAVE_SECONDS = 20

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from anchoredit_jax.command_line.hosts import HostFlags
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.parallel.host_flags import HostFlags
 
 # What a process runs: of the package, because an installed one has no launch/.
 MODULE = "anchoredit_jax.reproducibility.train"

@@ -7,9 +7,9 @@ import json
 import sys
 from pathlib import Path
 
+from anchoredit_jax.command_line.hosts import HostFlags
 from anchoredit_jax.config import load_config
 from anchoredit_jax.orphans import end_with_input
-from anchoredit_jax.parallel.host_flags import HostFlags
 from anchoredit_jax.parallel.hosts import Hosts, is_lead
 from anchoredit_jax.reproducibility.certificate import NAME
 from anchoredit_jax.reproducibility.rerun import run_certified

@@ -1,58 +1,21 @@
-"""Flags that the scripts which edit share, and the editor that they describe."""
+"""Editors, sessions and instructions of flags; `command_line.editing` adds those."""
 
 import argparse
 import dataclasses
-import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from anchoredit_jax.memory.causal_memory import POSITIONS
-from anchoredit_jax.models.config import CHOICES
+from anchoredit_jax.command_line.editing import FULL
+from anchoredit_jax.errors import UserError
+from anchoredit_jax.session import session_file
+from anchoredit_jax.session.edit_session import EditSession
 from anchoredit_jax.session.editor import Editor, load_editor
 from anchoredit_jax.session.overrides import override_sampler
 from anchoredit_jax.session.shapes import read_size
+from anchoredit_jax.session.turns import check_instructions
 
-FULL = "full"
-
-
-def add_weights_flags(parser: Any) -> None:
-    """Which of the weights, where their parts lie, and how this machine computes."""
-    add = parser.add_argument
-    add("--weights", choices=("ema", "params"), default="ema", help="default: ema")
-    add("--vae", metavar="PATH", help="the Wan VAE, if not where the weights say")
-    add("--text", metavar="FOLDER", help="UMT5's, if not where the weights say")
-    add(
-        "--attention",
-        choices=CHOICES["attention"],
-        help="kernel (default: as stored, if this machine has it)",
-    )
-    add(
-        "--size",
-        metavar="SIZE",
-        help="of edited images: auto, a side in pixels, or WIDTHxHEIGHT "
-        "(default: as trained)",
-    )
-
-
-def add_schedule_flags(parser: Any) -> None:
-    """Add flags that say where the steps lie, and what they lead away from."""
-    add = parser.add_argument
-    add("--shift", type=finite, help="of the steps towards noise; 1 is none")
-    add("--negative", metavar="TEXT", help="what guidance leads away from")
-
-
-def add_settings_flags(parser: argparse.ArgumentParser) -> None:
-    """What a session remembers, and how a frame is drawn."""
-    group = parser.add_argument_group(
-        "settings (default: what the checkpoint was trained for)"
-    )
-    add = group.add_argument
-    add("--sink", type=int, help="how many first frames are kept for ever")
-    add("--window", type=_window, help=f"how many recent frames are kept, or '{FULL}'")
-    add("--positions", choices=POSITIONS, help="position policy of the memory")
-    add("--sampler", choices=("few_step", "euler"), help="how a frame is drawn")
-    add("--steps", type=int, help="steps per frame")
-    add("--guidance", type=finite, help="strength of the instruction; 1 is none")
-    add_schedule_flags(group)
+_LARGEST = 1 << 24  # bytes of a file of instructions
 
 
 def load_flagged(args: argparse.Namespace, path: str | None, **options: Any) -> Editor:
@@ -90,23 +53,68 @@ def with_flags(editor: Editor, args: argparse.Namespace, turns: int) -> Editor:
     )
 
 
-def finite(text: str) -> float:
-    """Read a finite number, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"expected a number, given {text!r}")
-    return value
+def prepare_editor(args: argparse.Namespace, instructions: Sequence[str]) -> Editor:
+    """The editor of the flags, which can take the instructions."""
+    turns = len(instructions)
+    editor = load_flagged(args, args.checkpoint, max_turns=turns)
+    editor = with_flags(editor, args, turns)
+    check_instructions(editor, instructions)
+    return editor
 
 
-def _window(text: str) -> int | str:
-    if text == FULL:
-        return FULL
+def open_session(args: argparse.Namespace, instructions: Sequence[str]) -> EditSession:
+    """The session of --session, which can take so many turns more."""
+    saved = session_file.read(args.session)  # before the weights, which take minutes
+    record = saved.record
+    own = ("sink", "window", "positions", "sampler", "steps", "guidance", "shift")
+    for name in (*own, "negative", "size"):
+        if getattr(args, name) is not None:
+            raise UserError(
+                f"--{name}: a session has settings of its own: leave it out"
+            )
+    turns = len(record.turns) + len(instructions)
+    if record.memory.window is None and record.max_turns is not None:
+        turns = max(turns, record.max_turns)
+        record = dataclasses.replace(record, max_turns=turns)
+        saved = dataclasses.replace(saved, record=record)
+    args.weights = record.checkpoint.weights
+    path = args.checkpoint or record.checkpoint.path
+    editor = load_flagged(args, path, max_turns=turns)
+    editor = session_file.find_editor(args.session, saved, editor)
+    check_instructions(editor, instructions)
+    session = EditSession.from_saved(editor, saved)
+    if args.seed is not None:
+        session.seed = args.seed
+    return session
+
+
+def read_instructions(given: Sequence[str] | None, file: Path | None) -> list[str]:
+    """The instructions of the flags or of a file with one a line.
+
+    An empty one is the null instruction, an empty line of the file too.
+
+    Raises:
+      UserError: none at all, both kinds, or a file that cannot be read.
+    """
+    if given and file is not None:
+        raise UserError("give --instruction or --instructions, not both")
+    if file is None:
+        if not given:
+            raise UserError(
+                "no instructions: give --instruction TEXT, once for each turn, "
+                "--instructions FILE with one a line, or --interactive"
+            )
+        return list(given)
     try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number or '{FULL}', given {text!r}"
-        ) from None
+        if file.stat().st_size > _LARGEST:
+            raise UserError(
+                f"--instructions {str(file)!r} has {file.stat().st_size} bytes, at "
+                f"most {_LARGEST} are read: expected a text, one instruction a line"
+            )
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--instructions {str(file)!r}: {error}") from error
+    lines = [line.strip() for line in text.removesuffix("\n").split("\n")]
+    if not text:
+        raise UserError(f"--instructions {str(file)!r} is empty: write one a line")
+    return lines

@@ -11,17 +11,11 @@ import pytest
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models import TransformerConfig
 from anchoredit_jax.testing import tiny_run
-from benchmarks import (
-    Timing,
-    benchmark_attention,
-    benchmark_certificate,
-    benchmark_products,
-    benchmark_step,
-    benchmark_turns,
-    interleave,
-    pinned,
-)
+from benchmarks.attention import benchmark_attention, benchmark_turns
+from benchmarks.certificate import benchmark_certificate
 from benchmarks.compiling import lowered_step
+from benchmarks.step import benchmark_products, benchmark_step
+from benchmarks.timing import Timing, interleave, pinned
 from launch import benchmark
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "benchmark.py"

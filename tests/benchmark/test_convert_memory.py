@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import benchmark_convert
+from benchmarks.convert import benchmark_convert
 
 
 @pytest.mark.slow

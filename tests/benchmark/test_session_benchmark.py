@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import benchmark_session
+from benchmarks.session import benchmark_session
 from tests.session.conftest import editor, params  # noqa: F401
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "benchmark.py"

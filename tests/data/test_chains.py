@@ -8,7 +8,7 @@ import pytest
 from anchoredit_jax.data.chains import Chains, cuts, fewest_runs, ways_to_cut
 from anchoredit_jax.data.groups import Groups, Members
 from anchoredit_jax.data.plan import BatchPlan
-from benchmarks import benchmark_plan
+from benchmarks.data import benchmark_plan
 
 TURNS = np.repeat(np.arange(1, 15, dtype=np.uint8), 20)
 

@@ -11,10 +11,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from anchoredit_jax.checkpoint import Lineage, Weights, digest
 from anchoredit_jax.command_line import Parser
+from anchoredit_jax.command_line.hosts import add_host_arguments, host_flags
 from anchoredit_jax.data.placement import host_of, place
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import MeshConfig, make_mesh, state_shardings
-from anchoredit_jax.parallel.host_flags import add_host_arguments, host_flags
 from anchoredit_jax.parallel.hosts import Agreement, Hosts, barrier, check_same
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.training import workdir

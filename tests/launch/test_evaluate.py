@@ -14,6 +14,15 @@ from PIL import Image
 from anchoredit_jax.checkpoint import Lineage, digest, save_bundle
 from anchoredit_jax.config import run_from_dict
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.evaluation.flags import (
+    check_judged,
+    make_contestant,
+    make_judge,
+    make_settings,
+    parse_mesh,
+    parse_shapes,
+    split_checkpoint,
+)
 from anchoredit_jax.evaluation.judge import JudgeConfig
 from anchoredit_jax.models.transformer import Transformer
 from tests.evaluation.judge.conftest import FakeJudge
@@ -186,21 +195,21 @@ def test_every_setting_of_the_judge_has_a_flag(script):
         "--judge-timeout 3.5 --judge-image-side 99 --judge-parallel 7"
     )
     parsed = script["make_parser"]().parse_args([*flags.split(), "--out", "o"])
-    assert script["make_judge"](parsed) == JudgeConfig(
+    assert make_judge(parsed) == JudgeConfig(
         "m", "http://x", "", 3.5, 1, 2, 7, 99, None, None, None
     )
 
 
-def test_a_judge_that_scored_nothing_is_an_error(script):
+def test_a_judge_that_scored_nothing_is_an_error():
     entry = {"asked": 2, "reused": 1, "unjudged": 3, "why": {"cut off: x": 3}}
     with pytest.raises(UserError, match=r"scored none of 3 turns \(cut off: x\)"):
-        script["check_judged"]({"judge": {"toy": {"full": entry}}})
-    script["check_judged"]({"judge": {"toy": {"full": {**entry, "unjudged": 2}}}})
-    script["check_judged"]({"judge": {}})
+        check_judged({"judge": {"toy": {"full": entry}}})
+    check_judged({"judge": {"toy": {"full": {**entry, "unjudged": 2}}}})
+    check_judged({"judge": {}})
 
 
 def test_defaults_of_sprites_and_of_a_dataset(script):
-    make, parse = script["make_settings"], script["make_parser"]().parse_args
+    make, parse = make_settings, script["make_parser"]().parse_args
     sprites, own = parse(["--out", "x"]), parse(["--out", "x", "--dataset", "folder"])
     assert (make(sprites).sessions, make(sprites).turns) == (200, 12)
     assert "story" in make(sprites).parts
@@ -208,14 +217,14 @@ def test_defaults_of_sprites_and_of_a_dataset(script):
     assert make(own).parts == ("table", "identity", "codec")
 
 
-def test_shapes_are_height_and_width(script):
-    parse = script["parse_shapes"]
+def test_shapes_are_height_and_width():
+    parse = parse_shapes
     assert parse("24x40, 40x24,24x40") == ((24, 40), (40, 24)) and parse(None) == ()
 
 
-def test_all_devices_by_default(script):
-    assert script["parse_mesh"](None).data is None  # the tests' eight
-    mesh = script["parse_mesh"]("data=2,tensor=4")
+def test_all_devices_by_default():
+    assert parse_mesh(None).data is None  # the tests' eight
+    mesh = parse_mesh("data=2,tensor=4")
     assert (mesh.data, mesh.fsdp, mesh.tensor) == (2, 1, 4)
 
 
@@ -223,7 +232,7 @@ def test_samplers_of_a_checkpoint(script, checkpoint):
     flags = ["--out", "x", "--sampler", "euler:8"]
     flags += ["--ambiguous-sampler", "euler:4", "--ambiguous-sampler", "few_step:2"]
     args = script["make_parser"]().parse_args(flags)
-    own = script["make_contestant"](f"{checkpoint}@few_step:2", args)
+    own = make_contestant(f"{checkpoint}@few_step:2", args)
     assert (own.sampler.kind, own.sampler.steps, own.sampler.shift) == (
         "few_step",
         2,
@@ -231,7 +240,7 @@ def test_samplers_of_a_checkpoint(script, checkpoint):
     )
     found = [(s.kind, s.steps) for s in own.ambiguous_samplers]
     assert found == [("few_step", 2), ("euler", 4)]
-    other = script["make_contestant"](str(checkpoint), args)
+    other = make_contestant(str(checkpoint), args)
     assert (other.label, other.sampler.kind) == ("toy.safetensors", "euler")
 
 
@@ -240,14 +249,14 @@ def test_shift_and_negative_are_for_all_samplers_that_do_not_say(script, checkpo
     flags += ["--ambiguous-sampler", "euler:4:guidance=2"]
     flags += ["--ambiguous-sampler", "euler:4:guidance=2:shift=5:negative=red"]
     args = script["make_parser"]().parse_args(flags)
-    own = script["make_contestant"](str(checkpoint), args)
+    own = make_contestant(str(checkpoint), args)
     told = [(s.kind, s.shift, s.negative) for s in own.ambiguous_samplers]
     assert told == [
         ("few_step", 2.0, ""), ("euler", 2.0, "blurry"), ("euler", 5.0, "red")
     ]  # fmt: skip
     args = script["make_parser"]().parse_args(flags[:-4])
     with pytest.raises(UserError, match="give guidance too"):
-        script["make_contestant"](str(checkpoint), args)
+        make_contestant(str(checkpoint), args)
 
 
 @pytest.mark.parametrize(
@@ -272,5 +281,5 @@ def test_shift_and_negative_are_for_all_samplers_that_do_not_say(script, checkpo
         (".", ("toy", ".", None)),
     ],
 )
-def test_checkpoint_flags(script, text, expected):
-    assert script["split_checkpoint"](text) == expected
+def test_checkpoint_flags(text, expected):
+    assert split_checkpoint(text) == expected

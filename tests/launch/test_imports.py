@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.evaluation.flags import make_contestant
 from anchoredit_jax.session import load_editor
 from anchoredit_jax.session.rollout import rollout_sessions
 from launch import convert
@@ -75,7 +76,7 @@ def evaluated(checkpoint, image, *flags):
     module = script("evaluate")
     flags = ["--out", "x", "--mesh", "data=1", *flags]
     args = module["make_parser"]().parse_args(flags)
-    one = module["make_contestant"](str(checkpoint), args)
+    one = make_contestant(str(checkpoint), args)
     frames = rollout_sessions(
         one.editor, image[None], [WORDS], one.sampler, one.editor.memory
     )

@@ -2,6 +2,7 @@ import pytest
 
 from anchoredit_jax.checkpoint import load_weights
 from anchoredit_jax.errors import Exit
+from anchoredit_jax.stages import table
 from launch import curriculum, train
 from tests.training.conftest import fake_stages  # noqa: F401
 
@@ -58,8 +59,8 @@ def test_profiles_a_window_of_steps(config, tmp_path, capsys):
 
 def test_trains_all_stages_and_exports(config, tmp_path, capsys, monkeypatch):
     names = ("fake_first", "fake_second")
-    stages = {name: curriculum.STAGES[name] for name in names}
-    monkeypatch.setattr(curriculum, "STAGES", stages)
+    stages = {name: table.STAGES[name] for name in names}
+    monkeypatch.setattr(table, "STAGES", stages)
     work, out = tmp_path / "w", tmp_path / "out"
     arguments = ["--config", str(config), "--workdir", str(work), "--quiet"]
     curriculum.main([*arguments, "--export", str(out)])
@@ -89,8 +90,8 @@ def test_wrong_input_is_one_line_and_leaves_nothing(config, tmp_path, capsys):
 
 
 def test_wrong_input_of_the_curriculum(config, tmp_path, capsys, monkeypatch):
-    stages = {"fake_first": curriculum.STAGES["fake_first"]}
-    monkeypatch.setattr(curriculum, "STAGES", stages)
+    stages = {"fake_first": table.STAGES["fake_first"]}
+    monkeypatch.setattr(table, "STAGES", stages)
     base = ("--workdir", tmp_path / "w", "--config")
     for arguments, said in (
         ((*base, f"{config}:stage=fake_first"), "leave 'stage=' out"),

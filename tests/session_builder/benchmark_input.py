@@ -7,10 +7,8 @@ import pytest
 from PIL import Image
 
 from anchoredit_jax.errors import ProblemsError
-from benchmarks.session_builder import (
-    BenchmarkSettings,
-    build_benchmark,
-)
+from benchmarks.session_builder.build import build_benchmark
+from benchmarks.session_builder.settings import BenchmarkSettings
 
 SMALL = BenchmarkSettings(min_side=16)
 SIZE = (8, 8)

@@ -11,11 +11,9 @@ from anchoredit_jax.data.images import decode_image, fit_image
 from anchoredit_jax.data.sessions import list_parts, read_part
 from anchoredit_jax.errors import ProblemsError, UserError
 from anchoredit_jax.evaluation.folder_cases import folder_cases
-from benchmarks.session_builder import (
-    BenchmarkSettings,
-    build_benchmark,
-    pictures,
-)
+from benchmarks.session_builder import pictures
+from benchmarks.session_builder.build import build_benchmark
+from benchmarks.session_builder.settings import BenchmarkSettings
 
 from .benchmark_input import (
     RETURNS,

@@ -5,10 +5,8 @@ import json
 import pytest
 
 from anchoredit_jax.evaluation.folder_cases import folder_cases
-from benchmarks.session_builder import (
-    BenchmarkSettings,
-    build_benchmark,
-)
+from benchmarks.session_builder.build import build_benchmark
+from benchmarks.session_builder.settings import BenchmarkSettings
 
 from .benchmark_input import POOL, SIZE, photos, refused
 

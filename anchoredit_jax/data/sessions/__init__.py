@@ -9,7 +9,6 @@ from anchoredit_jax.data.sessions.folders import (
 from anchoredit_jax.data.sessions.pack import LIST_NAME, pack_sessions
 from anchoredit_jax.data.sessions.raw import (
     IGNORED,
-    LINKS,
     REASONS,
     Dropped,
     Part,
@@ -23,7 +22,6 @@ from anchoredit_jax.data.sessions.validation import (
 
 __all__ = [
     "IGNORED",
-    "LINKS",
     "LIST_NAME",
     "REASONS",
     "Dropped",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from anchoredit_jax.choices import LINKS
 from anchoredit_jax.data.sessions.layouts import (
     is_data,
     is_ignored,
@@ -23,7 +24,6 @@ from anchoredit_jax.data.sessions.layouts import (
 )
 from anchoredit_jax.data.sessions.raw import (
     IGNORED,
-    LINKS,
     MAX_IMAGE_BYTES,
     MAX_JSON_BYTES,
     MAX_SESSION_BYTES,

@@ -82,7 +82,6 @@ class Dropped:
 
 
 IGNORED = "ignored"  # of what is no part of a session and nothing lost
-LINKS = ("follow", "refuse")
 REASONS = (
     "bad json",
     "damaged image",
@@ -114,7 +113,8 @@ class Part:
       origin: the same, as the user wrote it.
       folders: names below the root, at their end those of files that lie beside the
         folders; None for a shard.
-      links: one of `LINKS`, of symbolic links in folders. Those in shards are refused.
+      links: one of `choices.LINKS`, of symbolic links in folders. Those in shards are
+        refused.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""What the launch scripts share: flags whose mistakes are one line, and the log."""
+"""Flags whose mistakes are one line, and the log."""
 
 import argparse
 import io

@@ -4,8 +4,8 @@ import argparse
 
 import pytest
 
+from anchoredit_jax.command_line.hosts import add_host_arguments, host_flags
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.parallel.host_flags import add_host_arguments, host_flags
 
 
 def flags(*given):
