@@ -16,7 +16,8 @@ INTRO = """# Command reference
 
 Every command and its flags, as `--help` tells them. All of them end by the exit codes
 of [one table](exit_codes.md), say a mistake in one line on stderr, and take
-`--verbose`, which shows what libraries log.
+`--verbose`, which shows what libraries log. *The reference* is the original
+implementation in PyTorch ([what differs](differences.md)).
 """
 HEADER = ("flag", "default", "meaning")
 SHELL = ("quickstart.sh", "rehearsal.sh", "test.sh")

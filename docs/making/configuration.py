@@ -31,6 +31,8 @@ the configuration file, which says at its top what they mean.
 with a setting: the weights themselves (*geometry*, which no later stage may change;
 *assumed geometry* is geometry that published weights do not tell), the *result* of the
 run (changed later with `--change` only), or only the *way* there (changed at any time).
+*The reference* is the original implementation in PyTorch ([what
+differs](differences.md)).
 """
 HEADER = ("name", "type", "default", "decides", "meaning")
 
