@@ -119,13 +119,14 @@ def _written(action: argparse.Action) -> str:
 
 def _default(action: argparse.Action) -> str:
     value = action.default
-    if value in (None, False, argparse.SUPPRESS, "") or value == []:
+    if value is None or value is False or value in (argparse.SUPPRESS, "", []):
         return ""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _meaning(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     told = (action.help or "") % dict(vars(action), prog=parser.prog)
+    told = told.replace(f"(default: {_default(action)})", "")  # it has a column
     notes = []
     if action.required and action.option_strings:
         notes.append("needed")
