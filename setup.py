@@ -61,6 +61,8 @@ setup(
         "app": ["gradio>=5,<7"],
         "wandb": ["wandb>=0.19,<1"],  # metrics go there too, with --wandb PROJECT
         "judge": ["openai>=1.55.3,<3"],  # any endpoint that speaks its protocol
+        # The site of docs/; its pages are read as they are, without it, too.
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10"],
         "test": [
             "pytest>=8,<10",
             "pytest-xdist>=3.8,<4",

@@ -5,6 +5,9 @@ from anchoredit_jax import load_editor
 session = load_editor().start("photo.png")
 image = session.edit("make the background blue")
 
+In all docstrings, the reference is the original implementation in PyTorch, from which
+numbers were recorded that tests compare with; docs/differences.md has what differs.
+
 What is where, from what knows nothing of the rest upwards; docs/architecture.md says
 more:
 

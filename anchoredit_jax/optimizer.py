@@ -24,6 +24,10 @@ class AdamConfig(Bounded):
       schedule: "cosine" (to `final` x peak at `steps`) or "constant".
       steps: length of the schedule in loop steps.
       warmup: loop steps of linear warm-up.
+      final: the rate at the end of a cosine schedule, as a share of the peak.
+      b1, b2: decay of the running means of gradients and of their squares, per update.
+      eps: added to the root of the second moment, against divisions by zero.
+      weight_decay: of the parameters themselves, times the learning rate (AdamW).
       clip: global gradient norm is clipped to this; 0 is off.
       mu_dtype: in which the first moment is kept, "float32" or "bfloat16" (half its
         memory). The second stays float32: what a step adds to it, a share of 1 - b2,
@@ -73,6 +77,9 @@ class CriticConfig(Bounded):
 
     Attributes:
       learning_rate: peak; None is 5 times the generator's, as in the reference.
+      schedule, warmup, final: as of `optimizer`.
+      b1, b2, eps, weight_decay: as of `optimizer`.
+      clip, mu_dtype: as of `optimizer`.
     """
 
     learning_rate: float | None = result(None, within="[0, 1000]")

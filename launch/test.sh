@@ -3,7 +3,8 @@
 # Slow tests are left out; to run them: bash launch/test.sh -m slow; those that take many
 # minutes each: -m long; those that compile 14B for TPU pods (an hour): -m pod
 set -euo pipefail
-EXTRAS="app" # the page; its slow test runs where there is a browser
+# The page, whose slow test runs where there is a browser, and the documentation's site.
+EXTRAS="app,docs"
 # The peers that results are compared with. A torch of this version that is already
 # there, such as a CPU build, is kept.
 PACKAGES=("torch==2.13.0" "diffusers>=0.33,<1" "transformers>=4.49,<6" "accelerate>=1,<2")

@@ -43,3 +43,22 @@ def test_docstrings_cite_headings_that_exist():
             for cited in CITATION.findall(text):
                 for heading in re.split(r", | and ", cited.strip(" ,")):
                     assert heading in known, f"{file.relative_to(ROOT)}: {heading!r}"
+
+
+def test_the_readme_is_read_in_five_minutes():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_troubleshooting_quotes_messages_that_there_are():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    ours = page.partition("## Messages of these commands")[2].partition("\n## ")[0]
+    quoted = re.findall(r"^\| `(.+?)` \|", ours, re.MULTILINE)
+    sources = [
+        file.read_text()
+        for folder in ("anchoredit_jax", "configs", "launch")
+        for file in (ROOT / folder).rglob("*")
+        if file.suffix in (".py", ".sh")
+    ]
+    assert len(quoted) > 15
+    for message in quoted:
+        assert any(message in source for source in sources), message

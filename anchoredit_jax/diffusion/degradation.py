@@ -27,7 +27,20 @@ from anchoredit_jax.strict import Bounded, result
 class DegradeConfig(Bounded):
     """Probabilities (per sample and frame) and strengths of each kind.
 
+    Every strength below is multiplied by s, which is drawn for each frame.
+
     Attributes:
+      colour: probability that the channels drift.
+      colour_scale, colour_bias: largest change of a channel's scale, as a fraction, and
+        of its bias, in latent units.
+      low_frequency: probability of a smooth field that is added.
+      low_frequency_amplitude: its largest value, in latent units.
+      block: probability that squares of latents move half way to their mean.
+      block_sizes: sides of these squares, one of which is drawn for each sample.
+      laplace: probability of noise that multiplies every latent.
+      laplace_scale: scale of the Laplace distribution that it is drawn from.
+      blur: probability of a slight blur.
+      blur_sigma: its largest standard deviation, in latent pixels.
       lower: least strength s as a fraction, `degrade_lower_frac` of the reference.
       monotonic: strength may grow with the frame's position.
       blur_padding: "edge", or "zero" as in the reference (darkens borders).

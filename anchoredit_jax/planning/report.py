@@ -136,7 +136,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def short_table(rows: Sequence[Row]) -> str:
-    """The table of a README: less of each program."""
+    """The table of docs/pods.md: less of each program."""
     return _table(SHORT, rows)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from anchoredit_jax.planning import jobs_of, markdown, read_rows, short_table
+from configs import wan
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_libtpu = pytest.mark.skipif(
@@ -237,16 +238,41 @@ def test_14b_fits(tmp_path, job):
     assert row["fits"] and 0.9 < row["agreement"] < 1.1
 
 
-def test_the_readme_shows_the_recorded_plan():
+def test_the_pages_show_the_recorded_plan():
     rows = read_rows(ROOT / "docs" / "plan_14b.json")
     jobs = {(j.size, j.program, j.topology) for j in jobs_of("14b", ROOT / "configs")}
     assert {(r["size"], r["program"], r["topology"]) for r in rows} == jobs
-    assert short_table(rows) in (ROOT / "README.md").read_text()
+    assert short_table(rows) in (ROOT / "docs" / "pods.md").read_text()
     assert all(row["fits"] for row in rows)
     assert all(0.9 < row["agreement"] < 1.1 for row in rows)
     for row in rows:
         if row["program"] == "causal_forcing":
             assert row["compiled_attention_share"] == row["attention_share"] <= 0.6
+
+
+def test_the_pages_add_up_what_14b_costs():
+    pods = (ROOT / "docs" / "pods.md").read_text()
+    rows = read_rows(ROOT / "docs" / "plan_14b.json")
+    hours = {
+        topology: {
+            stage: steps * row["predicted_seconds"] / 3600
+            for stage, steps in wan.STEPS.items()
+            for row in rows
+            if (row["program"], row["topology"]) == (stage, topology)
+            and row["bucket"] == "square"
+        }
+        for topology in ("v5p:4x4x4", "v6e:16x16")
+    }
+    v5p, v6e = hours.values()
+    for stage, steps in wan.STEPS.items():
+        line = f"| {stage} | {steps:,} | {v5p[stage]:.1f} | {v6e[stage]:.1f} |"
+        assert line in pods
+    for told, chips in ((v5p, 64), (v6e, 256)):
+        total = sum(told.values())
+        assert f"{total:.1f}, or {chips * total:,.0f} chip-hours" in pods
+    for page in ("README.md", "docs/train.md"):
+        told = f"at least {int(sum(v5p.values()))} hours"
+        assert told in (ROOT / page).read_text()
 
 
 def test_the_page_is_made_of_the_recorded_plan():

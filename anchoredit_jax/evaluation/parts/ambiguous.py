@@ -42,10 +42,11 @@ def summarise_ambiguous(scores: list[SpriteScores], answers: np.ndarray) -> dict
       answers: int [n], how many answers of each session are right.
 
     Returns:
-      per kind and for "all": "valid" (within 20 dB of a right answer), "sharpness",
-      "sharp" (sharpness of at least `SHARP`), "valid_and_sharp", and "diversity": how
-      often two repetitions, both valid, choose different answers, relative to a fair
-      choice (1: fair, 0: always the same one; None with one repetition).
+      per kind and for "all": "valid" (a PSNR of 20 dB or more against a right answer),
+      "sharpness", "sharp" (sharpness of at least `SHARP`), "valid_and_sharp", and
+      "diversity": how often two repetitions, both valid, choose different answers,
+      relative to a fair choice (1: fair, 0: always the same one; None with one
+      repetition).
     """
     kinds = scores[0].kinds[:, 0]
     valid = np.stack([s.success[:, 0] for s in scores], 1)

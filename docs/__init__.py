@@ -1,0 +1,1 @@
+"""The pages of the documentation, and in `making/` what writes some of them."""
