@@ -31,6 +31,8 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 if os.environ["JAX_PLATFORMS"] == "cpu":
     # What one test or worker compiled, the others load. Not so the processes that tests
     # start: some are killed while they write, and TPU programs cannot be loaded here.
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    jax.config.update("jax_enable_compilation_cache", True)
     _PROGRAMS = Path(__file__).resolve().parents[1] / ".pytest_cache" / "programs"
     jax.config.update("jax_compilation_cache_dir", str(_PROGRAMS))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
