@@ -62,3 +62,11 @@ def test_troubleshooting_quotes_messages_that_there_are():
     assert len(quoted) > 15
     for message in quoted:
         assert any(message in source for source in sources), message
+
+
+def test_every_extra_is_told():
+    table = (ROOT / "docs" / "start.md").read_text()
+    extras = re.findall(r'^        "(\w+)": \[', (ROOT / "setup.py").read_text(), re.M)
+    assert len(extras) > 5
+    for extra in extras:
+        assert f"\n| `{extra}` |" in table, extra
