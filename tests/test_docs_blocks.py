@@ -25,6 +25,7 @@ from PIL import Image
 from anchoredit_jax.config import load_config
 from anchoredit_jax.errors import UserError
 from docs.making.commands import parser_of
+from tests.test_docs import extras_of_setup
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
@@ -76,9 +77,7 @@ def check(words: list[str]) -> None:
     program, *rest = words
     if program == "pip":
         extras = re.findall(r"\[([\w,]+)\]", " ".join(rest))
-        known = re.findall(
-            r'^        "(\w+)": \[', (ROOT / "setup.py").read_text(), re.M
-        )
+        known = extras_of_setup()
         assert set(",".join(extras).split(",")) - {""} <= set(known), words
     elif program == "bash":
         script, arguments = ROOT / rest[0], rest[1:]
