@@ -187,6 +187,7 @@ def test_commands_run(clone):
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     environment.pop("XLA_FLAGS", None)
     order = ["start.md", "edit.md", "train.md", "reproduce.md", "watch.md"]
+    (clone / "W").symlink_to("T")  # what pages call a workdir that was trained
     pages = [block.page for block in BLOCKS]
     for page in dict.fromkeys([*order, *pages]):
         for block in BLOCKS:
