@@ -23,6 +23,12 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+def extras_of_setup() -> list[str]:
+    """The extras' names."""
+    told = (ROOT / "setup.py").read_text().partition("extras_require")[2]
+    return re.findall(r'^        "(\w+)": \[', told, re.MULTILINE)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for link in LINK.findall(FENCED.sub("", page.read_text())):
@@ -62,3 +68,11 @@ def test_troubleshooting_quotes_messages_that_there_are():
     assert len(quoted) > 15
     for message in quoted:
         assert any(message in source for source in sources), message
+
+
+def test_every_extra_is_told():
+    table = (ROOT / "docs" / "start.md").read_text()
+    extras = extras_of_setup()
+    assert len(extras) > 5
+    for extra in extras:
+        assert f"\n| `{extra}` |" in table, extra

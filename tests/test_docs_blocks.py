@@ -25,6 +25,7 @@ from PIL import Image
 from anchoredit_jax.config import load_config
 from anchoredit_jax.errors import UserError
 from docs.making.commands import parser_of
+from tests.test_docs import extras_of_setup
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
@@ -76,9 +77,7 @@ def check(words: list[str]) -> None:
     program, *rest = words
     if program == "pip":
         extras = re.findall(r"\[([\w,]+)\]", " ".join(rest))
-        known = re.findall(
-            r'^        "(\w+)": \[', (ROOT / "setup.py").read_text(), re.M
-        )
+        known = extras_of_setup()
         assert set(",".join(extras).split(",")) - {""} <= set(known), words
     elif program == "bash":
         script, arguments = ROOT / rest[0], rest[1:]
@@ -188,6 +187,7 @@ def test_commands_run(clone):
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     environment.pop("XLA_FLAGS", None)
     order = ["start.md", "edit.md", "train.md", "reproduce.md", "watch.md"]
+    (clone / "W").symlink_to("T")  # what pages call a workdir that was trained
     pages = [block.page for block in BLOCKS]
     for page in dict.fromkeys([*order, *pages]):
         for block in BLOCKS:
