@@ -92,6 +92,9 @@ def iterate_batches(
       threads: how many make batches while the caller computes; 0 for none.
       read_ahead: batches made before they are asked for.
       workers: processes that make them instead; the batches are the same.
+
+    Raises:
+      UserError: one of the workers was ended from outside.
     """
     options = grain.ReadOptions(
         num_threads=threads, prefetch_buffer_size=read_ahead if threads else 0
@@ -108,6 +111,14 @@ def iterate_batches(
     batches = iter(stream)
     try:
         yield from batches
+    except RuntimeError as error:
+        if "process was terminated unexpectedly" not in str(error):
+            raise
+        raise UserError(
+            f"one of the {workers} processes of data.workers was ended from outside, "
+            "as by a lack of memory: the last checkpoint stands; run the same command "
+            "again, with fewer of them"
+        ) from error
     finally:
         batches.close()  # ends the threads
 

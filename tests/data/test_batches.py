@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import multiprocessing
 import threading
 
 import grain
@@ -166,3 +167,13 @@ def test_dropped_instructions_are_null_and_nothing_else_changes(dataset):
 def test_a_size_that_the_codec_cannot_cut_is_refused():
     with pytest.raises(UserError, match="stride"):
         open_steps(dataclasses.replace(CONFIG, size=33), CODEC, TEXT)
+
+
+def test_a_worker_that_was_killed_is_told():
+    stream = iterate_batches(grain.MapDataset.range(10**6), workers=1)
+    assert next(stream) == 0
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    with pytest.raises(UserError, match="1 processes of data.workers was ended from"):
+        for _ in range(100):  # more than are read ahead
+            next(stream)

@@ -1,8 +1,10 @@
 """From a mixed corpus to batches: every good session once, every bad one by name."""
 
 import json
+import multiprocessing
 import resource
 import shutil
+import threading
 import time
 
 import grain
@@ -211,6 +213,25 @@ def test_several_processes_prepare_the_same(tmp_path):
     one, two = map(PreparedSessions, folders)
     assert one.fingerprint == two.fingerprint
     assert [one[i] for i in range(8)] == [two[i] for i in range(8)]
+
+
+def test_a_process_that_was_killed_is_told_and_the_same_command_goes_on(tmp_path):
+    make_corpus(tmp_path / "raw", good=4)
+
+    def kill_one():
+        while not (children := multiprocessing.active_children()):
+            time.sleep(0.01)
+        children[0].kill()
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    with pytest.raises(UserError, match="one of --processes 2 was ended from outside"):
+        prepare(tmp_path / "raw", tmp_path / "out", processes=2)
+    killer.join()
+    for name in ("out", "straight"):
+        prepare(tmp_path / "raw", tmp_path / name)
+    straight = list(PreparedSessions(tmp_path / "straight"))
+    assert len(straight) > 1 and list(PreparedSessions(tmp_path / "out")) == straight
 
 
 def test_duplicates_of_other_parts_are_left_out(tmp_path):

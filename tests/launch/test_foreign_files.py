@@ -18,10 +18,13 @@ from anchoredit_jax.belongings import NAME
 from anchoredit_jax.checkpoint import save_bundle
 from anchoredit_jax.checkpoint.assets import FILE_NAME
 from anchoredit_jax.convert import export_weights, import_weights, open_weights
+from anchoredit_jax.data import feature_cache
+from anchoredit_jax.data.prepared import prepare
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.evaluation.report import WRITTEN
 from anchoredit_jax.evaluation.runs import ANSWERS, FRAMES
 from anchoredit_jax.planning import write_rows
+from anchoredit_jax.reproducibility import write as write_certificate
 from anchoredit_jax.session import session_file
 from launch import (
     build_benchmark,
@@ -39,6 +42,7 @@ from tests.convert.published import write_published
 from tests.data.corpus import make_corpus
 from tests.launch.foreign import plant, snapshot
 from tests.planning.rows import make_row
+from tests.reproducibility.certified import certificate
 from tests.session_builder.benchmark_input import photos
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +96,11 @@ COMMANDS = {
         ("--source", "RAW", "--pack", "OUT", "--quiet"),
         ("sessions-00000.tar", "sessions.json", "packing.json"),
     ),
+    "prepare_data --cache": Command(
+        prepare_data.main,
+        ("--cache", "OUT", "--config", "SESSIONS", "--quiet"),
+        (feature_cache.ABOUT, feature_cache.NULL, feature_cache.part_name(0)),
+    ),
     "build_benchmark": Command(
         build_benchmark.main,
         ("--images", "PHOTOS", "--min-side", "16", "--out", "OUT", "--quiet"),
@@ -127,6 +136,12 @@ COMMANDS = {
         ("run", "--config", CONFIG, "--workdir", "OUT", "--quiet"),
         ("single_turn/config.json", "single_turn/certificate.json"),
     ),
+    "reproduce check": Command(
+        reproduce.main,
+        ("check", "--config", CONFIG, "--against", "CERTIFICATE", "--workdir", "OUT",
+         "--quiet"),
+        ("single_turn", "single_turn/config.json", "single_turn/certificate.json"),
+    ),
     "convert import": Command(
         convert.main,
         ("import", "--src", "WEIGHTS", "--out", "OUT", "--quiet"),
@@ -154,8 +169,12 @@ def inputs(tmp_path_factory):
     make_corpus(root / "raw", good=2)
     photos(root / "photos")
     write_published(root / "weights", "vae", "wan")
+    prepare(root / "raw", root / "prepared")
+    write_certificate(root / "certificate.json", certificate())
     return {
         "RAW": str(root / "raw"),
+        "SESSIONS": f"{ROOT}/configs/sessions.py:path={root}/prepared,side=24,turns=2",
+        "CERTIFICATE": str(root / "certificate.json"),
         "PHOTOS": str(root / "photos"),
         "WEIGHTS": str(root / "weights"),
     }

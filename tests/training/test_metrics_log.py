@@ -1,4 +1,5 @@
 import json
+import pickle
 import time
 
 from PIL import Image
@@ -27,6 +28,10 @@ BAD_LINES = (
     b'{"step": NaN}',
     b'{"step": 2.5}',
     b'{"step": -1}',
+    b'{"step": "\\ud800"}',
+    b'{"step": ' + b"9" * 5000 + b"}",  # more digits than Python reads
+    pickle.dumps({"step": 3}, protocol=0).replace(b"\n", b" "),
+    pickle.dumps({"step": 3}).replace(b"\n", b" "),
 )
 
 

@@ -2,7 +2,9 @@ import json
 
 import numpy as np
 
+from anchoredit_jax.training.metrics_log import scan_metrics
 from anchoredit_jax.watching.stage_files import read_stage
+from tests.damage import damage_bytes, damage_value
 from tests.watching.made_up import save_checkpoint, write_rows, write_sheet
 
 
@@ -40,6 +42,32 @@ def test_bad_lines_and_values_are_counted_and_hide_nothing(tmp_path):
     lines, values = stage.faults
     assert lines == "metrics.jsonl: 5 lines left out, no row in them"
     assert "6 values left out that are no finite number" in values
+
+
+def test_damaged_rows_are_counted_and_the_others_are_read(tmp_path):
+    """200 damages of bytes and of values: no line that is whole is lost by another."""
+    rows = [{"step": step, "loss": step / 7} for step in range(1, 21)]
+    path = write_rows(tmp_path, rows)
+    written = path.read_bytes()
+    untouched = written.splitlines()
+    told = 0
+    for seed in range(200):
+        if seed % 2:
+            damaged = [damage_value(row, seed + at) for at, row in enumerate(rows[:3])]
+            text = "".join(json.dumps(row) + "\n" for row in damaged + rows[3:])
+            path.write_bytes(text.encode())
+        else:
+            path.write_bytes(damage_bytes(written, seed // 2))
+        lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+        whole = [json.loads(line) for line in lines if line in untouched]
+        found, left_out = scan_metrics(path)
+        assert [row for row in whole if row not in found] == []
+        assert len(found) + left_out == len(lines)
+        stage = read_stage(tmp_path)
+        assert stage.rows == len(found)
+        assert not left_out or "no row in them" in stage.faults[0]
+        told += bool(stage.faults)
+    assert 100 < told < 200
 
 
 def test_the_last_committed_step_tells_lineage_and_changes(tmp_path):

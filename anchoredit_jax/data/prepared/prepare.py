@@ -207,9 +207,8 @@ def _run_parts(
     ):
         stack.push(stop)
         told = repeat(languages), repeat(words)
-        made = pool.map(prepare_part, *zip(*todo, strict=True), *told)
         try:
-            yield from made
+            yield from pool.map(prepare_part, *zip(*todo, strict=True), *told)
         except concurrent.futures.process.BrokenProcessPool as error:
             raise UserError(
                 f"one of --processes {processes} was ended from outside, as by a lack "
