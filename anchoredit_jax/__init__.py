@@ -33,23 +33,44 @@ more:
   planning/         programs compiled for pods, counted
 """
 
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import TYPE_CHECKING
 
 from anchoredit_jax.version import __version__
 
 if TYPE_CHECKING:
+    from anchoredit_jax.config import load_config
+    from anchoredit_jax.evaluation import evaluate
     from anchoredit_jax.session import Editor, EditSession, edit_together, load_editor
+    from anchoredit_jax.training.loop import run_stage
+else:  # or a type checker would take every misspelt name
 
-__all__ = ["EditSession", "Editor", "__version__", "edit_together", "load_editor"]
+    def __getattr__(name: str) -> object:
+        """Load what is asked for on first use: importing the package costs nothing."""
+        if name in _HOMES:
+            return getattr(importlib.import_module(_HOMES[name]), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __getattr__(name: str) -> Any:
-    """Load the editing API on first use: importing the package costs nothing."""
-    if name in __all__:
-        from anchoredit_jax import session
-
-        return getattr(session, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = [
+    "EditSession",
+    "Editor",
+    "__version__",
+    "edit_together",
+    "evaluate",
+    "load_config",
+    "load_editor",
+    "run_stage",
+]
+_HOMES = {
+    "EditSession": "anchoredit_jax.session",
+    "Editor": "anchoredit_jax.session",
+    "edit_together": "anchoredit_jax.session",
+    "evaluate": "anchoredit_jax.evaluation",
+    "load_config": "anchoredit_jax.config",
+    "load_editor": "anchoredit_jax.session",
+    "run_stage": "anchoredit_jax.training.loop",
+}
 
 
 def __dir__() -> list[str]:

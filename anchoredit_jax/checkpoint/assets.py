@@ -40,6 +40,9 @@ class Weights(NamedTuple):
     run: RunConfig
     lineage: Lineage
 
+    def __repr__(self) -> str:
+        return f"<Weights {self.lineage.describe()}>"
+
 
 def save_bundle(path: Path, params: Any, run: RunConfig, lineage: Lineage) -> Path:
     """Write `path` (a *.safetensors file, or a folder for `model.safetensors`).

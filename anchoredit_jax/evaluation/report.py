@@ -39,7 +39,7 @@ _ADVICE = "give another --out"
 def evaluate(
     contestants: Sequence[Contestant],
     settings: Settings,
-    out: Path,
+    out: str | Path,
     extractors: Sequence[FeatureExtractor] = (),
     judge: JudgeConfig | None = None,
 ) -> dict:
@@ -48,6 +48,17 @@ def evaluate(
     Writes to `out`: report.html, report.json, turns.csv, sessions.csv, figures/, which
     the page holds too, and frames/, with which a stopped evaluation goes on. An earlier
     evaluation's files are replaced; those of others, and what somebody changed, never.
+
+    Example:
+        from anchoredit_jax import evaluate, load_editor
+        from anchoredit_jax.evaluation import Contestant, Settings, parse_policies
+
+        editor = load_editor()
+        toy = Contestant("toy", "shipped", editor, editor.sampler)
+        policies = parse_policies("sink1_window3,window3")
+        settings = Settings(policies, parts=("table",), sessions=3, turns=2)
+        report = evaluate([toy], settings, "report")
+        print(report["table"]["toy"].keys())
 
     Args:
       extractors: make features of images, each with a name of its own.
@@ -60,7 +71,7 @@ def evaluate(
       UserError: before anything is edited, if a checkpoint does not fit the test, or
         `out` holds results of other settings or other files in the places of these.
     """
-    settings = check_parts(settings)
+    settings, out = check_parts(settings), Path(out)
     _check(contestants, settings, out)
     check_names(extractors)
     with in_use(out):

@@ -51,6 +51,12 @@ class MemoryConfig(Bounded):
         if self.sink == 0 and self.window == 0:
             raise UserError("a memory of sink 0 and window 0 holds no frame at all")
 
+    def describe(self) -> str:
+        """In a few words: "sink 1 + window 3"."""
+        if self.window is None:
+            return "full history"
+        return f"sink {self.sink} + window {self.window}"
+
     def visibility(self) -> FrameVisibility:
         """The same rule for a whole sequence: itself counts towards the window."""
         if self.window is None:

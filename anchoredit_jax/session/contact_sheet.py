@@ -1,6 +1,7 @@
 """Frames with their captions on one picture: of one session, or of several runs."""
 
 import dataclasses
+import io
 import math
 from collections.abc import Sequence
 
@@ -52,6 +53,13 @@ def draw_contact_sheet(
             below = top + height + 5
             _write(draw, (left, below), lines[row + column], _FONT, _LINE)
     return sheet
+
+
+def sheet_png(images: Sequence[np.ndarray], captions: Sequence[str]) -> bytes:
+    """`draw_contact_sheet` as the bytes of a PNG, which a notebook shows."""
+    file = io.BytesIO()
+    draw_contact_sheet(images, captions).save(file, format="png")
+    return file.getvalue()
 
 
 def to_sheet_size(image: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from anchoredit_jax.data.buckets import Size
 from anchoredit_jax.data.images import Crop
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.session import session_file
+from anchoredit_jax.session.contact_sheet import sheet_png
 from anchoredit_jax.session.loaded_model import LoadedModel
 from anchoredit_jax.session.shared_memory import SharedMemory
 from anchoredit_jax.session.turns import (
@@ -149,6 +150,18 @@ class EditSession:
         """A second session with the same history; both share all buffers, and neither
         sees what the other does from here on."""
         return EditSession(self.editor, self.history, self.seed)
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        turns = f"turn {self.turn} of {len(self._turns) - 1}"
+        return f"<EditSession at {turns}: {height} x {width}, seed {self.seed}>"
+
+    def _repr_png_(self) -> bytes:
+        """The pictures up to the current turn, which a notebook shows."""
+        shown = self.history
+        return sheet_png(
+            [turn.pixels for turn in shown], [turn.caption for turn in shown]
+        )
 
     def _ask(self, instruction: str, seed: int | None) -> Asked:
         seed = self.seed if seed is None else seed

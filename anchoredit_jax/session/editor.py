@@ -8,7 +8,7 @@ from anchoredit_jax.session.loaded_model import LoadedModel
 from anchoredit_jax.session.shapes import AskedSize
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Editor(LoadedModel):
     """What a person edits with. Make one with `load_editor`."""
 

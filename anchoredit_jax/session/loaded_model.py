@@ -34,7 +34,7 @@ MOST_TURNS = 1024  # of a session that keeps its full history
 SHIPPED = Path(__file__).parents[1] / "assets"
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class LoadedModel:
     """Everything that sessions share. `Editor` can start them, too.
 
@@ -89,6 +89,15 @@ class LoadedModel:
                 f"a session that keeps its full history has 1 to {MOST_TURNS} turns, "
                 f"given max_turns {self.max_turns}"
             )
+
+    def __repr__(self) -> str:
+        path = "the shipped weights" if self.checkpoint is None else self.checkpoint
+        made = "" if self.lineage is None else f" ({self.lineage.stage})"
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        return (
+            f"<{type(self).__name__} of {path}{made}: {count:,} parameters, "
+            f"{self.side} pixels, {self.memory.describe()}, {self.steps} steps a turn>"
+        )
 
     @property
     def side(self) -> int:

@@ -24,7 +24,7 @@ from anchoredit_jax.session.branches import Branches
 from anchoredit_jax.session.contact_sheet import to_sheet_size
 from anchoredit_jax.session.edit_session import EditSession
 from anchoredit_jax.session.editor import Editor
-from anchoredit_jax.session.result_folder import caption, fill_folder
+from anchoredit_jax.session.result_folder import fill_folder
 from anchoredit_jax.session.shapes import describe_crop
 from anchoredit_jax.session.turns import Turn
 
@@ -186,7 +186,7 @@ def strip(session: EditSession) -> list[tuple[np.ndarray, str]]:
     return [
         (
             to_sheet_size(turn.pixels),
-            caption(turn) + (" (undone)" if turn.number > session.turn else ""),
+            turn.caption + (" (undone)" if turn.number > session.turn else ""),
         )
         for turn in session.turns
     ]

@@ -205,12 +205,6 @@ def turn_name(number: int, last: int = 0) -> str:
     return f"turn_{number:0{max(2, len(str(last)))}d}.png"
 
 
-def caption(turn: Turn) -> str:
-    """A turn in a few words."""
-    instruction = (turn.instruction or "").strip() or "(no instruction)"
-    return f"{turn.number}. {instruction}" if turn.number else "source"
-
-
 def fill_folder(folder: Path, session: EditSession, extra: Mapping[str, Any]) -> None:
     """Write all files of a result into a folder."""
 
@@ -245,7 +239,7 @@ def _write_whole(
     writing: Writing, session: EditSession, extra: Mapping[str, Any]
 ) -> None:
     frames = [turn.pixels for turn in session.history]
-    captions = [caption(turn) for turn in session.history]
+    captions = [turn.caption for turn in session.history]
     with writing("contact_sheet.png") as path:
         draw_contact_sheet(frames, captions).save(path, format="png")
     record = {**session.record(), **extra, "jax": jax.__version__}

@@ -23,6 +23,7 @@ from anchoredit_jax.memory import CausalMemory
 from anchoredit_jax.models.codec import decode_pixels, from_uint8
 from anchoredit_jax.models.text import check_length, shown
 from anchoredit_jax.session.capacity import check_capacity
+from anchoredit_jax.session.contact_sheet import sheet_png
 from anchoredit_jax.session.loaded_model import LoadedModel
 from anchoredit_jax.session.shared_memory import SharedMemory
 from anchoredit_jax.strict import shorten
@@ -31,7 +32,7 @@ from anchoredit_jax.trees import leaves_by_name
 MAX_SEED = 2**31 - 1
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Turn:
     """The source (number 0) or the result of one instruction.
 
@@ -74,6 +75,21 @@ class Turn:
     def model_image(self) -> Image.Image:
         """The turn's image at the size that it is edited at."""
         return srgb_image(self.pixels)
+
+    @property
+    def caption(self) -> str:
+        """The turn in a few words."""
+        instruction = (self.instruction or "").strip() or "(no instruction)"
+        return f"{self.number}. {instruction}" if self.number else "source"
+
+    def __repr__(self) -> str:
+        height, width = self.pixels.shape[:2]
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"<Turn {shorten(self.caption)}: {height} x {width}{seed}>"
+
+    def _repr_png_(self) -> bytes:
+        """The turn's picture with its caption, which notebooks show."""
+        return sheet_png([self.pixels], [self.caption])
 
 
 class Asked(NamedTuple):

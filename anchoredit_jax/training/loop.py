@@ -88,6 +88,14 @@ def run_stage(
     Goes on at the last committed step where there is one. SIGTERM and Ctrl-C save the
     current step first and raise `Stopped`.
 
+    Example:
+        from anchoredit_jax import load_config, load_editor, run_stage
+
+        run = load_config("configs/sprites.py:stage=single_turn,preset=quick,steps=5")
+        done = run_stage(run, "W")
+        print(done.step, done.metrics["loss"])
+        editor = load_editor("W")
+
     Args:
       parent: checkpoint or bundle of the stage before; None, or `workdir` itself, looks
         for what the stage can follow in `workdir`. When the run is resumed its weights

@@ -1,43 +1,45 @@
-"""Recorded numbers of the reference, where they are present.
+"""Recorded numbers of the reference: golden/README.md says what they are.
 
 See docs/method.md, Reference.
 """
 
 import json
+import lzma
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from anchoredit_jax.models import TransformerConfig
 from tests.convert.published import from_published
 
-GOLDEN = Path(
-    os.environ.get("ANCHOREDIT_GOLDEN", Path(__file__).parents[3] / "shared" / "golden")
-)
+# Another folder may be named, such as the whole recording, as *.npz.
+GOLDEN = Path(os.environ.get("ANCHOREDIT_GOLDEN", Path(__file__).parent / "golden"))
 
 
 @pytest.fixture(scope="session")
 def golden():
-    """A function from a golden file's name to (arrays, meta)."""
-    if not GOLDEN.is_dir():
-        if "ANCHOREDIT_GOLDEN" in os.environ:
-            pytest.fail(f"ANCHOREDIT_GOLDEN names no folder: {GOLDEN}")
-        pytest.skip(f"no recorded reference numbers at {GOLDEN} (ANCHOREDIT_GOLDEN)")
+    """A function from a recording's name to (arrays, meta)."""
+    return read_golden
 
-    def load(name):
-        with np.load(GOLDEN / name) as file:
+
+def read_golden(name: str) -> tuple[dict[str, np.ndarray], dict]:
+    whole, packed = GOLDEN / f"{name}.npz", GOLDEN / f"{name}.safetensors.xz"
+    if whole.is_file():
+        with np.load(whole) as file:
             arrays = {key: file[key] for key in file.files}
         return arrays, json.loads(str(arrays.pop("meta")))
-
-    return load
+    with lzma.open(packed) as file:
+        arrays = safetensors.numpy.load(file.read())
+    return arrays, json.loads(arrays.pop("meta").tobytes())
 
 
 @pytest.fixture(scope="session")
 def golden_params(golden):
     """Parameters of the recorded tiny transformer."""
-    arrays, _ = golden("dit_weights.npz")
+    arrays, _ = golden("dit_weights")
     tensors = {key.removeprefix("w/"): value for key, value in arrays.items()}
     return from_published("transformer", tensors, golden_config())
 

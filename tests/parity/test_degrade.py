@@ -46,7 +46,7 @@ def draws_of(arrays, name, latents):
 
 
 def test_every_case(golden):
-    arrays, meta = golden("degrade.npz")
+    arrays, meta = golden("degrade")
     for name, case in meta["cases"].items():
         source, _, cut = case["input"].partition("[")
         latents = channels_last(arrays[source])

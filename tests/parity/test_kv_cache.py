@@ -31,13 +31,13 @@ TOKENS = 24  # of a frame
 
 
 def test_no_case_is_left_out(golden):
-    _, meta = golden("dit_kv_cache.npz")
+    _, meta = golden("dit_kv_cache")
     assert set(meta["cases"]) == set(CASES) | REFUSED
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_case(golden, golden_params, name):
-    arrays, meta = golden("dit_kv_cache.npz")
+    arrays, meta = golden("dit_kv_cache")
     stride = meta["cases"][name]["temporal_rope_stride"]
     model = golden_config(temporal_stride=stride, source_prompt="first_prompt")
     text = padded_prompts(arrays["prompt_tokens"])
@@ -117,9 +117,8 @@ def first_layer_deviations(memory, model, arrays, name):
         yield float(np.abs(values[slot] - recorded_values[place]).max())
 
 
-def test_cutting_a_frame_is_not_what_we_do(golden, golden_params):
+def test_cutting_a_frame_is_not_what_we_do():
     """Every frame that a view shows is shown whole: validity is per frame."""
-    del golden, golden_params
     memory = memories.init_memory(
         MemoryConfig(1, 2), layers=1, batch=1, tokens=24, heads=1, head_dim=2
     )

@@ -1,6 +1,7 @@
 """The recorded losses and gradients of all stages, draw by draw."""
 
 import functools
+import re
 import types
 
 import jax
@@ -34,14 +35,14 @@ LOSS_RTOL = 1e-5
 
 @pytest.fixture(scope="module")
 def recorded(golden):
-    return golden("losses.npz")
+    return golden("losses")
 
 
 @pytest.fixture(scope="module")
 def networks(golden):
     """Student, EMA, teacher and fake score."""
-    base, _ = golden("dit_weights.npz")
-    deltas, _ = golden("dit_weight_deltas.npz")
+    base, _ = golden("dit_weights")
+    deltas, _ = golden("dit_weight_deltas")
     weights = {key.removeprefix("w/"): value for key, value in base.items()}
 
     def moved(teacher, fake):
@@ -373,8 +374,15 @@ def test_critic(recorded, networks, name):
 
 
 def test_no_case_is_left_out(recorded):
-    _, meta = recorded
+    arrays, meta = recorded
     assert set(meta["cases"]) == set(S12 + CD + DMD + CRITIC)
+    # Whole gradients: of six parameters for each loss, of three in every case.
+    for names in (S12, CD, DMD, CRITIC):
+        whole = [
+            [key for key in arrays if re.match(rf"{name}/(\w+_)?grad/", key)]
+            for name in names
+        ]
+        assert min(map(len, whole)) >= 3 and max(map(len, whole)) == 6
 
 
 def test_recorded_gradient_is_the_functions_own(recorded):

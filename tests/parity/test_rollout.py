@@ -56,7 +56,7 @@ def steps_of(arrays, name, turn_index):
 
 @pytest.mark.parametrize("name", [name for name in CASES if "euler" in name])
 def test_steps_of_the_sampler(golden, name):
-    arrays, meta = golden("rollout.npz")
+    arrays, meta = golden("rollout")
     timesteps, sigmas = sampler_of(meta["cases"][name]).schedule
     np.testing.assert_allclose(timesteps, arrays[f"{name}/timesteps"], atol=1e-3)
     np.testing.assert_allclose(sigmas, arrays[f"{name}/sigmas"], atol=1e-6)
@@ -64,7 +64,7 @@ def test_steps_of_the_sampler(golden, name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_session(golden, golden_params, name):
-    arrays, meta = golden("rollout.npz")
+    arrays, meta = golden("rollout")
     assert set(meta["cases"]) == set(CASES)
     case, config = meta["cases"][name], CASES[name]
     sampler = sampler_of(case)

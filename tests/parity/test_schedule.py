@@ -18,7 +18,7 @@ TIES = {"s1000_shift1": (640.5,), "s50_shift1": (750.0, 250.0)}
 @pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("times", ["t_float", "t_int"])
 def test_grid(golden, name, times):
-    arrays, meta = golden("scheduler.npz")
+    arrays, meta = golden("scheduler")
     assert set(meta["grids"]) == set(GRIDS)
     settings = meta["grids"][name]
     sigmas = schedule.make_sigmas(settings["num_inference_steps"], settings["shift"])
@@ -43,7 +43,7 @@ def test_grid(golden, name, times):
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_steps_and_conversions(golden, name):
-    arrays, meta = golden("scheduler.npz")
+    arrays, meta = golden("scheduler")
     settings = meta["grids"][name]
     sigmas = arrays[f"{name}/sigmas"]
     index = arrays[f"{name}/nearest_id_t_float"]
@@ -80,7 +80,7 @@ def test_steps_and_conversions(golden, name):
 
 @pytest.mark.parametrize("name", [name for name in GRIDS if "s1000" in name])
 def test_training_weights(golden, name):
-    arrays, meta = golden("scheduler.npz")
+    arrays, meta = golden("scheduler")
     shift = meta["grids"][name]["shift"]
     np.testing.assert_allclose(
         schedule.bell_weight(arrays[f"{name}/timesteps"], shift),
@@ -97,7 +97,7 @@ def test_training_weights(golden, name):
 
 def test_the_target_is_the_velocity(golden):
     """What `sequence_loss` asks for: from x, all the way to the noise."""
-    arrays, _ = golden("scheduler.npz")
+    arrays, _ = golden("scheduler")
     x, noise = arrays["x"], arrays["noise"]
     one = np.ones(len(x), np.float32)
     target = schedule.x0_to_velocity(schedule.add_noise(x, noise, one), x, one)

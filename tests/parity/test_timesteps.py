@@ -14,7 +14,7 @@ CASES = (
 
 @pytest.mark.parametrize("name", CASES)
 def test_timesteps(golden, name):
-    arrays, meta = golden("timesteps.npz")
+    arrays, meta = golden("timesteps")
     assert set(meta["cases"]) == set(CASES)
     case = meta["cases"][name]
     config = TimestepConfig(

@@ -1,6 +1,7 @@
 """Sessions: going back is exact, branches share, one compilation."""
 
 import dataclasses
+import io
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.models.codec import PatchCodec
 from anchoredit_jax.models.text import NgramTextEncoder
 from anchoredit_jax.session import load_editor
+from anchoredit_jax.session.contact_sheet import to_sheet_size
 from anchoredit_jax.testing import record_compilations
 from tests.session.editors import (
     PROMPTS,
@@ -231,3 +233,25 @@ def test_parts_that_do_not_fit_are_refused(params):
 def test_missing_weights_are_named(tmp_path):
     with pytest.raises(UserError, match="nowhere"):
         load_editor(tmp_path / "nowhere")
+
+
+def test_what_a_notebook_shows(editor):
+    session = edited(editor, PROMPTS[:2], seed=3)
+    session.undo()
+    assert repr(editor).startswith("<Editor of the shipped weights (consistency): ")
+    assert repr(editor).endswith(
+        " parameters, 16 pixels, sink 1 + window 2, 2 steps a turn>"
+    )
+    assert repr(session) == "<EditSession at turn 1 of 2: 16 x 16, seed 3>"
+    source, first = session.history
+    assert repr(source) == "<Turn 'source': 16 x 16>"
+    assert repr(first) == "<Turn '1. make it blue': 16 x 16, seed 3>"
+    sheets = [Image.open(io.BytesIO(shown._repr_png_())) for shown in (session, first)]
+    assert [sheet.format for sheet in sheets] == ["PNG", "PNG"]
+    two, one = (np.asarray(sheet) for sheet in sheets)
+    # The frame is in it, enlarged; and once more on the session's sheet.
+    frame = to_sheet_size(first.pixels)
+    height, width = frame.shape[:2]
+    np.testing.assert_array_equal(one[14 : 14 + height, 14 : 14 + width], frame)
+    left = 14 + width + 14
+    np.testing.assert_array_equal(two[14 : 14 + height, left : left + width], frame)
