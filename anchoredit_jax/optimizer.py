@@ -8,15 +8,15 @@ import dataclasses
 
 import optax
 
-from anchoredit_jax.errors import UserError
 from anchoredit_jax.strict import Bounded, result, way
-from anchoredit_jax.trees import check_dtype
+from anchoredit_jax.trees import DTYPES
 
+SCHEDULES = ("cosine", "constant")
 CRITIC_RATE = 5.0  # critic's learning rate beside the generator's (the reference)
 
 
 @dataclasses.dataclass(frozen=True)
-class AdamConfig(Bounded):
+class AdamConfig(Bounded, place="optimizer"):
     """Settings of AdamW with a warm-up.
 
     Attributes:
@@ -35,7 +35,7 @@ class AdamConfig(Bounded):
     """
 
     learning_rate: float = result(1e-4, within="[0, 1000]")
-    schedule: str = result("cosine")
+    schedule: str = result("cosine", within=SCHEDULES)
     steps: int = result(1000, within="[1, 1e9]")
     warmup: int = result(50, within="[0, 1e9]")
     final: float = result(0.05, within="[0, 1]")
@@ -44,11 +44,7 @@ class AdamConfig(Bounded):
     eps: float = result(1e-8, within="[0, 1]")
     weight_decay: float = result(0.0, within="[0, 1000]")
     clip: float = result(1.0, within="[0, 1e9]")
-    mu_dtype: str = result("float32")
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_adam(self, "optimizer")
+    mu_dtype: str = result("float32", within=DTYPES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +66,7 @@ class OptimizerConfig(AdamConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class CriticConfig(Bounded):
+class CriticConfig(Bounded, place="options.critic"):
     """The critic's own AdamW, fields as in `AdamConfig`.
 
     Its schedule is as long as the generator's, `optimizer.steps`.
@@ -83,7 +79,7 @@ class CriticConfig(Bounded):
     """
 
     learning_rate: float | None = result(None, within="[0, 1000]")
-    schedule: str = result("constant")
+    schedule: str = result("constant", within=SCHEDULES)
     warmup: int = result(50, within="[0, 1e9]")
     final: float = result(0.05, within="[0, 1]")
     b1: float = result(0.9, within="[0, 1)")
@@ -91,11 +87,7 @@ class CriticConfig(Bounded):
     eps: float = result(1e-8, within="[0, 1]")
     weight_decay: float = result(0.0, within="[0, 1000]")
     clip: float = result(1.0, within="[0, 1e9]")
-    mu_dtype: str = result("float32")
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_adam(self, "options.critic")
+    mu_dtype: str = result("float32", within=DTYPES)
 
     def beside(self, generator: AdamConfig) -> AdamConfig:
         """The settings in full, beside those of the generator."""
@@ -103,15 +95,6 @@ class CriticConfig(Bounded):
         if self.learning_rate is None:
             settings["learning_rate"] = CRITIC_RATE * generator.learning_rate
         return AdamConfig(steps=generator.steps, **settings)
-
-
-def check_adam(config: AdamConfig | CriticConfig, where: str) -> None:
-    """UserError unless schedule and dtype are known."""
-    if config.schedule not in ("cosine", "constant"):
-        raise UserError(
-            f"{where}.schedule must be cosine or constant, got {config.schedule!r}"
-        )
-    check_dtype(f"{where}.mu_dtype", config.mu_dtype)
 
 
 def make_schedule(config: AdamConfig) -> optax.Schedule:

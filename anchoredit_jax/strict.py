@@ -27,7 +27,7 @@ import reprlib
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from anchoredit_jax.errors import UserError
 
@@ -81,13 +81,40 @@ def _field(default: Any, decides: str, within: Within, kinds: Sequence[str]) -> 
     return dataclasses.field(default=default, metadata=metadata)
 
 
+class FieldError(UserError):
+    """A field that does not fit the others of its section, for its `__post_init__`.
+
+    `build_dataclass`, which knows where the section stands, names it from the root.
+    """
+
+    def __init__(self, section: "Bounded", name: str, problem: str):
+        """
+        Args:
+          section: that refuses the value.
+          problem: goes on behind the field's name, as in "must be at most 3, given 4".
+        """
+        super().__init__(f"{section.place}.{name} {problem}")
+        self.name, self.problem = name, problem
+
+
 class Bounded:
-    """A section whose fields are held to their bounds, whoever makes it."""
+    """A section whose fields are held to their bounds, whoever makes it.
+
+    Attributes:
+      place: dotted name of the section in a run's configuration, for messages; said
+        with the class where it is not the class's name, `place="data.sprites"`.
+    """
+
+    place: ClassVar[str]
+
+    def __init_subclass__(cls, place: str | None = None) -> None:
+        super().__init_subclass__()
+        cls.place = place or re.sub("(Config|Settings)$", "", cls.__name__).lower()
 
     def __post_init__(self) -> None:
-        section = re.sub("(Config|Settings)$", "", type(self).__name__).lower()
         for field in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
-            check_within(field, getattr(self, field.name), f"{section}.{field.name}")
+            where = f"{self.place}.{field.name}"
+            check_within(field, getattr(self, field.name), where)
 
 
 def check_within(field: dataclasses.Field, value: Any, where: str) -> None:
@@ -250,6 +277,8 @@ def build_dataclass(cls: type[T], values: Mapping[str, Any], where: str) -> T:
             coerced[name] = coerce(field.default_factory(), hints[name], where)
     try:
         return cls(**coerced)
+    except FieldError as error:
+        raise UserError(f"{where}.{error.name} {error.problem}") from error
     except UserError:
         raise
     except ValueError as error:

@@ -9,7 +9,7 @@ import pytest
 
 from anchoredit_jax.config import run_from_dict, section_types
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import build_dataclass, lies_within
+from anchoredit_jax.strict import Bounded, build_dataclass, lies_within
 from anchoredit_jax.testing.tiny import tiny_model
 
 STAGES = (
@@ -111,8 +111,62 @@ def test_sections_that_do_not_fit_each_other_are_refused():
     swapped = {"timesteps": {"minimum": 900.0, "maximum": 100.0}}
     with pytest.raises(UserError, match="minimum must be at most maximum"):
         run_from_dict({**base, "options": swapped})
-    with pytest.raises(UserError, match="timesteps must be 1 to 1000 numbers"):
-        run_from_dict({**base, "sampler": {"timesteps": []}})
+
+
+def words():
+    """(stage, dotted name) of all fields that hold one of several words."""
+    found = {}
+    for stage in STAGES:
+        for name, top in section_types(stage).items():
+            for cls, where in sections(top, name):
+                for field in dataclasses.fields(cls):
+                    if isinstance(field.metadata.get("within"), tuple):
+                        found[f"{where}.{field.name}"] = stage
+    return list(found.items())
+
+
+# Fields that are refused beside others: what is given, by dotted name.
+BESIDE = (
+    ("options.timesteps.lower_min", {"lower_min": 0.9, "lower_max": 0.1}),
+    ("options.degrade.block_sizes", {"block_sizes": []}),
+    ("sampler.timesteps", {"timesteps": []}),
+    ("model.dim", {"dim": 30, "num_heads": 4}),
+    ("memory.window", {"sink": 0, "window": 0}),
+    ("text.length", {"length": 8192, "dim": 65536}),
+    ("data.sprites.weights", {"weights": {"dance": 1.0}}),
+    ("options.score_minimum", {"score_minimum": 9.0, "score_maximum": 8.0}),
+)
+
+
+def test_sections_made_by_themselves_are_named_alike():
+    for stage in STAGES:
+        for name, top in section_types(stage).items():
+            for cls, where in sections(top, name):
+                if issubclass(cls, Bounded):
+                    assert cls.place == where
+
+
+@pytest.mark.parametrize(
+    ("where", "given"),
+    [
+        *((where, {where.rpartition(".")[2]: "no such word"}) for where, _ in words()),
+        *BESIDE,
+    ],
+)
+def test_a_field_is_named_from_the_root(where, given):
+    """As a person writes it on a command line, not by the name of a class."""
+    stage = dict(words()).get(where, "causal_forcing")
+    if "score" in where:
+        stage = "distribution_matching"
+    config = {"stage": stage, "model": vars(tiny_model())}
+    *parents, _ = where.split(".")
+    section = config
+    for parent in parents:
+        section = section.setdefault(parent, {})
+    section.update(given)
+    with pytest.raises(UserError) as refused:
+        run_from_dict(config)
+    assert str(refused.value).startswith(f"{where} ")
 
 
 def test_ends_of_an_interval():

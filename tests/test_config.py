@@ -76,7 +76,10 @@ def test_stages_of_the_curriculum_share_the_model():
         ("data.bacth=4", "'data.bacth' .nothing reads it.: did you mean 'batch'"),
         ("dta.batch=4", "unknown config section 'dta': did you mean 'data'"),
         ("options.rollout.kind=none", "'options.rollout' .nothing reads it."),
-        ("stage=causal_forcing,options.history=x", "in_sequence or beside, got 'x'"),
+        (
+            "stage=causal_forcing,options.history=x",
+            "options.history must be one of in_sequence, beside, given 'x'",
+        ),
         ("options.loss.hard_share=0", r"hard_share must be in \(0, 1\]"),
         ("model.prediction=x", "model.prediction must be one of"),
         ("data.batch=four", "'data.batch': expected int"),

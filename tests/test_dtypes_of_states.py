@@ -81,7 +81,7 @@ def test_narrow_first_moments_train_as_well():
 
 @pytest.mark.parametrize("stage", DISTILLATIONS)
 def test_unknown_dtypes_are_refused(stage):
-    with pytest.raises(UserError, match="teacher_dtype must be .*; got 'float16'"):
+    with pytest.raises(UserError, match="teacher_dtype must be .*given 'float16'"):
         run_of(stage, "float16")
     with pytest.raises(UserError, match="optimizer.mu_dtype must be .*'int8'"):
         run_of(stage, mu_dtype="int8")

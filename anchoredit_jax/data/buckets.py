@@ -20,7 +20,7 @@ RULES = ("log_ratio", "ratio")
 
 
 @dataclasses.dataclass(frozen=True)
-class BucketConfig(Bounded):
+class BucketConfig(Bounded, place="data.sessions.buckets"):
     """The sizes that images are cut to.
 
     Attributes:
@@ -34,14 +34,8 @@ class BucketConfig(Bounded):
 
     step: int | None = result(None, within="[1, 65536]")
     max_ratio: float = result(4.0, within="[1, 1000]")
-    rule: str = result("log_ratio")
+    rule: str = result("log_ratio", within=RULES)
     mix_turns: bool = result(False)
-
-    def __post_init__(self):
-        super().__post_init__()
-        where = "data.sessions.buckets"
-        if self.rule not in RULES:
-            raise UserError(f"{where}.rule must be one of {RULES}, got {self.rule!r}")
 
 
 def make_buckets(size: Size, step: int, max_ratio: float = 4.0) -> tuple[Size, ...]:

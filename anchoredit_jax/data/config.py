@@ -14,9 +14,16 @@ from anchoredit_jax.data.images import MAX_PIXELS
 from anchoredit_jax.data.sprites import DEFAULT_WEIGHTS, ENDLESS, SpriteSource
 from anchoredit_jax.data.sprites.instructions import check_weights
 from anchoredit_jax.data.sprites.render import MIN_SIZE
-from anchoredit_jax.data.sprites.sessions import check_layout
+from anchoredit_jax.data.sprites.sessions import LAYOUTS
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import Bounded, FrozenMapping, choose_kind, result, way
+from anchoredit_jax.strict import (
+    Bounded,
+    FieldError,
+    FrozenMapping,
+    choose_kind,
+    result,
+    way,
+)
 
 SESSION_LAYOUTS = ("chain", "pairs")
 MOST_NULLS = 0.9  # of prepared sessions, whose edits are all shown besides
@@ -25,7 +32,7 @@ _MADE = ("sprites", "sessions")  # kinds whose samples are put together here
 
 
 @dataclasses.dataclass(frozen=True)
-class SpritesConfig(Bounded):
+class SpritesConfig(Bounded, place="data.sprites"):
     """Procedural sessions with exact ground truth, made when asked for.
 
     Attributes:
@@ -38,13 +45,15 @@ class SpritesConfig(Bounded):
     weights: Mapping[str, float] = result(
         FrozenMapping(DEFAULT_WEIGHTS), within="[0, 1e9]"
     )
-    layout: str = result("chain")
+    layout: str = result("chain", within=LAYOUTS)
     length: int = result(ENDLESS, within=f"[1, {ENDLESS}]")
 
     def __post_init__(self):
         super().__post_init__()
-        check_weights(self.weights)
-        check_layout(self.layout)
+        try:
+            check_weights(self.weights)
+        except UserError as error:
+            raise FieldError(self, "weights", f"cannot be used: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +68,7 @@ class RecordsConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SessionsConfig(Bounded):
+class SessionsConfig(Bounded, place="data.sessions"):
     """Prepared sessions of images.
 
     Attributes:

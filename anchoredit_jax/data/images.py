@@ -99,6 +99,17 @@ class Crop:
         """Share of the source's pixels that lie in the crop."""
         return math.prod(self.box_size) / math.prod(self.source)
 
+    def describe(self) -> str:
+        """What becomes of an image, in a line: its size, the one that it is edited at,
+        and where what is kept of it lies."""
+        (height, width), (rows, columns) = self.source, self.size
+        (kept_rows, kept_columns), (left, top, *_) = self.box_size, self.box
+        percent = math.floor(1000 * self.kept) / 10  # 100.0 % means all of them
+        return (
+            f"{width} x {height}, edited at {columns} x {rows}, {percent} % of its "
+            f"pixels kept ({kept_columns} x {kept_rows} from {left}, {top})"
+        )
+
 
 def decode_image(
     source: Source,

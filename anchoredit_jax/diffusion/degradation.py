@@ -19,12 +19,11 @@ from flax import struct
 from anchoredit_jax import randomness
 from anchoredit_jax.arrays import Array, Float, Int, Key
 from anchoredit_jax.diffusion.timesteps import relative_positions
-from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import Bounded, result
+from anchoredit_jax.strict import Bounded, FieldError, result
 
 
 @dataclasses.dataclass(frozen=True)
-class DegradeConfig(Bounded):
+class DegradeConfig(Bounded, place="options.degrade"):
     """Probabilities (per sample and frame) and strengths of each kind.
 
     Every strength below is multiplied by s, which is drawn for each frame.
@@ -68,7 +67,7 @@ class DegradeConfig(Bounded):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.block_sizes:
-            raise UserError("degrade.block_sizes must name a size, or leave it out")
+            raise FieldError(self, "block_sizes", "must name a size, or leave it out")
 
     @property
     def active(self) -> bool:

@@ -12,9 +12,10 @@ import numpy as np
 from jax import lax
 
 from anchoredit_jax.arrays import Array, Float, Int
+from anchoredit_jax.choices import SAMPLERS
 from anchoredit_jax.diffusion import schedule
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import Bounded, result
+from anchoredit_jax.strict import Bounded, FieldError, result
 
 # (x [B, ...], timestep float32 scalar) -> velocity [B, ...]
 Velocity = Callable[[Array, Array], Array]
@@ -35,7 +36,7 @@ class SamplerConfig(Bounded):
       snap_shift: see `schedule.sigma_at`; for parity, with explicit timesteps.
     """
 
-    kind: str = result("few_step")
+    kind: str = result("few_step", within=SAMPLERS)
     steps: int = result(4, within="[1, 1000]")
     shift: float = result(1.0, within="(0, 1000]")
     guidance: float = result(1.0, within="[-1000, 1000]")
@@ -45,14 +46,12 @@ class SamplerConfig(Bounded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.kind not in ("few_step", "euler"):
-            raise UserError(
-                f"sampler kind must be few_step or euler, got {self.kind!r}"
-            )
         if self.timesteps is not None and not 1 <= len(self.timesteps) <= 1000:
-            raise UserError(
-                "a sampler's timesteps must be 1 to 1000 numbers, given "
-                f"{len(self.timesteps)}: leave them out, and steps and shift count"
+            raise FieldError(
+                self,
+                "timesteps",
+                f"must be 1 to 1000 numbers, given {len(self.timesteps)}: leave them "
+                "out, and steps and shift count",
             )
 
     @property

@@ -9,12 +9,11 @@ import jax.numpy as jnp
 
 from anchoredit_jax.arrays import Array, Float
 from anchoredit_jax.diffusion.schedule import TIMESTEPS, shift_sigma
-from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import Bounded, result
+from anchoredit_jax.strict import Bounded, FieldError, result
 
 
 @dataclasses.dataclass(frozen=True)
-class TimestepConfig(Bounded):
+class TimestepConfig(Bounded, place="options.timesteps"):
     """How noisy each frame of a training sequence is.
 
     Attributes:
@@ -43,9 +42,11 @@ class TimestepConfig(Bounded):
         super().__post_init__()
         for least, most in (("lower_min", "lower_max"), ("minimum", "maximum")):
             if not getattr(self, least) <= getattr(self, most):
-                raise UserError(
-                    f"timesteps.{least} must be at most {most}, given "
-                    f"{getattr(self, least)} and {getattr(self, most)}"
+                raise FieldError(
+                    self,
+                    least,
+                    f"must be at most {most}, given {getattr(self, least)} and "
+                    f"{getattr(self, most)}",
                 )
 
 

@@ -22,7 +22,7 @@ from anchoredit_jax.arrays import Array, Bool, Float, Int, Real
 from anchoredit_jax.choices import POSITIONS
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory.visibility import FrameVisibility
-from anchoredit_jax.strict import Bounded, result
+from anchoredit_jax.strict import Bounded, FieldError, result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,16 +40,14 @@ class MemoryConfig(Bounded):
 
     sink: int = result(1, within="[0, 1024]")
     window: int | None = result(3, within="[0, 1024]")
-    positions: str = result("window_relative")
+    positions: str = result("window_relative", within=POSITIONS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.positions not in POSITIONS:
-            raise UserError(
-                f"memory positions must be one of {POSITIONS}, got {self.positions!r}"
-            )
         if self.sink == 0 and self.window == 0:
-            raise UserError("a memory of sink 0 and window 0 holds no frame at all")
+            raise FieldError(
+                self, "window", "must be 1 or more with sink 0, or no frame is held"
+            )
 
     def describe(self) -> str:
         """In a few words: "sink 1 + window 3"."""

@@ -30,7 +30,7 @@ WAN_STRIDE = 8  # pixels of a latent's side, of the Wan VAE
 
 
 @dataclasses.dataclass(frozen=True)
-class PatchSettings(Bounded):
+class PatchSettings(Bounded, place="codec.patch"):
     """The settings of the patch codec.
 
     Attributes:
@@ -41,7 +41,7 @@ class PatchSettings(Bounded):
 
 
 @dataclasses.dataclass(frozen=True)
-class WanVaeSettings(Bounded):
+class WanVaeSettings(Bounded, place="codec.wan_vae"):
     """The settings of the Wan VAE.
 
     Attributes:

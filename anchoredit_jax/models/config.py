@@ -3,8 +3,7 @@
 import dataclasses
 
 from anchoredit_jax.choices import ATTENTION
-from anchoredit_jax.errors import UserError
-from anchoredit_jax.strict import Bounded, geometry, result, way
+from anchoredit_jax.strict import Bounded, FieldError, geometry, result, way
 from anchoredit_jax.trees import DTYPES
 
 CHOICES = {
@@ -18,7 +17,7 @@ CHOICES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class TransformerConfig(Bounded):
+class TransformerConfig(Bounded, place="model"):
     """The Wan 2.1 text-to-video geometry (docs/method.md, Network).
 
     Attributes:
@@ -63,27 +62,31 @@ class TransformerConfig(Bounded):
     patch: int = geometry(2, within="[1, 64]")
     temporal_stride: int = geometry(4, published=False, within="[0, 1e6]")
     spatial_stride: float = geometry(1.0, published=False, within="(0, 1e6]")
-    source_prompt: str = geometry("first_prompt", published=False)
-    text_visibility: str = geometry("current", published=False)
+    source_prompt: str = geometry(
+        "first_prompt", within=CHOICES["source_prompt"], published=False
+    )
+    text_visibility: str = geometry(
+        "current", within=CHOICES["text_visibility"], published=False
+    )
     eps: float = geometry(1e-6, within="(0, 1]")
     dtype: str = result("float32", within=DTYPES)
-    attention: str = way("auto")
-    remat: str = way("none")
+    attention: str = way("auto", within=CHOICES["attention"])
+    remat: str = way("none", within=CHOICES["remat"])
     scan_unroll: int = way(1, within="[1, 1024]")
-    init: str = result("wan")
-    prediction: str = geometry("velocity", published=False)
+    init: str = result("wan", within=CHOICES["init"])
+    prediction: str = geometry(
+        "velocity", within=CHOICES["prediction"], published=False
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
-            raise UserError(
-                f"dim {self.dim} must split into {self.num_heads} heads of even size"
+            raise FieldError(
+                self,
+                "dim",
+                f"must split into {self.num_heads} heads of even size, given "
+                f"{self.dim}",
             )
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise UserError(
-                    f"model.{name} must be one of {known}, got {getattr(self, name)!r}"
-                )
 
     @property
     def head_dim(self) -> int:

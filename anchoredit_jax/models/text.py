@@ -20,7 +20,14 @@ import numpy as np
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.umt5 import UMT5_SIZES, Umt5Config, make_umt5_config
-from anchoredit_jax.strict import Bounded, choose_kind, geometry, result, way
+from anchoredit_jax.strict import (
+    Bounded,
+    FieldError,
+    choose_kind,
+    geometry,
+    result,
+    way,
+)
 from anchoredit_jax.trees import DTYPES
 
 LONGEST = 4096  # characters of an instruction; more than 512 tokens of any language
@@ -34,7 +41,7 @@ _SHOWN = 200  # characters of an instruction in a message
 
 
 @dataclasses.dataclass(frozen=True)
-class NgramSettings(Bounded):
+class NgramSettings(Bounded, place="text.ngram"):
     """The settings of the n-gram encoder.
 
     Attributes:
@@ -45,7 +52,7 @@ class NgramSettings(Bounded):
 
 
 @dataclasses.dataclass(frozen=True)
-class Umt5Settings(Bounded):
+class Umt5Settings(Bounded, place="text.umt5"):
     """The settings of UMT5.
 
     Attributes:
@@ -88,9 +95,11 @@ class TextConfig(Bounded):
         super().__post_init__()
         choose_kind(self, "text")
         if self.length * self.dim > _LARGEST:
-            raise UserError(
-                f"text: length {self.length} x dim {self.dim} is more than {_LARGEST} "
-                "numbers a prompt"
+            raise FieldError(
+                self,
+                "length",
+                f"{self.length} x dim {self.dim} is more than {_LARGEST} numbers a "
+                "prompt",
             )
         if self.umt5 is not None and self.dim != self.umt5.network.dim:
             raise UserError(

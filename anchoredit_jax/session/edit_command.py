@@ -32,7 +32,6 @@ from anchoredit_jax.session.result_folder import (
     describe_image,
     write_result,
 )
-from anchoredit_jax.session.shapes import describe_crop
 from anchoredit_jax.session.turns import check_seed
 
 MAX_TURNS = 32  # of an interactive session with a full history
@@ -79,6 +78,7 @@ def go_on(args: argparse.Namespace, instructions: Sequence[str]) -> bool:
     session = open_session(args, instructions)
     steps = session.editor.steps * len(instructions)
     origin = {"session": args.session}
+    print(f"{Path(args.session).name}: {session.crop.describe()}")
     with in_place_of(args.out), step_bar(steps, "edit", leave=True) as on_step:
         out = edit_on(session, instructions, args.out, origin, on_step)
     print(f"{_count(instructions, 'turn')} more in {out}, all in contact_sheet.png")
@@ -139,7 +139,7 @@ def edit_interactively(args: argparse.Namespace) -> bool:
         origin = {"image": describe_image(args.image)}
         editor = prepare_editor(args, [""] * MAX_TURNS)
         session = editor.start(image, args.seed or 0)
-    print(f"{Path(args.image or args.session).name}: {describe_crop(session.crop)}")
+    print(f"{Path(args.image or args.session).name}: {session.crop.describe()}")
     branches = Branches(session)
     typed = sys.stdin.isatty()
     if typed:

@@ -15,7 +15,6 @@ from anchoredit_jax.session.result_folder import (
     check_target,
     describe_image,
 )
-from anchoredit_jax.session.shapes import describe_crop
 
 SUFFIXES = tuple(
     ".png .jpg .jpeg .jpe .mpo .webp .avif .gif .bmp .tif .tiff .ppm .pgm .pbm .jp2 "
@@ -71,7 +70,7 @@ def edit_image(
     origin = {"image": describe_image(path)}
     target = check_target(out)
     session = editor.start(image, seed)
-    say(f"{Path(path).name}: {describe_crop(session.crop)}")
+    say(f"{Path(path).name}: {session.crop.describe()}")
     return edit_on(session, instructions, target, origin, on_step)
 
 

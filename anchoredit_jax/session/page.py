@@ -25,7 +25,6 @@ from anchoredit_jax.session.contact_sheet import to_sheet_size
 from anchoredit_jax.session.edit_session import EditSession
 from anchoredit_jax.session.editor import Editor
 from anchoredit_jax.session.result_folder import fill_folder
-from anchoredit_jax.session.shapes import describe_crop
 from anchoredit_jax.session.turns import Turn
 
 KEPT = 3600  # seconds that what a page made is kept for a user who does nothing
@@ -226,13 +225,12 @@ def plot_drift(session: EditSession) -> Figure:
 def describe(branches: Branches) -> str:
     """Which branch and turn is worked on, and where the image lies in the source."""
     session = branches.session
-    crop, turn = session.crop, session.history[-1]
+    turn = session.history[-1]
     undone = len(session.turns) - len(session.history)
-    left, top, right, bottom = crop.box
     parts = [
         f"branch {branches.current}",
         f"turn {turn.number}" if turn.number else "the source",
-        f"{describe_crop(crop)} ({right - left} x {bottom - top} from {left}, {top})",
+        session.crop.describe(),
     ]
     if undone:
         parts.insert(2, f"{undone} undone, replaced by the next edit unless you branch")

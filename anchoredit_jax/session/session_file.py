@@ -24,7 +24,7 @@ from anchoredit_jax.memory import MemoryConfig
 from anchoredit_jax.session.loaded_model import MOST_TURNS, LoadedModel
 from anchoredit_jax.session.shapes import check_asked
 from anchoredit_jax.session.turns import MAX_SEED, Turn
-from anchoredit_jax.strict import Bounded, build_dataclass, result, shorten
+from anchoredit_jax.strict import Bounded, FieldError, build_dataclass, result, shorten
 from anchoredit_jax.version import __version__
 
 FORMAT = "anchoredit_jax.session/1"
@@ -72,12 +72,22 @@ class Record(Bounded):
     def __post_init__(self) -> None:
         super().__post_init__()
         (height, width), (left, top, right, bottom) = self.crop.source, self.crop.box
-        inside = 0 <= left < right <= width and 0 <= top < bottom <= height
-        sizes = self.crop.source, self.crop.size
-        if not inside or any(
-            min(size) < 1 or math.prod(size) > MAX_PIXELS for size in sizes
-        ):
-            raise UserError(f"there is no such crop of an image: {self.crop}")
+        for name in ("source", "size"):
+            size = getattr(self.crop, name)
+            if min(size) < 1 or math.prod(size) > MAX_PIXELS:
+                raise FieldError(
+                    self,
+                    f"crop.{name}",
+                    f"must be (height, width) of 1 to {MAX_PIXELS:,} pixels, given "
+                    f"{shorten(size)}",
+                )
+        if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+            raise FieldError(
+                self,
+                "crop.box",
+                f"must be (left, top, right, bottom) in an image of {width} x {height} "
+                f"pixels, given {shorten(self.crop.box)}",
+            )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,11 +6,9 @@ buckets too. Who asks for a size gets it.
 """
 
 import dataclasses
-import math
 import re
 
 from anchoredit_jax.data.buckets import BucketConfig, Size, nearest_bucket
-from anchoredit_jax.data.images import Crop
 from anchoredit_jax.data.session_buckets import bucket_table
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.run_config import RunConfig
@@ -97,14 +95,3 @@ def read_size(text: str) -> AskedSize:
         )
     width, height = written.groups()
     return int(width) if height is None else (int(height), int(width))
-
-
-def describe_crop(crop: Crop) -> str:
-    """What becomes of an image, in a line: its size, the one that it is edited at, and
-    what is cut off."""
-    (height, width), (rows, columns) = crop.source, crop.size
-    percent = math.floor(1000 * crop.kept) / 10  # 100.0 % means all of them
-    return (
-        f"{width} x {height}, edited at {columns} x {rows}, {percent} % of its pixels "
-        "kept"
-    )

@@ -6,19 +6,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from anchoredit_jax.arrays import Array, Float
-from anchoredit_jax.errors import UserError
 from anchoredit_jax.memory import FrameVisibility
-from anchoredit_jax.strict import unknown_name
 
 ATTENTION = ("causal", "bidirectional", "teacher_forcing")
 TEACHER_FORCING = FrameVisibility("teacher_forcing")
-
-
-def check_attention(attention: str) -> None:
-    """UserError unless it is one of `ATTENTION`."""
-    if attention not in ATTENTION:
-        what = f"options.attention '{attention}'"
-        raise UserError(unknown_name(what, attention, ATTENTION))
 
 
 def teacher_forced(

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from anchoredit_jax import randomness
 from anchoredit_jax.arrays import Array, Bool, Float, Int, Key
+from anchoredit_jax.choices import SAMPLERS
 from anchoredit_jax.diffusion import losses, schedule
 from anchoredit_jax.diffusion.degradation import DegradeConfig
 from anchoredit_jax.diffusion.samplers import SamplerConfig, noise_intervals
@@ -30,8 +31,8 @@ from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages import single_turn
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.attention import (
+    ATTENTION,
     TEACHER_FORCING,
-    check_attention,
     teacher_forced,
 )
 from anchoredit_jax.stages.context import (
@@ -54,7 +55,7 @@ from anchoredit_jax.strict import Bounded, result
 
 
 @dataclasses.dataclass(frozen=True)
-class RolloutConfig(Bounded):
+class RolloutConfig(Bounded, place="options.rollout"):
     """Self-rollout: history replaced by the model's own predictions.
 
     Attributes:
@@ -77,23 +78,15 @@ class RolloutConfig(Bounded):
         the model will be asked with, or its history is worse than in editing.
     """
 
-    kind: str = result("none")
+    kind: str = result("none", within=("none", "one_pass", "sequential"))
     probability: float = result(0.5, within="[0, 1]")
     maximum: float = result(1000.0, within="(0, 1000]")
     agreement: float = result(0.0, within="[0, 1e6]")
     fraction: float = result(1.0, within="[0, 1]")
     warmup: int = result(0, within="[0, 1e9]")
-    sampler: str = result("few_step")
+    sampler: str = result("few_step", within=SAMPLERS)
     sampler_steps: int = result(2, within="[1, 1000]")
     shift: float = result(3.0, within="(0, 1000]")
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.kind not in ("none", "one_pass", "sequential"):
-            raise UserError(
-                f"rollout kind must be none, one_pass or sequential, got {self.kind!r}"
-            )
-        SamplerConfig(self.sampler, self.sampler_steps, self.shift)  # or refused
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,8 +114,8 @@ class Options(Bounded):
 
     timesteps: TimestepConfig = TimestepConfig()
     loss: SequenceLossConfig = SequenceLossConfig()
-    attention: str = result("causal")
-    history: str = result("in_sequence")
+    attention: str = result("causal", within=ATTENTION)
+    history: str = result("in_sequence", within=("in_sequence", "beside"))
     degrade: DegradeConfig = DegradeConfig()
     rollout: RolloutConfig = RolloutConfig()
     clean_history: float = result(0.5, within="[0, 1]")
@@ -133,11 +126,6 @@ class Options(Bounded):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.history not in ("in_sequence", "beside"):
-            raise UserError(
-                f"history must be in_sequence or beside, got {self.history!r}"
-            )
-        check_attention(self.attention)
         if self.attention != "causal":
             for name, only in (("history", "in_sequence"), ("memory_policies", ())):
                 if getattr(self, name) != only:

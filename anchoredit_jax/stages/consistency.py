@@ -29,7 +29,7 @@ from anchoredit_jax.stages.context import (
 from anchoredit_jax.stages.passes import Pass
 from anchoredit_jax.stages.stage import Stage
 from anchoredit_jax.strict import Bounded, result
-from anchoredit_jax.trees import cast_copy, check_dtype
+from anchoredit_jax.trees import DTYPES, cast_copy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +56,10 @@ class Options(Bounded):
     edit_threshold: float = result(0.05, within="[0, 1000]")
     anchor_weight: float = result(0.0, within="[0, 1e6]")
     snap_shift: float | None = result(None, within="(0, 1000]")
-    teacher_dtype: str = result("float32")
+    teacher_dtype: str = result("float32", within=DTYPES)
     memory_policies: tuple[tuple[int, int], ...] = result((), within="[0, 1024]")
     position_gap: int = result(0, within="[0, 1e6]")
     gap_probability: float = result(0.5, within="[0, 1]")
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_dtype("teacher_dtype", self.teacher_dtype)
 
 
 def init_state(run: RunConfig, parent: steps.Params) -> steps.TrainState:

@@ -30,10 +30,9 @@ from anchoredit_jax.stages.breakdown import by_noise
 from anchoredit_jax.stages.passes import Pass, rollout_passes
 from anchoredit_jax.stages.rollout import generate_history, sequence_noise
 from anchoredit_jax.stages.scores import denoising_loss, matching_loss
-from anchoredit_jax.stages.sequence import check_weighting
 from anchoredit_jax.stages.stage import Stage, Step
-from anchoredit_jax.strict import Bounded, result
-from anchoredit_jax.trees import cast_copy, check_dtype
+from anchoredit_jax.strict import Bounded, FieldError, result
+from anchoredit_jax.trees import DTYPES, cast_copy
 
 GENERATOR_SCOPE = "generator"  # its rollout, one turn shorter than the critic's
 
@@ -64,20 +63,20 @@ class Options(Bounded):
     anchor_weight: float = result(0.0, within="[0, 1e6]")
     critic_ratio: int = result(5, within="[1, 1e6]")
     critic: CriticConfig = CriticConfig()
-    critic_weighting: str = result("velocity")
+    critic_weighting: str = result("velocity", within=("velocity", "x0"))
     score_minimum: float = result(20.0, within="[0, 1000]")
     score_maximum: float = result(980.0, within="[0, 1000]")
     score_shift: float = result(1.0, within="(0, 1000]")
-    teacher_dtype: str = result("float32")
+    teacher_dtype: str = result("float32", within=DTYPES)
 
     def __post_init__(self):
         super().__post_init__()
-        check_dtype("teacher_dtype", self.teacher_dtype)
-        check_weighting(self.critic_weighting)
         if not self.score_minimum < self.score_maximum:
-            raise UserError(
-                f"options.score_minimum must be below score_maximum, given "
-                f"{self.score_minimum} and {self.score_maximum}"
+            raise FieldError(
+                self,
+                "score_minimum",
+                f"must be below score_maximum, given {self.score_minimum} and "
+                f"{self.score_maximum}",
             )
 
 

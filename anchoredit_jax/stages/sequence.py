@@ -14,13 +14,12 @@ import jax.numpy as jnp
 
 from anchoredit_jax.arrays import Array, Float
 from anchoredit_jax.diffusion import losses, schedule
-from anchoredit_jax.errors import UserError
 from anchoredit_jax.stages.breakdown import Interval, by_noise, by_turn
 from anchoredit_jax.strict import Bounded, result
 
 
 @dataclasses.dataclass(frozen=True)
-class SequenceLossConfig(Bounded):
+class SequenceLossConfig(Bounded, place="options.loss"):
     """How a frame's error is weighed.
 
     The extra terms choose tokens by what the target holds. Where an instruction has
@@ -44,19 +43,7 @@ class SequenceLossConfig(Bounded):
     edit_threshold: float = result(0.05, within="[0, 1000]")
     hard_weight: float = result(0.0, within="[0, 1e6]")
     hard_share: float = result(0.125, within="(0, 1]")
-    weighting: str = result("velocity")
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_weighting(self.weighting, ("velocity", "x0", "bell"))
-
-
-def check_weighting(weighting: str, known: Sequence[str] = ("velocity", "x0")) -> None:
-    """UserError unless the errors of different noise levels have a known scale."""
-    if weighting not in known:
-        raise UserError(
-            f"loss weighting must be one of {', '.join(known)}; got {weighting!r}"
-        )
+    weighting: str = result("velocity", within=("velocity", "x0", "bell"))
 
 
 def sequence_loss(

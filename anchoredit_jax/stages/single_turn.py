@@ -25,8 +25,8 @@ from anchoredit_jax.randomness import Purpose
 from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages import step as steps
 from anchoredit_jax.stages.attention import (
+    ATTENTION,
     TEACHER_FORCING,
-    check_attention,
     teacher_forced,
 )
 from anchoredit_jax.stages.passes import Pass
@@ -53,13 +53,9 @@ class Options(Bounded):
 
     timesteps: TimestepConfig = TimestepConfig()
     loss: SequenceLossConfig = SequenceLossConfig()
-    attention: str = result("causal")
+    attention: str = result("causal", within=ATTENTION)
     clean_source: float = result(1.0, within="[0, 1]")
     from_scratch: bool = result(False)
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_attention(self.attention)
 
 
 def init_state(run: RunConfig, parent: steps.Params | None = None) -> steps.TrainState:

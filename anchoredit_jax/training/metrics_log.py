@@ -1,8 +1,10 @@
 """A stage's measurements: metrics.jsonl, TensorBoard, and the line on the console."""
 
 import contextlib
+import errno
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -48,9 +50,17 @@ class MetricsLog:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Write one row, which is on disk when this returns."""
+        """Write one row, which is on disk when this returns.
+
+        Raises:
+          OSError: the disk refuses, or the log was removed meanwhile, and with it maybe
+            all that the run had written: rows would go nowhere.
+        """
         if self._file is None:
             return
+        if os.fstat(self._file.fileno()).st_nlink == 0:
+            said = "removed while the run wrote to it; what is beside it now stands"
+            raise FileNotFoundError(errno.ENOENT, said, str(self._folder / FILE))
         with files.naming(self._folder / FILE):
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()

@@ -228,8 +228,8 @@ def test_a_process_that_was_killed_is_told_and_the_same_command_goes_on(tmp_path
     with pytest.raises(UserError, match="one of --processes 2 was ended from outside"):
         prepare(tmp_path / "raw", tmp_path / "out", processes=2)
     killer.join()
-    for place in ("out", "straight"):
-        prepare(tmp_path / "raw", tmp_path / place)
+    prepare(tmp_path / "raw", tmp_path / "out")
+    prepare(tmp_path / "raw", tmp_path / "straight")
     straight = list(PreparedSessions(tmp_path / "straight"))
     assert len(straight) > 1 and list(PreparedSessions(tmp_path / "out")) == straight
 

@@ -123,5 +123,5 @@ def test_the_head_goes_frame_by_frame():
 
 
 def test_an_unknown_policy_is_refused():
-    with pytest.raises(UserError, match="model.remat must be one of .*'offload'"):
+    with pytest.raises(UserError, match="model.remat must be one of .*offload, given"):
         tiny_model(remat="everything")

@@ -52,6 +52,7 @@ def test_the_view_shows_source_result_and_where_one_is(branches):
     assert shown.selected == 3 and (shown.names, shown.current) == (("main",), "main")
     assert "branch main; turn 3; 16 x 20, edited at 16 x 16" in shown.status
     assert "80.0 % of its pixels kept (16 x 16 from 0, 2)" in shown.status
+    assert session.crop.describe() in shown.status  # as scripts and the API tell it
 
 
 def test_an_image_is_shown_at_its_own_shape(params, tmp_path):

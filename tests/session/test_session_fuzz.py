@@ -72,11 +72,21 @@ def test_a_sound_file_is_read(tmp_path):
         ({"max_turns": 10**9}, "session.max_turns must be in"),
         ({"checkpoint": {"path": 5, "weights": "ema"}}, "checkpoint.path.*given 5"),
         ({"turns": 5}, "session.turns.*expected a list"),
-        ({"crop": {"source": [20, 16], "box": [0, 0, 0, 0], "size": [16, 16]}}, "crop"),
-        ({"crop": {"source": [20, 16], "box": [-1, 0, 9, 9], "size": [4, 4]}}, "crop"),
+        (
+            {"crop": {"source": [20, 16], "box": [0, 0, 0, 0], "size": [16, 16]}},
+            r"crop.box must be .* in an image of 16 x 20 pixels, given \(0, 0, 0, 0\)",
+        ),
+        (
+            {"crop": {"source": [20, 16], "box": [-1, 0, 9, 9], "size": [4, 4]}},
+            r"session.crop.box must be .*given \(-1, 0, 9, 9\)",
+        ),
         (
             {"crop": {"source": [10**9] * 2, "box": [0, 0, 9, 9], "size": [16, 16]}},
-            "no such crop",
+            "session.crop.source must be .*given",
+        ),
+        (
+            {"crop": {"source": [20, 16], "box": [0, 0, 9, 9], "size": [0, 16]}},
+            r"session.crop.size must be .*given \(0, 16\)",
         ),
     ],
 )

@@ -11,7 +11,7 @@ from anchoredit_jax.data.images import Crop, crop_box
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import CodecConfig
 from anchoredit_jax.session import EditSession, edit_together
-from anchoredit_jax.session.shapes import describe_crop, editing_size, read_size
+from anchoredit_jax.session.shapes import editing_size, read_size
 from anchoredit_jax.testing import record_compilations
 from tests.session.editors import (
     PROMPTS,
@@ -108,13 +108,14 @@ def test_sizes_as_people_write_them():
 
 def test_what_is_cut_off_is_told():
     crop = Crop((1080, 1920), crop_box((1080, 1920), (768, 1344)), (768, 1344))
-    assert describe_crop(crop) == (
-        "1920 x 1080, edited at 1344 x 768, 98.4 % of its pixels kept"
+    assert crop.describe() == (
+        "1920 x 1080, edited at 1344 x 768, 98.4 % of its pixels kept "
+        "(1890 x 1080 from 15, 0)"
     )
     nearly = Crop((1000, 5000), (0, 0, 4999, 1000), (16, 80))
-    assert "99.9 % of its" in describe_crop(nearly)
+    assert "99.9 % of its" in nearly.describe()
     whole = Crop((20, 20), (0, 0, 20, 20), (16, 16))
-    assert "100.0 % of its" in describe_crop(whole)
+    assert "100.0 % of its" in whole.describe()
 
 
 def test_sessions_have_the_shapes_of_their_images(shaped):

@@ -87,7 +87,7 @@ def test_teacher_forcing_is_the_networks_own_over_both_halves():
 
 def test_what_an_attention_does_not_read_is_refused():
     for options, said in (
-        (dict(attention="both"), "unknown options.attention 'both'"),
+        (dict(attention="both"), "options.attention must be .*given 'both'"),
         (dict(attention="bidirectional", history="beside"), "options.history is read"),
         (
             dict(attention="teacher_forcing", memory_policies=((1, 2),)),

@@ -252,7 +252,7 @@ def test_sequential_rollout_replaces_history():
         assert all(metrics["replaced"] > 0 for metrics in history)
         losses.append(history[0]["loss"])
     assert abs(losses[0] / losses[1] - 1) > 1e-4
-    with pytest.raises(UserError, match="few_step or euler"):
+    with pytest.raises(UserError, match="options.rollout.sampler must be one of few"):
         tiny_run("causal_forcing", options=dict(rollout=dict(sampler="ddim")))
 
 

@@ -1,6 +1,7 @@
 """What the disk refuses ends a run at once, by a line that says what stands."""
 
 import resource
+import shutil
 import threading
 import time
 
@@ -72,6 +73,24 @@ def test_a_save_that_failed_behind_is_told_at_the_next_step(tmp_path, monkeypatc
     with pytest.raises(manager.SaveError, match="No space left on device; "):
         run_stage(run, tmp_path, quiet=True, observer=observer)
     assert observer.steps < 8
+
+
+def test_a_workdir_that_is_removed_ends_the_run(tmp_path):
+    class Remover(Nobody):
+        def batch(self, step, of_host):
+            self.steps = step
+            if step == 6:
+                shutil.rmtree(tmp_path / "W")
+
+    observer = Remover(spoil=None)
+    run = make_run(arg="loop.steps=24,loop.checkpoint_every=4,loop.log_every=2")
+    with pytest.raises(manager.SaveError) as refused:
+        run_stage(run, tmp_path / "W", quiet=True, observer=observer)
+    said, folder = str(refused.value), tmp_path / "W" / "fake_first"
+    assert observer.steps < 10 and "\n" not in said
+    assert "removed while the run wrote to it" in said
+    assert str(folder / "metrics.jsonl") in said
+    assert f"stands in {folder / 'checkpoints'}" in said or "8 stands" in said
 
 
 def test_a_full_disk_does_not_hang_the_log(tmp_path, monkeypatch):
