@@ -1,8 +1,10 @@
 """Package metadata; tool settings are in pyproject.toml."""
 
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 VERSION = next(
@@ -11,6 +13,24 @@ VERSION = next(
     if line.startswith("__version__")
 )
 README = ROOT / "README.md"
+
+
+class BuildWithScripts(build_py):
+    """Takes the scripts and configurations of the clone along, to a place where they
+    hide nobody's modules of these names; anchoredit_jax/shipped.py finds them there."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:  # they are found in the clone
+            return
+        for name in ("benchmarks", "configs", "launch"):
+            shutil.copytree(
+                ROOT / name,
+                Path(self.build_lib, "anchoredit_jax", "beside", name),
+                ignore=shutil.ignore_patterns("__pycache__", "*.sh", "pods"),
+                dirs_exist_ok=True,
+            )
+
 
 setup(
     name="anchoredit_jax",
@@ -25,6 +45,8 @@ setup(
     package_data={
         "anchoredit_jax": ["assets/*", "py.typed", "watching/*.css", "watching/*.js"]
     },
+    cmdclass={"build_py": BuildWithScripts},
+    entry_points={"console_scripts": ["anchoredit = anchoredit_jax.cli:main"]},
     install_requires=[
         "jax>=0.10,<0.12",
         "flax>=0.12,<0.14",
@@ -37,7 +59,6 @@ setup(
         "einops>=0.8,<0.9",
         "jaxtyping>=0.3,<0.4",
         "ml_collections>=1.1,<2",
-        "filelock>=3.12",
         "numpy>=2.1,<3",
         "scipy>=1.13,<2",
         "pillow>=11",
@@ -50,6 +71,9 @@ setup(
     ],
     extras_require={
         "tpu": ["jax[tpu]>=0.10,<0.12"],
+        # GPUs of NVIDIA: the driver must be 525 or newer, or 580 or newer.
+        "cuda": ["jax[cuda12]>=0.10,<0.12"],
+        "cuda13": ["jax[cuda13]>=0.10,<0.12"],
         "torch": [
             "torch>=2.4,<3",
             "diffusers>=0.33,<1",

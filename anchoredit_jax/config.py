@@ -9,16 +9,20 @@ value.
 """
 
 import dataclasses
+import functools
 import importlib.util
 import json
+import logging
 import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from anchoredit_jax import shipped
 from anchoredit_jax.config_history import modernise
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.run_config import RunConfig
@@ -30,6 +34,7 @@ from anchoredit_jax.strict import (
     unknown_name,
 )
 
+log = logging.getLogger(__name__)
 _PLAIN = ("stage", "seed")  # the fields of a run that are no sections
 
 
@@ -89,21 +94,50 @@ def section_types(stage: str) -> dict[str, type]:
 
 
 def load_config(spec: str) -> RunConfig:
-    """Read `path/to/config.py` or `path/to/config.py:key=value,key=value`."""
+    """Read `path/to/config.py` or `path/to/config.py:key=value,key=value`.
+
+    Raises:
+      UserError: what `config_module` or `run_from_dict` refuses.
+    """
     path, arg = split_spec(spec)
-    if not path.is_file():
-        raise UserError(f"config file {str(path)!r} does not exist")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    if module_spec is None or module_spec.loader is None:
-        raise UserError(f"config file {str(path)!r} is not a Python file (*.py)")
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        module_spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise UserError(f"config file {str(path)!r}: {error}") from error
+    module = config_module(path)
     if not callable(getattr(module, "get_config", None)):
         raise UserError(f"config file {str(path)!r} has no get_config(arg) function")
     return run_from_dict(module.get_config(arg))
+
+
+def config_module(path: Path) -> ModuleType:
+    """Run a configuration file.
+
+    Where there is no `configs/sprites.py` here, that is the one that comes along with
+    the package, which is told.
+
+    Raises:
+      UserError: no such file, or not one of Python.
+    """
+    found = path if path.is_file() else shipped.find_configuration(path)
+    if found is None:
+        raise UserError(
+            f"config file {str(path)!r} does not exist, neither here nor among those "
+            f"that come along: {', '.join(shipped.configurations())}"
+        )
+    if found is not path:
+        _tell_once(path, found)
+    spec = importlib.util.spec_from_file_location(path.stem, found)
+    if spec is None or spec.loader is None:
+        raise UserError(f"config file {str(path)!r} is not a Python file (*.py)")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        with shipped.importable_to(found):
+            spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"config file {str(path)!r}: {error}") from error
+    return module
+
+
+@functools.cache
+def _tell_once(path: Path, found: Path) -> None:
+    log.warning("%s: there is none here; taken: %s", path, found)
 
 
 def split_spec(spec: str) -> tuple[Path, str | None]:

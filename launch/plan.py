@@ -141,6 +141,8 @@ def plan_all(args) -> "list[PlanRow]":
     if not jobs:
         raise UserError(f"--only {args.only!r} is part of no line's name")
     rows = []
+    if not args.out and not (ROOT / "docs").is_dir():  # installed, not a clone
+        raise UserError("--all has a place for its reports in a clone: give --out")
     outs = [args.out or ROOT / "docs" / f"plan_{job.size}.json" for job in jobs]
     for out in dict.fromkeys(map(Path, outs)):
         planning.check_report(out)

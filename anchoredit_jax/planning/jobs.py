@@ -1,12 +1,10 @@
 """What `launch/plan.py --all` compiles: the tables of the configurations of a size."""
 
-import importlib.util
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
-from anchoredit_jax.config import load_config
+from anchoredit_jax.config import config_module, load_config
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.parallel import MeshConfig
 from anchoredit_jax.planning.plan import TURN, digest_of, plan_step, plan_turn
@@ -65,7 +63,7 @@ def jobs_of(size: str, configs: Path, buckets: Sequence[str] = BUCKETS) -> list[
     if size not in SIZES:
         raise UserError(f"size {size!r} is not one of {', '.join(SIZES)}")
     path = configs / f"wan_{size}.py"
-    tables = _load(path)
+    tables = config_module(path)
     jobs = []
     for topology in tables.PODS:
         for stage in getattr(tables, "STAGES", {}).get(topology, tuple(STAGES)):
@@ -95,12 +93,9 @@ def is_done(job: Job, rows: Iterable[dict[str, Any]]) -> bool:
 
 
 def takes_pods(path: Path) -> bool:
-    """Whether a configuration file has a table of topologies, and an argument `pod`."""
-    return path.is_file() and hasattr(_load(path), "PODS")
+    """Whether a configuration file has a table of topologies, and an argument `pod`.
 
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    Raises:
+      UserError: no such file, see `config.config_module`.
+    """
+    return hasattr(config_module(path), "PODS")
