@@ -106,6 +106,8 @@ class PolicyRun:
         the end of a session that is shorter than others.
       scores: of sprite sessions.
       judgement: what the judge said, if one was asked.
+      same_as: the policy that was run in this one's place, see `run_policies`; None for
+        one that was run itself.
     """
 
     cases: Sequence[Case]
@@ -113,6 +115,7 @@ class PolicyRun:
     measures: dict[str, np.ndarray]
     scores: SpriteScores | None = None
     judgement: Judgement | None = None
+    same_as: str | None = None
 
     def frames(self, row: int) -> np.ndarray:
         """uint8 [N + 1, H, W, 3]: the source and the result of every instruction."""
@@ -134,14 +137,36 @@ class PolicyRun:
 
 
 def run_policies(job: Job, cases: Sequence[Case]) -> dict[str, PolicyRun]:
-    """The cases under every memory policy of the settings, run and measured."""
+    """The cases under every memory policy of the settings, run and measured.
+
+    Policies that hold the same frames at every turn of these cases are run once: the
+    later ones share what the first one made, told by `PolicyRun.same_as`.
+    """
     runs, contestant = {}, job.contestant
     positions = contestant.editor.run.memory.positions
+    turns = max(len(case.instructions) for case in cases)
+    first: dict[tuple, str] = {}
     for name, memory in job.settings.policies.items():
+        same = first.setdefault(held_frames(memory, turns), name)
+        if same != name:
+            # What the judge was paid for is counted where it was asked.
+            runs[name] = dataclasses.replace(runs[same], judgement=None, same_as=same)
+            continue
         memory = dataclasses.replace(memory, positions=positions)
         store = run_cases(job, cases, name, memory, contestant.sampler)
         runs[name] = measure_cases(job, cases, store, name)
     return runs
+
+
+def held_frames(memory: MemoryConfig, turns: int) -> tuple[tuple[int, ...], ...]:
+    """The frames that a memory holds when each turn is drawn.
+
+    Where they are the same, so are their positions, whatever the policy of positions:
+    these depend on how many frames there are and on how many are held.
+    """
+    table = memory.visibility().table(turns + 1)
+    np.fill_diagonal(table, False)  # the frame itself
+    return tuple(tuple(np.flatnonzero(row).tolist()) for row in table)
 
 
 def run_cases(

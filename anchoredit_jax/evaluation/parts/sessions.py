@@ -9,6 +9,7 @@ from typing import Any
 
 from anchoredit_jax.data.sprites import held_out_sessions
 from anchoredit_jax.evaluation.cases import Case, sprite_cases, sprite_views
+from anchoredit_jax.evaluation.fairness import distinct
 from anchoredit_jax.evaluation.folder_cases import folder_cases
 from anchoredit_jax.evaluation.policies import policy_title
 from anchoredit_jax.evaluation.runs import Part, PolicyRun, run_policies
@@ -178,9 +179,11 @@ def compare_runs(runs: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:
     """Compare on the same sessions what is to be compared.
 
     That is every later policy with the first of its contestant, and every later
-    contestant with the first under the same policy.
+    contestant with the first under the same policy; policies whose results are another
+    one's are left out.
     """
     pairs = []
+    runs = {label: distinct(policies) for label, policies in runs.items()}
     for label, policies in runs.items():
         first, *others = policies
         pairs += [((label, first), (label, other)) for other in others]
