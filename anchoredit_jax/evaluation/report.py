@@ -18,12 +18,19 @@ from anchoredit_jax.evaluation.fairness import (
     size_notes,
     unfinished_notes,
 )
+from anchoredit_jax.evaluation.first_screen import front_of
 from anchoredit_jax.evaluation.frame_store import check_stores
+from anchoredit_jax.evaluation.front import draw_front
 from anchoredit_jax.evaluation.html_report import write_html
 from anchoredit_jax.evaluation.judge import JudgeConfig, check_answers
 from anchoredit_jax.evaluation.measures import FeatureExtractor, check_names
 from anchoredit_jax.evaluation.parts import PARTS, check_parts, sessions
-from anchoredit_jax.evaluation.pictures import draw_stills, draw_turns, figures_of
+from anchoredit_jax.evaluation.pictures import (
+    Picture,
+    draw_stills,
+    draw_turns,
+    figures_of,
+)
 from anchoredit_jax.evaluation.runs import (
     ANSWERS,
     FRAMES,
@@ -200,19 +207,26 @@ def _write_files(
     folder = out / FIGURES
     folder.mkdir()
     over_turns = [part for part in PARTS.values() if part.over_turns]
-    pictures: dict[str, list[Path]] = {}
+    pictures: dict[str, list[Picture]] = {}
     for part in over_turns:
         pictures |= draw_turns(folder, part, report, results[part.name])
     for part in PARTS.values():
         pictures |= draw_stills(folder, part, results[part.name])
-    pictures = {heading: files for heading, files in pictures.items() if files}
+    pictures = {heading: drawn for heading, drawn in pictures.items() if drawn}
     names = [part.name for part in over_turns]
     write_turns(out / "turns.csv", table_of(report, names))
     write_sessions(out / "sessions.csv", {name: results[name] for name in names})
     figures = figures_of(report["instruments"]["extractors"])
     measures = [measure for figure in figures for measure in figure.measures]
+    about = front_of(report, measures)
+    front: tuple[list[Picture], list[Picture]] = ([], [])
+    if about.part is not None:
+        runs = results[about.part]
+        front = draw_front(
+            folder, report, about.part, runs, about.measures, about.policy
+        )
     text = format_report(report)
-    write_html(out / "report.html", report, text, pictures, measures)
+    write_html(out / "report.html", report, text, front, pictures, measures)
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
 
 

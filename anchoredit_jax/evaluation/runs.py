@@ -28,6 +28,8 @@ from anchoredit_jax.evaluation.measures import (
     feature_measures,
     measure_session,
     return_measures,
+    target_distances,
+    target_features,
 )
 from anchoredit_jax.evaluation.settings import Contestant, Settings
 from anchoredit_jax.evaluation.table import Measure, Table
@@ -60,6 +62,7 @@ class Part:
       blocks: (table, checkpoint) -> tables for a console.
       picture: of a result; None for none.
       of_dataset: whether it can be made of sessions of one's own; else of sprites only.
+      layout: of the only data sets that it can be made of; None for all.
       over_turns: whether results are `PolicyRun`s by policy whose measures are reported
         turn by turn: as curves, contact sheets, CSV and tables of the page.
       features, judged: whether features are compared, and a judge is asked.
@@ -73,6 +76,7 @@ class Part:
     blocks: Callable[[Table, str], list[str]]
     picture: Callable[[Any], Image.Image] | None = None
     of_dataset: bool = False
+    layout: str | None = None
     over_turns: bool = False
     features: bool = False
     judged: bool = False
@@ -130,6 +134,11 @@ class PolicyRun:
             {name: values[rows] for name, values in self.measures.items()},
             None if self.scores is None else self.scores.of(rows),
         )
+
+    @property
+    def lengths(self) -> list[int]:
+        """Turns of each session."""
+        return [len(case.instructions) for case in self.cases]
 
     def by_shape(self) -> dict[str, list[int]]:
         """The rows of each shape, see `Case.shape`."""
@@ -230,8 +239,13 @@ def measure_cases(
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(lambda row: _pixels(cases[row], run.frames(row)), rows))
     for extractor in job.extractors:
-        for row in rows:
-            found[row] |= feature_measures(extractor, run.frames(row))
+        for row, case in enumerate(cases):
+            frames = run.frames(row)
+            found[row] |= feature_measures(extractor, frames)
+            if case.read_targets is not None:
+                found[row] |= target_features(
+                    extractor, frames[1:], case.read_targets(), case.captions
+                )
     measures = run.measures | _by_name(cases, found)
     judgement = None
     if job.judge is not None:
@@ -284,7 +298,10 @@ def _pixels(case, frames) -> dict[str, np.ndarray]:
     truth = None if case.read_truth is None else case.read_truth()
     found = measure_session(frames, truth)
     returns = case.returns_to or (None,) * len(case.instructions)
-    return found | return_measures(frames, returns)
+    found |= return_measures(frames, returns)
+    if case.read_targets is not None:
+        found |= target_distances(frames[1:], case.read_targets())
+    return found
 
 
 def _by_name(cases, found: Sequence[dict]) -> dict[str, np.ndarray]:

@@ -92,7 +92,8 @@ def test_everything_is_written(written):
         for part in ("table", "identity")
         for name in ("student", "teacher")
     }
-    assert drawn == figures | sheets | {"story.png", "story_student.png"}
+    front = {"front_teacher.png", "front_student.png", "front_curves.png"}
+    assert drawn == figures | sheets | front | {"story.png", "story_student.png"}
     written = {path.name for path in out.iterdir()}
     assert written == {".anchoredit.json", "frames", *WRITTEN}
 
@@ -113,7 +114,7 @@ def test_the_page_needs_nothing_else(written):
 def test_texts_of_a_page_are_no_markup(tmp_path, written):
     report, _ = written
     report = {**report, "contestants": [{"label": "<b>&"}]}
-    write_html(tmp_path / "page.html", report, "<i>", {}, ())
+    write_html(tmp_path / "page.html", report, "<i>", ([], []), {}, ())
     page = (tmp_path / "page.html").read_text()
     assert "&lt;b&gt;&amp;" in page and "<pre>&lt;i&gt;</pre>" in page
 
