@@ -45,7 +45,7 @@ def draw_front(
         shown = {policy: policies[policy]} if several else distinct(policies)
         path = out / f"front_{label}.png"
         caption = _draw_sheet(shown, path, _SIDE_BY_SIDE if several else _ONE_WIDE)
-        sheets.append(Picture(path, f"{label}: {caption}"))
+        sheets.append(Picture(path, f"What {label} made of {caption}"))
     if several:
         lines = {label: report[part][label][policy]["per_turn"] for label in runs}
         of = f"all checkpoints with {policy_title(policy)}"
@@ -75,11 +75,13 @@ def _draw_sheet(runs: Mapping[str, PolicyRun], path: Path, columns: int) -> str:
         for start in range(0, frames, columns)
     ]
     stack_sheets(bands).save(path)
-    told = f"the session {case.name}, {listed_policies(runs)}."
+    told = f"the first session, {listed_policies(runs)}."
     if case.read_truth is not None:
-        told += " The first row is what is right."
+        told += " The row above it is what is right."
     if run.scores is not None:
-        told += " Green frames are edits that succeeded, red ones are not."
+        told += (
+            " A green frame is an edit that succeeded, a red one an edit that failed."
+        )
     return told
 
 

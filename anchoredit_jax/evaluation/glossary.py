@@ -39,6 +39,14 @@ GLOSSARY: dict[str, str] = {
     "image has become blurred, above 1 sharper or noisy.",
     "similarity of features": "Cosine between what a pretrained network makes of two "
     "images: 1 is the same content, whatever the pixels.",
+    "L1, L2": "Mean absolute and mean squared difference to the right image of a "
+    "benchmark, of values from 0 to 1; lower is better.",
+    "CLIP-I, DINO": "Cosine between CLIP's, or DINO's, features of the result and of "
+    "the right image; higher is better.",
+    "CLIP-T": "Cosine between CLIP's features of the result and of the right image's "
+    "caption. That of the right image itself stands beside it.",
+    "last turn": "The last turn of each session, however long it is: the multi-turn "
+    "setting of benchmarks. Single turns start from the right image before them.",
     "SR@k": "Success rate at turn k: the share of sessions in which the judge passed "
     "turns 1 to k, each for the instruction and for keeping the rest. A session is out "
     "from its first failure on.",

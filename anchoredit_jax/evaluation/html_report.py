@@ -50,7 +50,10 @@ def write_html(
     """
     about = front_of(report, measures)
     table = table_of(report, PARTS)
-    sections = [first_screen(report, about, *front)]
+    sections = [
+        first_screen(report, about, *front),
+        _folded("What the words mean", _glossary()),
+    ]
     for part in PARTS.values():
         rows = table.where(part=part.name, shape="")
         if part.over_turns and rows.rows:
@@ -61,7 +64,6 @@ def write_html(
     sections += [
         _folded("All numbers as they are printed", f"<pre>{escape(text)}</pre>"),
         _folded("How this was run", _how(report)),
-        _folded("What the words mean", _glossary()),
     ]
     title = "Evaluation of " + ", ".join(c["label"] for c in report["contestants"])
     body = "\n".join(sections)

@@ -111,6 +111,21 @@ def test_the_page_needs_nothing_else(written):
     assert f">{value['mean']:.4g}</span>" in page
 
 
+def test_the_page_opens_with_question_and_answer(written):
+    """Sheets, curves and a summary follow; all else is folded, glossary included."""
+    _, out = written
+    page = (out / "report.html").read_text()
+    first, *folded = page.split("<details>")
+    assert "<h1>Which edits better over 2 turns: teacher or student?</h1>" in first
+    assert "3 sessions are too few" in first
+    assert first.count("<img") == 3  # a sheet each, and the curves
+    assert "What teacher made of the first session" in first
+    assert len(folded) >= 8 and "<details open" not in page and "<pre>" not in first
+    assert "<dt>SR@k</dt>" in folded[0] and "<dt>teacher</dt>" in folded[-1]
+    for caption in page.split("<figcaption><small>")[1:]:
+        assert caption.partition("</small>")[0].endswith(".")  # a sentence
+
+
 def test_texts_of_a_page_are_no_markup(tmp_path, written):
     report, _ = written
     report = {**report, "contestants": [{"label": "<b>&"}]}
