@@ -1,5 +1,8 @@
 """The metrics of published benchmarks against plain PyTorch."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -154,3 +157,29 @@ def test_names_are_those_of_the_field():
 def test_a_target_for_every_result():
     with pytest.raises(UserError, match="a target for each of 3 results, got 2"):
         target_distances(RESULTS, TARGETS[:2])
+
+
+def test_the_preprocessing_that_the_page_tells_is_the_published_one(tmp_path):
+    """Shorter side 256 by Pillow's bicubic, centre 224, mean and deviation of ImageNet;
+    the class token of a ViT without a pooler."""
+    torch.manual_seed(6)
+    config = transformers.ViTConfig(**{**VISION, "image_size": 224, "patch_size": 56})
+    model = save(transformers.ViTModel(config, add_pooling_layer=False), tmp_path)
+    page = (Path(__file__).parents[3] / "docs" / "benchmarks.md").read_text()
+    told = page[page.index('{"image_processor_type"') :]
+    values, _ = json.JSONDecoder().raw_decode(told)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(values))
+    found = load_extractor(f"dino={tmp_path}")(RESULTS[:1])[0]
+    height, width = 256, int(256 * 40 / 32)
+    resized = Image.fromarray(RESULTS[0]).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
+    left, top = (width - 224) // 2, (height - 224) // 2
+    pixels = as_tensor(resized.crop((left, top, left + 224, top + 224)))
+    mean, deviation = (
+        torch.tensor(one)[:, None, None]
+        for one in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    with torch.no_grad():
+        expected = model(pixel_values=((pixels - mean) / deviation)[None])
+    np.testing.assert_allclose(found, expected.last_hidden_state[0, 0], atol=1e-5)
