@@ -11,6 +11,10 @@
         --checkpoint teacher=W/causal_forcing@euler:20:guidance=1.5 \\
         --checkpoint student=W/distribution_matching@few_step:4
 
+    # MagicBrush's dev or test set, multi-turn and single-turn, by its metrics
+    python launch/evaluate.py --checkpoint W --dataset MagicBrush/test --out report \\
+        --extractor clip=clip-vit-base-patch32 --extractor dino=dino-vits16
+
     # your own sessions, <id>/<id>.0.jpg and <id>/<id>.json, with features and a judge
     python launch/evaluate.py --checkpoint W --dataset sessions --out report \\
         --extractor dino=dinov2-base --judge gpt-4.1 --judge-url http://host:8000/v1
@@ -67,13 +71,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--parts",
-        help="some of table,story,ambiguous,identity,codec; all by default, of a "
-        "dataset table,identity,codec",
+        help="some of table,single_turn,story,ambiguous,identity,codec; all that the "
+        "data has by default, of a dataset some of table,single_turn,identity,codec",
     )
     parser.add_argument(
         "--dataset",
         metavar="FOLDER",
-        help="sessions in the validation layout; held-out sprites by default",
+        help="sessions in the validation layout, MagicBrush's published layout, or "
+        "images with lists of instructions; held-out sprites by default",
     )
     parser.add_argument(
         "--shapes",

@@ -43,6 +43,11 @@ class Case:
         instruction; None where nothing tells what is right.
       sprite: the scenes behind a sprite session, which tell more than its pixels.
       view: how these scenes are seen; of sprite sessions only.
+      read_targets: gives the right result of every instruction at its own size, uint8
+        [H', W', 3] each, as published metrics compare with it; None where there is no
+        such protocol.
+      captions: per instruction, what describes its right result; None, or () for all,
+        where nothing does.
       returns_to: per instruction, the turn whose image is right again ("undo the last
         change"; 0: the source), None where the image is to be a new one; () where
         nothing is known.
@@ -55,6 +60,8 @@ class Case:
     sprite: SpriteSession | None = None
     returns_to: tuple[int | None, ...] = ()
     view: SpriteView | None = None
+    read_targets: Callable[[], list[np.ndarray]] | None = None
+    captions: tuple[str | None, ...] = ()
 
     @property
     def shape(self) -> str:

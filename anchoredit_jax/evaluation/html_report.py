@@ -1,21 +1,42 @@
-"""The whole evaluation as one HTML file that needs no other file and no network."""
+"""The whole evaluation as one HTML file that needs no other file and no network.
+
+Its first screen has the question, the answer, a session by every model and three
+curves; all else is folded below.
+"""
 
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from anchoredit_jax.evaluation.first_screen import first_screen, front_of
+from anchoredit_jax.evaluation.glossary import GLOSSARY
+from anchoredit_jax.evaluation.markup import picture, turn_tables
 from anchoredit_jax.evaluation.parts import PARTS
-from anchoredit_jax.evaluation.policies import policy_title
-from anchoredit_jax.evaluation.table import Measure, Row, Table, table_of
-from anchoredit_jax.web_page import png_uri, whole_page
+from anchoredit_jax.evaluation.pictures import Picture
+from anchoredit_jax.evaluation.table import Measure, table_of
+from anchoredit_jax.web_page import whole_page
+
+_STYLE = """
+body { max-width: 84rem; margin-top: 1rem; }
+h1 { font-size: 1.5rem; margin: .4rem 0; }
+.answer { font-size: 1.1rem; margin: .4rem 0; }
+.side { display: grid; gap: .8rem; margin: .6rem 0;
+        grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
+figure { margin: 0 0 .8rem; }
+details { border-top: 1px solid #8884; padding: .4rem 0; }
+summary { cursor: pointer; font-weight: 600; }
+.better { color: #1a7f4b; font-weight: 600; } .worse { color: #c33; font-weight: 600; }
+dt { font-weight: 600; } dd { margin: 0 0 .5rem 1rem; }
+""".strip()
 
 
 def write_html(
     path: Path,
     report: Mapping[str, Any],
     text: str,
-    pictures: Mapping[str, Sequence[Path]],
+    front: tuple[Sequence[Picture], Sequence[Picture]],
+    pictures: Mapping[str, Sequence[Picture]],
     measures: Sequence[Measure],
 ) -> None:
     """Write the page.
@@ -23,61 +44,57 @@ def write_html(
     Args:
       report: what report.json holds.
       text: the tables as they are printed.
-      pictures: heading -> picture files, which are put into the page.
+      front: sheets and curves of the first screen, see `front.draw_front`.
+      pictures: heading -> pictures, which are put into the page.
       measures: those of the tables over the turns, in their order.
     """
-    parts = [f"<h1>{escape(_title(report))}</h1>", f"<pre>{escape(text)}</pre>"]
-    for heading, files in pictures.items():
-        parts.append(f"<h2>{escape(heading)}</h2>")
-        parts.extend(_picture(file) for file in files)
+    about = front_of(report, measures)
     table = table_of(report, PARTS)
+    sections = [
+        first_screen(report, about, *front),
+        _folded("What the words mean", _glossary()),
+    ]
     for part in PARTS.values():
         rows = table.where(part=part.name, shape="")
         if part.over_turns and rows.rows:
-            parts.append(f"<h2>{escape(part.title)}, turn by turn</h2>")
-            parts.extend(_turn_table(rows, measure) for measure in measures)
-    body = "\n".join(part for part in parts if part)
-    path.write_text(whole_page(_title(report), body), encoding="utf-8")
+            found = turn_tables(rows, measures)
+            sections.append(_folded(f"{part.title}, turn by turn", found))
+    for heading, drawn in pictures.items():
+        sections.append(_folded(heading, "\n".join(map(picture, drawn))))
+    sections += [
+        _folded("All numbers as they are printed", f"<pre>{escape(text)}</pre>"),
+        _folded("How this was run", _how(report)),
+    ]
+    title = "Evaluation of " + ", ".join(c["label"] for c in report["contestants"])
+    body = "\n".join(sections)
+    path.write_text(whole_page(title, body, style=_STYLE), encoding="utf-8")
 
 
-def _title(report) -> str:
-    return "Evaluation of " + ", ".join(c["label"] for c in report["contestants"])
-
-
-def _picture(path: Path) -> str:
-    name = escape(path.stem.replace("_", " "))
-    return (
-        f'<figure class="wide"><img alt="{name}" src="{png_uri(path)}">'
-        f"<figcaption><small>{name}</small></figcaption></figure>"
-    )
-
-
-def _turn_table(table: Table, measure: Measure) -> str:
-    """A line a checkpoint and policy, a column a turn; nothing where all is empty."""
-    lines, turns = [], 0
-    known = table.where(measure=measure.name)
-    for checkpoint in known.names("checkpoint"):
-        own = known.where(checkpoint=checkpoint)
-        for policy in own.names("run"):
-            rows = [row for row in own.where(run=policy).rows if row.turn]
-            if all(row.mean is None for row in rows):
-                continue
-            cells = "".join(f"<td>{_number(row)}</td>" for row in rows)
-            name = escape(f"{checkpoint}, {policy_title(policy)}")
-            lines.append(f"<tr><td>{name}</td>{cells}</tr>")
-            turns = max(turns, len(rows))
-    if not lines:
+def _folded(heading: str, inside: str) -> str:
+    if not inside:
         return ""
-    head = "".join(f"<th>{turn}</th>" for turn in range(1, turns + 1))
-    return (
-        f"<h3>{escape(measure.heading)}</h3>\n<div class='wide'><table>"
-        f"<tr><th>turn</th>{head}</tr>\n" + "\n".join(lines) + "</table></div>"
+    return f"<details><summary>{escape(heading)}</summary>\n{inside}\n</details>"
+
+
+def _how(report: Mapping[str, Any]) -> str:
+    """Every checkpoint and its way, and the settings of the evaluation."""
+    lines = []
+    for one in report["contestants"]:
+        chain = one.get("lineage", ())
+        way = " → ".join(f"{link['stage']}, step {link['step']}" for link in chain)
+        told = f"{one.get('path')}; sampler {one.get('sampler')}"
+        at = f"; trained at {one['trained_at']} pixels" if "trained_at" in one else ""
+        way = f"; {way}" if way else ""
+        told = escape(f"{told}{at}{way}")
+        lines.append(f"<dt>{escape(one['label'])}</dt><dd>{told}</dd>")
+    for name, value in report["settings"].items():
+        lines.append(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>")
+    return f"<dl>{''.join(lines)}</dl>"
+
+
+def _glossary() -> str:
+    terms = (
+        f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>"
+        for term, meaning in GLOSSARY.items()
     )
-
-
-def _number(row: Row) -> str:
-    """The mean; its 95 % interval shows under the pointer."""
-    if row.mean is None:
-        return "-"
-    told = f"{row.low:.4g} to {row.high:.4g}, {row.count} values"
-    return f'<span title="{told}">{row.mean:.4g}</span>'
+    return f"<dl>{''.join(terms)}</dl>"

@@ -12,11 +12,14 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from anchoredit_jax.evaluation.cases import SPRITE_MEASURES
+from anchoredit_jax.evaluation.fairness import distinct
 from anchoredit_jax.evaluation.measures import (
     MEASURES,
     RETURNS,
+    TARGETS,
     TONE,
     describe_features,
+    describe_targets,
 )
 from anchoredit_jax.evaluation.policies import policy_title
 from anchoredit_jax.evaluation.runs import JUDGE_MEASURES, Part, PolicyRun
@@ -46,6 +49,14 @@ class Figure:
     with_truth: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture of a report: a PNG file, and what it shows in full sentences."""
+
+    path: Path
+    caption: str
+
+
 SPRITES = Figure("edits", "edits and subject", SPRITE_MEASURES)
 FIGURES = (
     SPRITES,
@@ -53,15 +64,22 @@ FIGURES = (
     Figure("colour", "colour and sharpness against the source", TONE, with_truth=True),
     Figure("returns", "returns to earlier states", RETURNS),
     Figure("judge", "the judge's scores", JUDGE_MEASURES),
+    Figure("targets", "against the targets of the benchmark", TARGETS),
 )
 
 
 def figures_of(extractors: Sequence[str]) -> tuple[Figure, ...]:
     """`FIGURES`, and one of the extractors of these names."""
-    features = tuple(m for name in extractors for m in describe_features(name))
-    if not features:
+    if not extractors:
         return FIGURES
-    return (*FIGURES, Figure("features", "similarity of features", features))
+    features = tuple(m for name in extractors for m in describe_features(name))
+    targets = tuple(m for name in extractors for m in describe_targets(name))
+    *others, last = FIGURES
+    return (
+        *others,
+        dataclasses.replace(last, measures=(*last.measures, *targets)),
+        Figure("features", "similarity of features", features),
+    )
 
 
 def draw_turns(
@@ -69,7 +87,7 @@ def draw_turns(
     part: Part,
     report: Mapping[str, Any],
     runs: Mapping[str, Mapping[str, PolicyRun]],
-) -> dict[str, list[Path]]:
+) -> dict[str, list[Picture]]:
     """Write the curves and the contact sheets of a part with results over the turns.
 
     Args:
@@ -77,25 +95,28 @@ def draw_turns(
       runs: checkpoint -> policy -> run.
 
     Returns:
-      heading -> files, in the order of a report.
+      heading -> pictures, in the order of a report.
     """
     sheets = []
     for label, policies in runs.items():
-        sheets.append(out / f"sheet_{part.name}_{label}.png")
-        sheet(policies).save(sheets[-1])
+        path = out / f"sheet_{part.name}_{label}.png"
+        sheet(distinct(policies)).save(path)
+        told = f"The first sessions as {label} edited them, a row for every memory."
+        sheets.append(Picture(path, told))
     curves = _drift_curves(out, report, part.name)
     return {f"{part.title}: drift": curves, f"{part.title}: frames": sheets}
 
 
 def draw_stills(
     out: Path, part: Part, results: Mapping[str, Any]
-) -> dict[str, list[Path]]:
+) -> dict[str, list[Picture]]:
     """Write the picture that a part has of each checkpoint's result, if it has one."""
-    files: list[Path] = []
+    drawn: list[Picture] = []
     for label, result in results.items() if part.picture else ():
-        files.append(out / f"{part.name}{f'_{label}' if files else ''}.png")
-        part.picture(result).save(files[-1])
-    return {part.title: files}
+        path = out / f"{part.name}{f'_{label}' if drawn else ''}.png"
+        part.picture(result).save(path)
+        drawn.append(Picture(path, f"{part.title}: what {label} made of one session."))
+    return {part.title: drawn}
 
 
 def sheet(runs: Mapping[str, PolicyRun], sessions: int = SHEET_SESSIONS) -> Image.Image:
@@ -110,61 +131,78 @@ def sheet(runs: Mapping[str, PolicyRun], sessions: int = SHEET_SESSIONS) -> Imag
     in_turn = itertools.chain(*itertools.zip_longest(*run.by_shape().values()))
     rows = [row for row in in_turn if row is not None][:sessions]
     return stack_sheets(
-        [draw_session(runs, row, _succeeded, run.cases[row].name) for row in rows]
+        [draw_session(runs, row, succeeded, run.cases[row].name) for row in rows]
     )
 
 
-def _succeeded(run: PolicyRun, row: int) -> Sequence[bool | None]:
+def succeeded(run: PolicyRun, row: int) -> Sequence[bool | None]:
+    """The `Marks` of edit success; none where nothing tells what is right."""
     if run.scores is None:
         return ()
     return (None, *(bool(success) for success in run.scores.success[row]))
 
 
 def draw_session(
-    runs: Mapping[str, PolicyRun], row: int, marks: Marks, title: str, cell: int = 96
+    runs: Mapping[str, PolicyRun],
+    row: int,
+    marks: Marks,
+    title: str,
+    cell: int = 96,
+    turns: slice = slice(None),
 ) -> Image.Image:
     """One session: the truth, if known, and a line per policy; see `draw_sheet`.
 
     Args:
       runs: policy name -> run, all of the same cases.
       marks: of the frames of a run's session.
+      turns: which frames, from the source on.
     """
     case = next(iter(runs.values())).cases[row]
     rows = []
     if case.read_truth is not None:
-        rows.append(SheetRow("ground truth", _small(case.read_truth())))
+        rows.append(SheetRow("ground truth", _small(case.read_truth()[turns])))
     for name, run in runs.items():
-        rows.append(
-            SheetRow(policy_title(name), _small(run.frames(row)), marks(run, row))
-        )
+        frames = _small(run.frames(row)[turns])
+        rows.append(SheetRow(policy_title(name), frames, marks(run, row)[turns]))
     texts = [text or "(no instruction)" for text in case.instructions]
     captions = ["source image", *(f"{i}. {text}" for i, text in enumerate(texts, 1))]
-    return draw_sheet(rows, captions, title=title, cell=cell)
+    return draw_sheet(rows, captions[turns], title=title, cell=cell)
 
 
-def _drift_curves(out: Path, report: Mapping[str, Any], part: str) -> list[Path]:
+def _drift_curves(out: Path, report: Mapping[str, Any], part: str) -> list[Picture]:
     """A figure a checkpoint, and one a policy where there are several checkpoints."""
     results, truth = report[part], report["truth"]
+    shared = report["identical"].get(part, {})
+    # By the end of a file's name: what is shown, and the numbers of each line.
     series_of = {
-        label: {policy_title(name): r["per_turn"] for name, r in policies.items()}
+        label: (
+            label,
+            {
+                policy_title(name): r["per_turn"]
+                for name, r in policies.items()
+                if name not in shared
+            },
+        )
         for label, policies in results.items()
     }
     if len(results) > 1:
         for policy in next(iter(results.values())):
-            series_of[f"by_checkpoint_{policy}"] = {
-                label: policies[policy]["per_turn"]
-                for label, policies in results.items()
-            }
+            if policy not in shared:
+                series_of[f"by_checkpoint_{policy}"] = (
+                    f"all checkpoints, {policy_title(policy)}",
+                    {label: own[policy]["per_turn"] for label, own in results.items()},
+                )
     drawn = []
-    for name, series in series_of.items():
+    for name, (of, series) in series_of.items():
         for figure in figures_of(report["instruments"]["extractors"]):
             lines = dict(series)
             if figure.with_truth and part in truth:
                 lines["ground truth"] = truth[part]["per_turn"]
             path = out / f"drift_{part}_{figure.name}_{name}.png"
-            title = f"{name.replace('_', ' ')}: {figure.title}"
+            title = f"{of}: {figure.title}"
             if plot_drift(lines, figure.measures, path, title):
-                drawn.append(path)
+                told = "turn by turn: means, and their 95 % intervals as bands."
+                drawn.append(Picture(path, f"{title}, {told}"))
     return drawn
 
 

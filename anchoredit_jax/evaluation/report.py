@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +12,25 @@ from anchoredit_jax.belongings import Belongings
 from anchoredit_jax.data.sprites import check_held_out
 from anchoredit_jax.diffusion.sampler_text import sampler_title
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.evaluation.fairness import (
+    find_identical,
+    identical_notes,
+    size_notes,
+    unfinished_notes,
+)
+from anchoredit_jax.evaluation.first_screen import front_of
 from anchoredit_jax.evaluation.frame_store import check_stores
+from anchoredit_jax.evaluation.front import draw_front
 from anchoredit_jax.evaluation.html_report import write_html
 from anchoredit_jax.evaluation.judge import JudgeConfig, check_answers
 from anchoredit_jax.evaluation.measures import FeatureExtractor, check_names
 from anchoredit_jax.evaluation.parts import PARTS, check_parts, sessions
-from anchoredit_jax.evaluation.pictures import draw_stills, draw_turns, figures_of
+from anchoredit_jax.evaluation.pictures import (
+    Picture,
+    draw_stills,
+    draw_turns,
+    figures_of,
+)
 from anchoredit_jax.evaluation.runs import (
     ANSWERS,
     FRAMES,
@@ -29,6 +43,8 @@ from anchoredit_jax.evaluation.summary import summarise
 from anchoredit_jax.evaluation.table import table_of, write_sessions, write_turns
 from anchoredit_jax.in_use import in_use
 from anchoredit_jax.version import __version__
+
+log = logging.getLogger(__name__)
 
 FORMAT = 2  # of report.json
 FIGURES = "figures"
@@ -86,12 +102,16 @@ def _evaluate(
     judge: JudgeConfig | None,
 ) -> dict:
     """`evaluate`, in a folder that nobody else writes into."""
-    # Read, and refused, before the first of them is edited.
+    # Read, and refused, before the first of them is edited. All contestants have the
+    # sizes of the first.
     cases = {
-        (contestant.label, part): PARTS[part].cases(settings, contestant.editor)
-        for contestant in contestants
+        part: PARTS[part].cases(settings, contestants[0].editor)
         for part in settings.parts
     }
+    every = [case for own in cases.values() for case in own]
+    notes = [*unfinished_notes(contestants), *size_notes(contestants, every)]
+    for note in notes:
+        log.warning("%s", note)
     if judge is not None and any(PARTS[part].judged for part in settings.parts):
         check_judge(judge, out)
     results: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
@@ -100,19 +120,20 @@ def _evaluate(
             part = PARTS[name]
             asked = extractors if part.features else (), judge if part.judged else None
             job = Job(contestant, settings, name, out, *asked)
-            own = cases[contestant.label, name]
-            results[name][contestant.label] = part.run(job, own)
-    first = contestants[0].label
+            results[name][contestant.label] = part.run(job, cases[name])
     truth = {
-        part: measure_truth(cases[first, part])
+        part: measure_truth(cases[part])
         for part in settings.parts
         if PARTS[part].over_turns
     }
     main = results[sessions.PART.name]
+    identical = find_identical(results)
     report = {
         "format": FORMAT,
         "version": __version__,
         "settings": settings.told(),
+        "notes": [*notes, *identical_notes(identical)],
+        "identical": identical,
         "instruments": {
             "extractors": [extractor.name for extractor in extractors],
             # The key is no part of a judge's configuration.
@@ -156,6 +177,7 @@ def format_report(report: Mapping[str, Any]) -> str:
             blocks.append(sessions.judge_table(report["judge"][label]))
     if report["comparisons"]:
         blocks.append(sessions.comparison_table(report["comparisons"]))
+    blocks += report.get("notes", ())
     return "\n\n".join(blocks)
 
 
@@ -196,19 +218,26 @@ def _write_files(
     folder = out / FIGURES
     folder.mkdir()
     over_turns = [part for part in PARTS.values() if part.over_turns]
-    pictures: dict[str, list[Path]] = {}
+    pictures: dict[str, list[Picture]] = {}
     for part in over_turns:
         pictures |= draw_turns(folder, part, report, results[part.name])
     for part in PARTS.values():
         pictures |= draw_stills(folder, part, results[part.name])
-    pictures = {heading: files for heading, files in pictures.items() if files}
+    pictures = {heading: drawn for heading, drawn in pictures.items() if drawn}
     names = [part.name for part in over_turns]
     write_turns(out / "turns.csv", table_of(report, names))
     write_sessions(out / "sessions.csv", {name: results[name] for name in names})
     figures = figures_of(report["instruments"]["extractors"])
     measures = [measure for figure in figures for measure in figure.measures]
+    about = front_of(report, measures)
+    front: tuple[list[Picture], list[Picture]] = ([], [])
+    if about.part is not None:
+        runs = results[about.part]
+        front = draw_front(
+            folder, report, about.part, runs, about.measures, about.policy
+        )
     text = format_report(report)
-    write_html(out / "report.html", report, text, pictures, measures)
+    write_html(out / "report.html", report, text, front, pictures, measures)
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
@@ -219,6 +248,7 @@ def _describe(contestant: Contestant) -> dict:
         "label": contestant.label,
         "path": contestant.path,
         "stage": contestant.editor.run.stage,
+        "trained_at": contestant.editor.side,
         "lineage": [
             {"stage": link.stage, "step": link.step, "digest": link.digest}
             for link in (lineage.chain() if lineage else ())

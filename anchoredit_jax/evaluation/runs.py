@@ -28,6 +28,8 @@ from anchoredit_jax.evaluation.measures import (
     feature_measures,
     measure_session,
     return_measures,
+    target_distances,
+    target_features,
 )
 from anchoredit_jax.evaluation.settings import Contestant, Settings
 from anchoredit_jax.evaluation.table import Measure, Table
@@ -60,6 +62,7 @@ class Part:
       blocks: (table, checkpoint) -> tables for a console.
       picture: of a result; None for none.
       of_dataset: whether it can be made of sessions of one's own; else of sprites only.
+      layout: of the only data sets that it can be made of; None for all.
       over_turns: whether results are `PolicyRun`s by policy whose measures are reported
         turn by turn: as curves, contact sheets, CSV and tables of the page.
       features, judged: whether features are compared, and a judge is asked.
@@ -73,6 +76,7 @@ class Part:
     blocks: Callable[[Table, str], list[str]]
     picture: Callable[[Any], Image.Image] | None = None
     of_dataset: bool = False
+    layout: str | None = None
     over_turns: bool = False
     features: bool = False
     judged: bool = False
@@ -106,6 +110,8 @@ class PolicyRun:
         the end of a session that is shorter than others.
       scores: of sprite sessions.
       judgement: what the judge said, if one was asked.
+      same_as: the policy that was run in this one's place, see `run_policies`; None for
+        one that was run itself.
     """
 
     cases: Sequence[Case]
@@ -113,6 +119,7 @@ class PolicyRun:
     measures: dict[str, np.ndarray]
     scores: SpriteScores | None = None
     judgement: Judgement | None = None
+    same_as: str | None = None
 
     def frames(self, row: int) -> np.ndarray:
         """uint8 [N + 1, H, W, 3]: the source and the result of every instruction."""
@@ -128,20 +135,47 @@ class PolicyRun:
             None if self.scores is None else self.scores.of(rows),
         )
 
+    @property
+    def lengths(self) -> list[int]:
+        """Turns of each session."""
+        return [len(case.instructions) for case in self.cases]
+
     def by_shape(self) -> dict[str, list[int]]:
         """The rows of each shape, see `Case.shape`."""
         return rows_by(case.shape for case in self.cases)
 
 
 def run_policies(job: Job, cases: Sequence[Case]) -> dict[str, PolicyRun]:
-    """The cases under every memory policy of the settings, run and measured."""
+    """The cases under every memory policy of the settings, run and measured.
+
+    Policies that hold the same frames at every turn of these cases are run once: the
+    later ones share what the first one made, told by `PolicyRun.same_as`.
+    """
     runs, contestant = {}, job.contestant
     positions = contestant.editor.run.memory.positions
+    turns = max(len(case.instructions) for case in cases)
+    first: dict[tuple, str] = {}
     for name, memory in job.settings.policies.items():
+        same = first.setdefault(held_frames(memory, turns), name)
+        if same != name:
+            # What the judge was paid for is counted where it was asked.
+            runs[name] = dataclasses.replace(runs[same], judgement=None, same_as=same)
+            continue
         memory = dataclasses.replace(memory, positions=positions)
         store = run_cases(job, cases, name, memory, contestant.sampler)
         runs[name] = measure_cases(job, cases, store, name)
     return runs
+
+
+def held_frames(memory: MemoryConfig, turns: int) -> tuple[tuple[int, ...], ...]:
+    """The frames that a memory holds when each turn is drawn.
+
+    Where they are the same, so are their positions, whatever the policy of positions:
+    these depend on how many frames there are and on how many are held.
+    """
+    table = memory.visibility().table(turns + 1)
+    np.fill_diagonal(table, False)  # the frame itself
+    return tuple(tuple(np.flatnonzero(row).tolist()) for row in table)
 
 
 def run_cases(
@@ -205,8 +239,13 @@ def measure_cases(
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(lambda row: _pixels(cases[row], run.frames(row)), rows))
     for extractor in job.extractors:
-        for row in rows:
-            found[row] |= feature_measures(extractor, run.frames(row))
+        for row, case in enumerate(cases):
+            frames = run.frames(row)
+            found[row] |= feature_measures(extractor, frames)
+            if case.read_targets is not None:
+                found[row] |= target_features(
+                    extractor, frames[1:], case.read_targets(), case.captions
+                )
     measures = run.measures | _by_name(cases, found)
     judgement = None
     if job.judge is not None:
@@ -259,7 +298,10 @@ def _pixels(case, frames) -> dict[str, np.ndarray]:
     truth = None if case.read_truth is None else case.read_truth()
     found = measure_session(frames, truth)
     returns = case.returns_to or (None,) * len(case.instructions)
-    return found | return_measures(frames, returns)
+    found |= return_measures(frames, returns)
+    if case.read_targets is not None:
+        found |= target_distances(frames[1:], case.read_targets())
+    return found
 
 
 def _by_name(cases, found: Sequence[dict]) -> dict[str, np.ndarray]:

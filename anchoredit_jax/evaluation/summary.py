@@ -1,12 +1,14 @@
 """From measures of single sessions to the numbers that are reported."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from anchoredit_jax.data.sprites import SpriteScores
+
+LAST = "last turn"  # a kind of numbers: of each session's own last turn
 
 
 def bootstrap_mean(
@@ -43,8 +45,18 @@ def bootstrap_mean(
     }
 
 
+def last_turns(values: np.ndarray, lengths: Sequence[int] | None) -> np.ndarray:
+    """Float [n], of [n, N]: each session's own last turn; of all the last column where
+    no lengths are given."""
+    if lengths is None:
+        return values[:, -1]
+    return values[np.arange(len(values)), np.asarray(lengths) - 1]
+
+
 def summarise(
-    measures: Mapping[str, np.ndarray], scores: SpriteScores | None = None
+    measures: Mapping[str, np.ndarray],
+    scores: SpriteScores | None = None,
+    lengths: Sequence[int] | None = None,
 ) -> dict:
     """The numbers of one policy, ready for JSON.
 
@@ -54,10 +66,12 @@ def summarise(
     Args:
       measures: by name, float [n, N].
       scores: of sprite sessions.
+      lengths: turns of each session, where they differ.
 
     Returns:
-      "per_turn": for every measure a list over the turns; of sprites also "success"
-      over all turns, and "success_by_kind".
+      "per_turn": for every measure a list over the turns; "last turn": its value at
+      each session's own last turn; of sprites also "success" over all turns, and
+      "success_by_kind".
     """
     sessions, turns = next(iter(measures.values())).shape
     summary = {
@@ -76,6 +90,11 @@ def summarise(
             )
             for kind in np.unique(scores.kinds)
         }
+    # Last: whoever looks for the number over all turns finds that one first.
+    summary[LAST] = {
+        name: bootstrap_mean(last_turns(values, lengths))
+        for name, values in measures.items()
+    }
     return summary
 
 
@@ -96,8 +115,16 @@ def by_shape(summary: Callable[[Any], dict]) -> Callable[[Any], dict]:
     return whole_and_parts
 
 
-def compare(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> dict:
+def compare(
+    first: Mapping[str, np.ndarray],
+    second: Mapping[str, np.ndarray],
+    lengths: Sequence[int] | None = None,
+) -> dict:
     """Second minus first on the same sessions, paired.
+
+    Args:
+      first, second: measures by name, float [n, N].
+      lengths: turns of each session, where they differ.
 
     Returns:
       for each measure at the last turn (name with "_last"), and for "success" over all
@@ -106,7 +133,7 @@ def compare(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -
     """
     common = [name for name in first if name in second]
     result = {
-        f"{name}_last": bootstrap_mean(second[name][:, -1] - first[name][:, -1])
+        f"{name}_last": bootstrap_mean(last_turns(second[name] - first[name], lengths))
         for name in common
     }
     if "success" in common:

@@ -141,7 +141,7 @@ def test_a_judge_sees_every_session_with_its_source(written):
 def test_only_what_is_reported_is_measured():
     asks = {part.name: (part.features, part.judged) for part in PARTS.values()}
     assert asks.pop("table") == (True, True)
-    assert asks.pop("identity") == (True, False)
+    assert asks.pop("identity") == asks.pop("single_turn") == (True, False)
     assert set(asks.values()) == {(False, False)}
 
 

@@ -92,7 +92,8 @@ def test_everything_is_written(written):
         for part in ("table", "identity")
         for name in ("student", "teacher")
     }
-    assert drawn == figures | sheets | {"story.png", "story_student.png"}
+    front = {"front_teacher.png", "front_student.png", "front_curves.png"}
+    assert drawn == figures | sheets | front | {"story.png", "story_student.png"}
     written = {path.name for path in out.iterdir()}
     assert written == {".anchoredit.json", "frames", *WRITTEN}
 
@@ -110,10 +111,25 @@ def test_the_page_needs_nothing_else(written):
     assert f">{value['mean']:.4g}</span>" in page
 
 
+def test_the_page_opens_with_question_and_answer(written):
+    """Sheets, curves and a summary follow; all else is folded, glossary included."""
+    _, out = written
+    page = (out / "report.html").read_text()
+    first, *folded = page.split("<details>")
+    assert "<h1>Which edits better over 2 turns: teacher or student?</h1>" in first
+    assert "3 sessions are too few" in first
+    assert first.count("<img") == 3  # a sheet each, and the curves
+    assert "What teacher made of the first session" in first
+    assert len(folded) >= 8 and "<details open" not in page and "<pre>" not in first
+    assert "<dt>SR@k</dt>" in folded[0] and "<dt>teacher</dt>" in folded[-1]
+    for caption in page.split("<figcaption><small>")[1:]:
+        assert caption.partition("</small>")[0].endswith(".")  # a sentence
+
+
 def test_texts_of_a_page_are_no_markup(tmp_path, written):
     report, _ = written
     report = {**report, "contestants": [{"label": "<b>&"}]}
-    write_html(tmp_path / "page.html", report, "<i>", {}, ())
+    write_html(tmp_path / "page.html", report, "<i>", ([], []), {}, ())
     page = (tmp_path / "page.html").read_text()
     assert "&lt;b&gt;&amp;" in page and "<pre>&lt;i&gt;</pre>" in page
 

@@ -59,8 +59,8 @@ def test_help_and_a_wrong_flag_import_nothing_heavy(command):
 
 def test_defaults_that_help_names_are_those_of_the_package():
     told = ask("evaluate", ["--help"])[2]
-    assert f"some of {','.join(PARTS)}; all by default, of a" in told
-    assert f"of a dataset {','.join(DATASET_PARTS)}" in told
+    assert f"some of {','.join(PARTS)}; all that the data has by default" in told
+    assert f"of a dataset some of {','.join(DATASET_PARTS)}" in told
     assert f"(default: {','.join(DEFAULT_POLICIES)})" in told
     assert f"(default: {SHEETS}; all where" in ask("watch", ["--help"])[2]
     own, told = BenchmarkSettings(), ask("build_benchmark", ["--help"])[2]

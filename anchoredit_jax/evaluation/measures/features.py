@@ -4,6 +4,7 @@ Extractors that `transformers` loads from a folder come with it: DINOv2, CLIP, .
 """
 
 import importlib
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,17 @@ from anchoredit_jax.evaluation.table import Measure
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 FILES = ("config.json", "preprocessor_config.json")
+TOKENIZERS = ("tokenizer.json", "vocab.json")
 BATCH = 16  # images
+
+log = logging.getLogger(__name__)
 
 
 class FeatureExtractor(Protocol):
     """Makes one vector of an image; like images have vectors of a like direction.
+
+    One that reads texts as well has `texts`: n texts -> float32 [n, D], vectors of a
+    like direction as those of the images that they describe.
 
     Attributes:
       name: what its measures are called after.
@@ -67,13 +74,14 @@ def feature_measures(
         )
     source, previous = describe_features(extractor.name)
     return {
-        source.name: _cosine(features[1:], features[:1]),
-        previous.name: _cosine(features[1:], features[:-1]),
+        source.name: cosine(features[1:], features[:1]),
+        previous.name: cosine(features[1:], features[:-1]),
     }
 
 
-def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The cosine of the angles between rows [n, D] and rows [n or 1, D]: [n]."""
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The cosine of the angles between rows [n, D] and rows [n or 1, D]: [n], NaN where
+    one of the two is zero."""
     lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     unknown = np.full(lengths.shape, np.nan)
     cosine = np.divide((a * b).sum(-1), lengths, out=unknown, where=lengths > 0)
@@ -120,7 +128,9 @@ def load_extractor(spec: str, batch: int = BATCH) -> "PretrainedExtractor":
             )
     processor, model = _load(transformers, folder)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    extractor = PretrainedExtractor(name, processor, model.float().to(device), batch)
+    tokenizer = _load_tokenizer(transformers, folder, model)
+    model = model.float().to(device)
+    extractor = PretrainedExtractor(name, processor, model, batch, tokenizer)
     # So that a model that cannot serve is refused now, not after an evaluation.
     extractor(np.zeros((1, 32, 32, 3), np.uint8))
     return extractor
@@ -133,11 +143,21 @@ class PretrainedExtractor:
     says. Most crop the centre square, so the ends of a long image are not seen.
     """
 
-    def __init__(self, name: str, processor: Any, model: Any, batch: int = BATCH):
+    def __init__(
+        self,
+        name: str,
+        processor: Any,
+        model: Any,
+        batch: int = BATCH,
+        tokenizer: Any = None,
+    ):
         self.name = name
         self._processor = processor
         self._model = model
         self._batch = batch
+        self._tokenizer = tokenizer
+        # Of a model that reads texts too, see `FeatureExtractor`.
+        self.texts = None if tokenizer is None else self._texts
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """uint8 [n, H, W, 3] -> float32 [n, D], row by row."""
@@ -158,11 +178,25 @@ class PretrainedExtractor:
             output = tower(pixel_values=pixels)
         # CLIP's tower gives the tensor itself in transformers before 5.
         pooled = output if torch.is_tensor(output) else output.get("pooler_output")
+        if pooled is None and _is_plain_vit(self._model):
+            pooled = output["last_hidden_state"][:, 0]
         if pooled is None:
             raise UserError(
                 f"extractor {self.name!r}: {type(self._model).__name__} pools no "
                 "features of an image; use a model that does, such as DINOv2 or CLIP"
             )
+        return pooled.flatten(1).cpu().numpy()
+
+    def _texts(self, texts: Sequence[str]) -> np.ndarray:
+        """n texts -> float32 [n, D]; what is beyond the model's length is cut off."""
+        import torch
+
+        tokens = self._tokenizer(
+            list(texts), padding=True, truncation=True, return_tensors="pt"
+        ).to(self._model.device)
+        with torch.no_grad():
+            output = self._model.get_text_features(**tokens)
+        pooled = output if torch.is_tensor(output) else output.get("pooler_output")
         return pooled.flatten(1).cpu().numpy()
 
 
@@ -222,6 +256,9 @@ def _load(transformers: Any, folder: Path) -> tuple[Any, Any]:
             f"{model.main_input_name!r}"
         )
     missing = sorted(info["missing_keys"])
+    if _is_plain_vit(model) and all(name.startswith("pooler.") for name in missing):
+        # DINO's ViT has no pooler: its class token serves, as DINO's own code has it.
+        model.pooler, missing = None, []
     if missing:
         # transformers fills them with random values, and features would mean nothing.
         raise UserError(
@@ -229,6 +266,29 @@ def _load(transformers: Any, folder: Path) -> tuple[Any, Any]:
             f"such as {missing[0]!r}"
         )
     return processor, model
+
+
+def _is_plain_vit(model: Any) -> bool:
+    return model.config.model_type == "vit"
+
+
+def _load_tokenizer(transformers: Any, folder: Path, model: Any) -> Any:
+    """Of a model that reads texts too; None, told, where the folder has none."""
+    if not hasattr(model, "get_text_features"):
+        return None
+    if not any((folder / file).is_file() for file in TOKENIZERS):
+        log.warning(
+            "%s has no tokenizer (%s): images are not compared with their captions",
+            folder, " or ".join(TOKENIZERS),
+        )  # fmt: skip
+        return None
+    try:
+        return transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, RuntimeError, ImportError, LookupError) as error:
+        line = " ".join(str(error).split())
+        raise UserError(f"the tokenizer in {str(folder)!r}: {line}") from error
 
 
 def _by_pillow(version: str) -> dict[str, Any]:

@@ -6,7 +6,15 @@ Another part is another module and a line in this table.
 import dataclasses
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.evaluation.parts import ambiguous, codec, identity, sessions, story
+from anchoredit_jax.evaluation.datasets import find_layout
+from anchoredit_jax.evaluation.parts import (
+    ambiguous,
+    codec,
+    identity,
+    sessions,
+    single_turn,
+    story,
+)
 from anchoredit_jax.evaluation.runs import Part
 from anchoredit_jax.evaluation.settings import Settings
 
@@ -15,6 +23,7 @@ PARTS: dict[str, Part] = {
     part.name: part
     for part in (
         sessions.PART,
+        single_turn.PART,
         story.PART,
         ambiguous.PART,
         identity.PART,
@@ -30,10 +39,12 @@ def check_parts(settings: Settings) -> Settings:
     Raises:
       UserError: an unknown part, none at all, or one that this data cannot give.
     """
+    layout = None if settings.dataset is None else find_layout(settings.dataset)
     known = [
         part.name
         for part in PARTS.values()
-        if part.of_dataset or settings.dataset is None
+        if (part.of_dataset or settings.dataset is None)
+        and part.layout in (None, layout)
     ]
     parts = tuple(known) if settings.parts is None else settings.parts
     if not parts or not set(parts) <= PARTS.keys():
@@ -41,9 +52,10 @@ def check_parts(settings: Settings) -> Settings:
             f"parts must be some of {', '.join(PARTS)}, got "
             f"{', '.join(parts) or 'none'}"
         )
-    if made_of_sprites := [name for name in parts if name not in known]:
+    if unfit := [name for name in parts if name not in known]:
+        data = "sprites" if layout is None else f"a data set of the layout {layout!r}"
         raise UserError(
-            f"parts must be some of {', '.join(known)} for a dataset of your own, "
-            f"got {', '.join(made_of_sprites)}: these are made of sprites"
+            f"parts must be some of {', '.join(known)} for {data}, got "
+            f"{', '.join(unfit)}: these need other data"
         )
     return dataclasses.replace(settings, parts=parts)

@@ -9,11 +9,13 @@ from typing import Any
 
 from anchoredit_jax.data.sprites import held_out_sessions
 from anchoredit_jax.evaluation.cases import Case, sprite_cases, sprite_views
-from anchoredit_jax.evaluation.folder_cases import folder_cases
+from anchoredit_jax.evaluation.datasets import dataset_cases
+from anchoredit_jax.evaluation.fairness import distinct
+from anchoredit_jax.evaluation.measures import TARGETS, describe_targets
 from anchoredit_jax.evaluation.policies import policy_title
 from anchoredit_jax.evaluation.runs import Part, PolicyRun, run_policies
 from anchoredit_jax.evaluation.settings import Settings
-from anchoredit_jax.evaluation.summary import by_shape, compare, summarise
+from anchoredit_jax.evaluation.summary import LAST, by_shape, compare, summarise
 from anchoredit_jax.evaluation.table import (
     Row,
     Table,
@@ -53,7 +55,7 @@ def session_cases(settings: Settings, editor: Any, count: int | None) -> list[Ca
     if settings.dataset is None:
         sessions = held_out_sessions(count, settings.turns, settings.seed)
         return sprite_cases(sessions, sprite_views(settings, editor))
-    return folder_cases(
+    return dataset_cases(
         settings.dataset,
         editor.size_of,
         language=settings.language,
@@ -63,7 +65,7 @@ def session_cases(settings: Settings, editor: Any, count: int | None) -> list[Ca
 
 
 def _numbers(runs: Mapping[str, PolicyRun]) -> dict[str, dict]:
-    whole = by_shape(lambda run: summarise(run.measures, run.scores))
+    whole = by_shape(lambda run: summarise(run.measures, run.scores, run.lengths))
     return {policy: whole(run) for policy, run in runs.items()}
 
 
@@ -73,7 +75,7 @@ def _blocks(table: Table, checkpoint: str) -> list[str]:
     sessions = int(rows.first(measure="sessions").mean)
     told = f"{sessions} sessions of up to {rows.turns} turns"
     if rows.first(measure="success") is None:
-        return [f"{told}\n{turns_table(rows)}"]
+        return [f"{told}\n{turns_table(rows)}", *targets_table(rows, LAST)]
     shapes = [shapes_table(every)] if rows.names("shape") else []
     found = [f"{told}, held out\n{policies_table(rows)}", *shapes]
     return [*found, kinds_table(rows), turns_table(rows)]
@@ -120,7 +122,8 @@ def shapes_table(rows: Table) -> str:
 
 def kinds_table(rows: Table) -> str:
     """Edit success of every kind of instruction, a line a policy."""
-    columns = {kind: show("success", kind=kind) for kind in rows.names("kind")}
+    kinds = [kind for kind in rows.where(measure="success").names("kind")]
+    columns = {kind: show("success", kind=kind) for kind in kinds if kind != LAST}
     return text_table("edit success by kind", by_policy(rows), columns)
 
 
@@ -136,6 +139,31 @@ def turns_table(rows: Table) -> str:
             columns = {str(turn): show(name, digits, [turn]) for turn in turns}
             blocks.append(text_table(title, by_policy(found), columns))
     return "\n\n".join(blocks)
+
+
+def targets_table(rows: Table, kind: str = "", turn: int = 0) -> list[str]:
+    """The metrics of published benchmarks, a line a policy; [] where there are none.
+
+    Args:
+      kind, turn: of which rows.
+    """
+    place = {"kind": kind, "turn": turn}
+    known = [
+        name
+        for name in rows.where(**place, shape="").names("measure")
+        if name in ("l1", "l2") or name.endswith(("_target", "_caption", "_oracle"))
+        if rows.first(measure=name, **place).mean is not None
+    ]
+    if not known:
+        return []
+    titles = {one.name: one.title for one in TARGETS}
+    columns = {}
+    for name in known:
+        extractor = name.rpartition("_")[0]
+        titles |= {one.name: one.title for one in describe_targets(extractor)}
+        columns[titles[name]] = show(name, 4, [turn], kind=kind)
+    heading = "against the targets" + (f", {kind}" if kind else "")
+    return [text_table(heading, by_policy(rows), columns)]
 
 
 def describe_judgements(runs: Mapping[str, Mapping[str, PolicyRun]]) -> dict:
@@ -178,9 +206,11 @@ def compare_runs(runs: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:
     """Compare on the same sessions what is to be compared.
 
     That is every later policy with the first of its contestant, and every later
-    contestant with the first under the same policy.
+    contestant with the first under the same policy; policies whose results are another
+    one's are left out.
     """
     pairs = []
+    runs = {label: distinct(policies) for label, policies in runs.items()}
     for label, policies in runs.items():
         first, *others = policies
         pairs += [((label, first), (label, other)) for other in others]
@@ -190,7 +220,11 @@ def compare_runs(runs: Mapping[str, Mapping[str, PolicyRun]]) -> list[dict]:
         {
             "first": {"checkpoint": a[0], "policy": a[1]},
             "second": {"checkpoint": b[0], "policy": b[1]},
-            "difference": compare(runs[a[0]][a[1]].measures, runs[b[0]][b[1]].measures),
+            "difference": compare(
+                runs[a[0]][a[1]].measures,
+                runs[b[0]][b[1]].measures,
+                runs[a[0]][a[1]].lengths,
+            ),
         }
         for a, b in pairs
     ]

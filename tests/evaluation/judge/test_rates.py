@@ -53,3 +53,28 @@ def test_thresholds_are_options():
 
 def test_no_sessions_have_no_rates():
     assert success_rates({}).success.shape == (0, 0)
+
+
+# Instruction and consistency of five turns; a score above 6 passes.
+FIVE_TURNS = {
+    "all five": ([9, 9, 8, 8, 7], [9, 8, 8, 7, 7]),
+    "ignored at 3": ([9, 9, 2, 9, 9], [9, 9, 9, 9, 9]),
+    "another scene at 2": ([9, 9, 9, 9, 9], [9, 3, 9, 9, 9]),
+    "nothing at all": ([0, 0, 0, 0, 0], [9, 9, 9, 9, 9]),
+}
+
+
+def test_five_turns_by_hand():
+    """From its first failure on a session is lost, however well it goes on.
+
+    turn                   1    2    3    4    5
+    all five               +    +    +    +    +
+    ignored at 3           +    +    -    -    -    (kept: all five)
+    another scene at 2     +    -    -    -    -    (kept: turn 1 alone)
+    nothing at all         -    -    -    -    -    (kept: all five)
+    SR@k                  3/4  2/4  1/4  1/4  1/4
+    CR@k                  4/4  3/4  3/4  3/4  3/4
+    """
+    rates = success_rates({name: scores(*own) for name, own in FIVE_TURNS.items()})
+    np.testing.assert_array_equal(rates.success.mean(0), [0.75, 0.5, 0.25, 0.25, 0.25])
+    np.testing.assert_array_equal(rates.consistent.mean(0), [1, 0.75, 0.75, 0.75, 0.75])

@@ -75,4 +75,4 @@ def test_a_sixth_part(tmp_path, monkeypatch, capsys, tiny_editor):
 
 def test_a_part_is_known_by_the_name_that_it_gives_itself():
     assert all(name == part.name for name, part in PARTS.items())
-    assert DATASET_PARTS == ("table", "identity", "codec")
+    assert DATASET_PARTS == ("table", "single_turn", "identity", "codec")
