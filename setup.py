@@ -60,6 +60,7 @@ setup(
         "umt5": ["tokenizers>=0.21,<1", "sentencepiece>=0.2,<1"],
         "app": ["gradio>=5,<7"],
         "wandb": ["wandb>=0.19,<1"],  # metrics go there too, with --wandb PROJECT
+        "parquet": ["pyarrow>=17,<27"],  # tables as Hugging Face datasets store them
         "judge": ["openai>=1.55.3,<3"],  # any endpoint that speaks its protocol
         "test": [
             "pytest>=8,<10",
@@ -71,6 +72,7 @@ setup(
             "tokenizers>=0.21,<1",
             "sentencepiece>=0.2,<1",
             "openai>=1.55.3,<3",
+            "pyarrow>=17,<27",
             "wandb>=0.19,<1",
             "scikit-image>=0.25,<1",  # its SSIM is what ours is compared with
         ],

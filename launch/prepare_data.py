@@ -6,7 +6,8 @@
     python launch/prepare_data.py --pack shards/ --source sessions/  # back to tar files
 
 A source is a folder of `<id>/<id>.0.jpg, <id>.1.jpg, .., <id>.json`, a folder of tar
-shards, one shard, or a JSON file {"resolved_files": [..]}. Interrupted, the same
+shards, one shard, a JSON file {"resolved_files": [..]}, or tables: parquet files, JSON
+lines, or tar shards of pairs (docs/datasets.md). Interrupted, the same
 command goes on with missing parts; of a source that changed, what changed is read
 again. What is dropped is named, with the reason. A cache
 holds latents of all images and embeddings of all instructions.
@@ -22,14 +23,40 @@ from tqdm import tqdm  # noqa: E402
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.config import load_config  # noqa: E402
-from anchoredit_jax.data.sessions import LINKS  # noqa: E402
+from anchoredit_jax.data.sessions import (  # noqa: E402
+    FORMATS,
+    LINKS,
+    ON_GAP,
+    Reading,
+    parse_columns,
+)
 from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--source", help="folder, tar shard, or list of shards")
+    parser.add_argument("--source", help="folder, file, pattern, or list of shards")
+    parser.add_argument(
+        "--format",
+        default="auto",
+        choices=("auto", *FORMATS),
+        help="of the source; found by looking, and told",
+    )
+    parser.add_argument(
+        "--columns",
+        default="",
+        help="of tables whose columns have other names: source=before,target=after",
+    )
+    parser.add_argument(
+        "--on-gap",
+        default="split",
+        choices=ON_GAP,
+        help="what to do where a turn's source in a table is not the image before it",
+    )
+    parser.add_argument(
+        "--min-quality", default="", help="of tables: rows with less go; score=7,.."
+    )
     parser.add_argument("--out", help="folder of the prepared sessions")
     parser.add_argument("--languages", default="en", help="en,zh: those to keep")
     parser.add_argument("--processes", type=int, default=1)
@@ -75,7 +102,8 @@ def _prepare(args, languages) -> None:
     with _bar(args.quiet) as (bar, progress):
         report = prepare(
             args.source, args.out, languages=languages, processes=args.processes,
-            max_bad=args.max_bad, links=args.links, words=words, progress=progress,
+            max_bad=args.max_bad, links=args.links, words=words,
+            reading=_reading(args), progress=progress,
         )  # fmt: skip
         del bar
     print(report.describe())
@@ -115,11 +143,25 @@ def _pack(args, languages) -> None:
     dropped = []
     shards = pack_sessions(
         args.source, args.pack, languages=languages, links=args.links,
-        on_drop=dropped.append,
+        on_drop=dropped.append, reading=_reading(args),
     )  # fmt: skip
     for left in dropped:
         print(f"left out: {left.key}: {left.reason}: {left.detail}", file=sys.stderr)
     print(f"{len(shards)} shards in {args.pack}; {len(dropped)} records left out")
+
+
+def _reading(args) -> Reading:
+    quality = []
+    for entry in filter(None, args.min_quality.split(",")):
+        column, _, least = entry.partition("=")
+        try:
+            quality.append((column.strip(), float(least)))
+        except ValueError as error:
+            raise UserError(
+                f"--min-quality: expected such as score=7, given {entry!r}"
+            ) from error
+    columns = parse_columns(args.columns)
+    return Reading(args.format, columns, args.on_gap, tuple(quality))
 
 
 def _process(text: str) -> tuple[int, int]:

@@ -31,6 +31,7 @@ from anchoredit_jax.data.sessions import (
     Dropped,
     Part,
     RawSession,
+    TablePart,
     printable,
     read_part,
 )
@@ -65,7 +66,10 @@ def is_done(folder: Path) -> bool:
 
 
 def prepare_part(
-    part: Part, folder: Path, languages: Sequence[str], words: int | None = None
+    part: Part | TablePart,
+    folder: Path,
+    languages: Sequence[str],
+    words: int | None = None,
 ) -> Path:
     """Write one part and its report, the report last; returns its folder."""
     tfds.disable_progress_bar()  # parts have one of their own
@@ -77,9 +81,11 @@ def prepare_part(
     ignored: list[str] = []
     notes: list[str] = []
     seen: collections.Counter[str] = collections.Counter()
+    gaps = 0
     sha = hashlib.sha256()
 
     def records() -> Iterator[dict[str, Any]]:
+        nonlocal gaps
         for session in read_part(part, languages):
             session = _storable(session, words)
             if isinstance(session, Dropped) and session.reason == IGNORED:
@@ -97,6 +103,7 @@ def prepare_part(
             keys.append(key_of(session.key))
             checks.append(check_of(session.key, session.images, session.instructions))
             seen.update(list(session.instructions))
+            gaps += session.gaps
             notes.extend(f"{session.origin}: {note}" for note in session.notes)
             _digest(sha, session)
             yield {
@@ -133,6 +140,7 @@ def prepare_part(
         "bad": bad,
         "ignored": ignored,
         "notes": notes,
+        "gaps": gaps,
         "languages": dict(seen),
         "digest": sha.hexdigest(),
         "files": list_files(folder, made, RECORDS),

@@ -38,9 +38,12 @@ from anchoredit_jax.data.prepared.reader import (
 from anchoredit_jax.data.seals import list_files, sealed
 from anchoredit_jax.data.sessions import (
     Part,
+    Reading,
+    Source,
+    TablePart,
     fingerprint_part,
     is_fingerprint,
-    list_parts,
+    open_source,
     printable,
 )
 from anchoredit_jax.errors import UserError
@@ -61,6 +64,8 @@ class Report:
       bad: every dropped one.
       ignored: hidden and system files, and others that are of no session.
       notes: lines on what was kept though it is not as it should be.
+      gaps: turns whose source was not the image before, in kept or split sessions.
+      source: how the source was read.
       path: of the report, which has all of it.
       turns: turns -> sessions.
       sizes: "height x width" of the source images -> sessions.
@@ -75,11 +80,14 @@ class Report:
     languages: Mapping[str, int]
     ignored: Sequence[str] = ()
     notes: Sequence[str] = ()
+    gaps: int = 0
+    source: str = ""
     path: str = dataclasses.field(default=REPORT, compare=False)
 
     def describe(self) -> str:
         """A few lines: every count, with the first of what it counts."""
-        lines = [f"sessions kept: {self.kept}"]
+        lines = [self.source] if self.source else []
+        lines.append(f"sessions kept: {self.kept}")
         for name, counts in (("turns", self.turns), ("languages", self.languages)):
             told = ", ".join(f"{key}: {count}" for key, count in sorted(counts.items()))
             lines.append(f"{name}: {told or 'none'}")
@@ -88,6 +96,8 @@ class Report:
             some = [entry for entry in self.bad if entry[2] == reason]
             lines.append(f"  {reason}: {count}")
             lines += _first([": ".join(entry) for entry in some])
+        if self.gaps:
+            lines.append(f"turns that begin from another image: {self.gaps}")
         if self.notes:
             lines.append(f"kept, but: {len(self.notes)}")
             lines += _first(self.notes)
@@ -115,36 +125,40 @@ def prepare(
     max_bad: int = 1000,
     links: str = "follow",
     words: int | None = None,
+    reading: Reading | None = None,
     progress: Callable[[int, int], None] = lambda done, parts: None,
 ) -> Report:
     """Write a dataset of the sessions of `source`, for `PreparedSessions`.
 
     Args:
-      source: what `list_parts` takes: shards, or folders.
+      source: what `open_source` takes: shards, folders, or tables.
       out: folder; what is there already of the same files of the source is kept, what
         is there of others is removed when all is done.
       languages: texts to keep; a session needs all turns of at least one.
       max_bad: with more bad records than this the preparation stops.
       links: what to do with symbolic links in folders: "follow" or "refuse".
       words: at most in an instruction, as the n-gram encoder counts; None: any number.
+      reading: the format, columns and gaps of tables, see `open_source`.
       progress: called with the number of parts done, and of all.
 
     Raises:
       UserError: no source, an `out` of another source, too many bad records, or not one
         session that can be used.
     """
-    out, parts = Path(out), list_parts(source, links=links)
+    out, reading = Path(out), reading or Reading()
+    opened = open_source(source, reading, links)
     files.check_plain(out, "prepared sessions")
+    asked = {"source": printable(str(source)), "languages": list(languages)}
+    asked |= {} if words is None else {"words": words}
+    asked |= {} if reading == Reading() else {"reading": dataclasses.asdict(reading)}
     with in_use(out):
-        return _prepare(
-            source, out, parts, languages, processes, max_bad, progress, words
-        )
+        _claim(out, asked)
+        return _prepare(out, opened, languages, processes, max_bad, progress, words)
 
 
 def _prepare(
-    source: str | Path,
     out: Path,
-    parts: Sequence[Part],
+    source: Source,
     languages: Sequence[str],
     processes: int,
     max_bad: int,
@@ -152,8 +166,7 @@ def _prepare(
     words: int | None,
 ) -> Report:
     """`prepare` in a folder that nobody else writes into."""
-    asked = {"source": printable(str(source)), "languages": list(languages)}
-    _claim(out, asked | ({} if words is None else {"words": words}))
+    parts = source.parts
     folders = [out / "parts" / fingerprint_part(part) for part in parts]
     bad: list[list[str]] = []
     made = _run_parts(parts, folders, languages, processes, words)
@@ -166,7 +179,7 @@ def _prepare(
                 "source (what changes is read again), or allow more, and run again"
             )
         progress(done, len(parts))
-    return _finish(out, folders)
+    return _finish(out, folders, source.told)
 
 
 def _claim(out: Path, asked: Mapping[str, Any]) -> None:
@@ -179,7 +192,7 @@ def _claim(out: Path, asked: Mapping[str, Any]) -> None:
 
 
 def _run_parts(
-    parts: Sequence[Part],
+    parts: Sequence[Part | TablePart],
     folders: Sequence[Path],
     languages: Sequence[str],
     processes: int,
@@ -218,7 +231,7 @@ def _run_parts(
             ) from error
 
 
-def _finish(out: Path, folders: Sequence[Path]) -> Report:
+def _finish(out: Path, folders: Sequence[Path], told: str) -> Report:
     """Columns of all parts, the report, and `dataset.json`, which says it is done."""
     reports = {folder: read_report(folder) for folder in folders}
     kept = [folder for folder in folders if reports[folder]["kept"]]
@@ -245,6 +258,8 @@ def _finish(out: Path, folders: Sequence[Path]) -> Report:
         languages=dict(languages),
         ignored=[name for part in reports.values() for name in part["ignored"]],
         notes=[note for part in reports.values() for note in part["notes"]],
+        gaps=sum(part.get("gaps", 0) for part in reports.values()),
+        source=printable(told),
         path=str(out / REPORT),
     )
     files.write_json(out / REPORT, dataclasses.asdict(report))

@@ -1,11 +1,6 @@
-"""Editing sessions as people have them: raw files in tar shards or folders."""
+"""Editing sessions as people have them: raw files in shards or folders, and tables."""
 
-from anchoredit_jax.data.sessions.folders import (
-    fingerprint_part,
-    is_fingerprint,
-    list_parts,
-    read_part,
-)
+from anchoredit_jax.data.sessions.folders import is_fingerprint, list_parts
 from anchoredit_jax.data.sessions.pack import LIST_NAME, pack_sessions
 from anchoredit_jax.data.sessions.raw import (
     IGNORED,
@@ -16,24 +11,44 @@ from anchoredit_jax.data.sessions.raw import (
     RawSession,
     printable,
 )
+from anchoredit_jax.data.sessions.sources import (
+    FORMATS,
+    Source,
+    fingerprint_part,
+    open_source,
+    read_part,
+)
+from anchoredit_jax.data.sessions.tables import (
+    ON_GAP,
+    Reading,
+    TablePart,
+    parse_columns,
+)
 from anchoredit_jax.data.sessions.validation import (
     ValidationSession,
     read_validation,
 )
 
 __all__ = [
+    "FORMATS",
     "IGNORED",
     "LINKS",
     "LIST_NAME",
+    "ON_GAP",
     "REASONS",
     "Dropped",
     "Part",
     "RawSession",
+    "Reading",
+    "Source",
+    "TablePart",
     "ValidationSession",
     "fingerprint_part",
     "is_fingerprint",
     "list_parts",
+    "open_source",
     "pack_sessions",
+    "parse_columns",
     "printable",
     "read_part",
     "read_validation",
