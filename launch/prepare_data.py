@@ -2,6 +2,7 @@
 
     python launch/prepare_data.py --source sessions/ --out prepared
     python launch/prepare_data.py --source shards.json --out prepared --languages en,zh
+    python launch/prepare_data.py --source data/ --inspect sheet.png   # writes no more
     python launch/prepare_data.py --cache features --config C.py     # for all stages
     python launch/prepare_data.py --pack shards/ --source sessions/  # back to tar files
 
@@ -32,6 +33,7 @@ from anchoredit_jax.data.sessions import (  # noqa: E402
 )
 from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
+from anchoredit_jax.files import write_bytes  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -79,17 +81,41 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--process", default="0/1", help="of --cache: this one's number of so many"
     )
+    parser.add_argument(
+        "--inspect",
+        metavar="SHEET.png",
+        help="tell what the source holds and draw a dozen sessions, nothing else",
+    )
     parser.add_argument("--pack", help="folder for tar shards, instead of preparing")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     with exit_on_user_error():
         args = parser.parse_args(argv)
         languages = tuple(name for name in args.languages.split(",") if name)
-        if args.cache:
+        if args.inspect:
+            _inspect(args)
+        elif args.cache:
             _cache(args)
         elif args.pack:
             _pack(args, languages)
         else:
             _prepare(args, languages)
+
+
+def _inspect(args) -> None:
+    from anchoredit_jax.data.sessions import inspect
+
+    sheet = Path(args.inspect)
+    if not args.source or sheet.suffix.lower() != ".png":
+        raise UserError("--inspect: expected a new file SHEET.png, and --source")
+    if sheet.exists():
+        raise UserError(f"{str(sheet)!r} is there already: name a new file")
+    with _bar(args.quiet) as (_, progress):
+        found, drawn = inspect(
+            args.source, _reading(args), args.links, progress=progress
+        )
+    write_bytes(sheet, drawn)
+    print(found.describe())
+    print(f"a dozen of them in {sheet}")
 
 
 def _prepare(args, languages) -> None:

@@ -1,6 +1,7 @@
 """Editing sessions as people have them: raw files in shards or folders, and tables."""
 
 from anchoredit_jax.data.sessions.folders import is_fingerprint, list_parts
+from anchoredit_jax.data.sessions.inspection import Inspection, inspect
 from anchoredit_jax.data.sessions.pack import LIST_NAME, pack_sessions
 from anchoredit_jax.data.sessions.raw import (
     IGNORED,
@@ -37,6 +38,7 @@ __all__ = [
     "ON_GAP",
     "REASONS",
     "Dropped",
+    "Inspection",
     "Part",
     "RawSession",
     "Reading",
@@ -44,6 +46,7 @@ __all__ = [
     "TablePart",
     "ValidationSession",
     "fingerprint_part",
+    "inspect",
     "is_fingerprint",
     "list_parts",
     "open_source",

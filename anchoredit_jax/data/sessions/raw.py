@@ -32,6 +32,7 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.text import LONGEST
 
 PLAIN = "text"
+ALL = "*"  # asked for as a language: every one that is there
 MAX_JSON_BYTES = 16 * 2**20
 MAX_IMAGE_BYTES = 64 * 2**20
 MAX_SESSION_BYTES = 2**30
@@ -227,14 +228,16 @@ def complete_texts(
 
     Args:
       found: per turn, a text or an object {language: text}.
-      languages: those asked for; `PLAIN` always is.
+      languages: those asked for; `PLAIN` always is. `ALL`: all that are there.
       numbers: of the turns, for errors.
 
     Raises:
       RefusedError: no language is complete.
     """
     turns = [_texts(turn) for turn in found]
-    asked = tuple(dict.fromkeys((*languages, PLAIN)))
+    there = [language for texts in turns for language in texts]
+    asked = [*there, PLAIN] if ALL in languages else [*languages, PLAIN]
+    asked = tuple(dict.fromkeys(asked))
     lacking = {}
     for language in asked:
         missing = (n for n, texts in enumerate(turns) if language not in texts)
