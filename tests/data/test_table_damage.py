@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from anchoredit_jax.data.prepared import PreparedSessions, prepare
+from anchoredit_jax.data.sessions.raw import RefusedError
 from anchoredit_jax.data.sessions.tables import json_lines, pages, parquet
 from anchoredit_jax.errors import UserError
 
@@ -163,44 +164,54 @@ def test_rows_that_lie_too_far_apart_are_refused_whole(tmp_path, monkeypatch):
     assert sorted(sessions) == ["1", "2", "3", "4", "5"]
 
 
-def test_large_values_are_refused_before_they_are_loaded(tmp_path, monkeypatch):
+@pytest.mark.parametrize("column", ["instruction", "target_img"])
+def test_large_values_are_refused_before_they_are_loaded(tmp_path, monkeypatch, column):
+    monkeypatch.setattr(parquet, "MAX_JSON_BYTES", 2**20)
     monkeypatch.setattr(parquet, "MAX_IMAGE_BYTES", 2**20)
+    monkeypatch.setattr(parquet, "MAX_SESSION_BYTES", 2 * 2**20)
     rows = turn_rows(2)
-    rows[1] = {**rows[1], "instruction": "x" * (3 * 2**20)}
+    large = b"x" * (3 * 2**20)
+    rows[1][column] = large.decode() if column == "instruction" else struct(large)
     path = write_parquet(tmp_path / "a.parquet", rows, group=3, compression="zstd")
+    loaded, next_batch = [], parquet._next
 
-    def loaded(*_):
-        raise AssertionError("loaded")
+    def spy(batches):
+        batch = next_batch(batches)
+        loaded.append(0 if batch is None else batch.nbytes)
+        return batch
 
+    monkeypatch.setattr(parquet, "_next", spy)
     sessions, dropped = read(path)
     assert is_session(sessions["1"], 1) and "0" not in sessions
     (told,) = [x for x in dropped if x.reason == "too large"]
-    assert "a value of 'instruction' has about 31457" in told.detail
-    monkeypatch.setattr(parquet, "_next", loaded)
-    with pytest.raises(AssertionError, match="loaded"):
-        read(path)  # the second row group is
+    assert f"a page of '{column}" in told.detail and "rows 1 to 3" in told.detail
+    assert max(loaded) < 2**20
 
 
-def test_page_headers_of_every_writer_are_read(tmp_path):
-    rows = turn_rows(20)
-    for number, options in enumerate(
-        (
-            {"data_page_version": "2.0", "compression": "snappy"},
-            {"use_dictionary": False, "compression": "none", "data_page_size": 500},
-            {"write_page_checksum": True, "write_page_index": True},
-        )
-    ):
-        path = write_parquet(tmp_path / f"{number}.parquet", rows, 30, **options)
-        with parquet._opened(str(path)) as file:
-            for group in range(2):
-                row_group = file.metadata.row_group(group)
-                columns = [row_group.column(i) for i in range(row_group.num_columns)]
-                largest = max(column.total_uncompressed_size for column in columns)
-                for column in columns:  # every page is walked over
-                    pages.check_pages(str(path), [column], largest - 1)
-                    with pytest.raises(Exception, match="has about|damaged") as caught:
-                        pages.check_pages(str(path), [column], 1)
-                    assert caught.value.args[0] == "too large"
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"data_page_version": "2.0", "compression": "snappy"},
+        {"use_dictionary": False, "compression": "none", "data_page_size": 500},
+        {"write_page_checksum": True, "write_page_index": True},
+    ],
+)
+def test_page_headers_of_every_writer_are_read(tmp_path, options):
+    path = write_parquet(tmp_path / "a.parquet", turn_rows(20), 30, **options)
+    with parquet._opened(str(path)) as file:
+        group = file.metadata.row_group(1)
+        columns = [group.column(i) for i in range(group.num_columns)]
+    (images,) = [c for c in columns if c.path_in_schema == "target_img.bytes"]
+    largest = max(len(picture(n)) for n in range(300))
+    assert images.total_uncompressed_size > 8 * largest
+    pages.check_pages(
+        str(path), [images], 4 * largest, 2**20
+    )  # thirty of them are in it
+    with pytest.raises(RefusedError, match="at most 9 a value"):
+        pages.check_pages(str(path), [images], 9, 2**20)
+    for column in columns:
+        with pytest.raises(RefusedError, match="and 2 together are read"):
+            pages.check_pages(str(path), [column], 2**20, 2)
 
 
 LINES = {

@@ -56,6 +56,10 @@ class Columns:
         """Whether a row is a turn, of the session that it names."""
         return {"session", "turn"} <= dict(self.paths).keys()
 
+    def only(self, *roles: str) -> "Columns":
+        """Those of some roles."""
+        return Columns(tuple(pair for pair in self.paths if pair[0] in roles))
+
     def pick(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Role -> value of a row; None where there is none."""
         return {role: value_at(row, path) for role, path in self.paths}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from anchoredit_jax.data.sessions.raw import MAX_JSON_BYTES, RefusedError
-from anchoredit_jax.data.sessions.tables.columns import Columns, value_at
+from anchoredit_jax.data.sessions.tables.columns import IMAGES, Columns, value_at
 from anchoredit_jax.data.sessions.tables.parts import ROWS, Chunk, TablePart
 from anchoredit_jax.data.sessions.tables.pictures import paths_of
 
@@ -67,7 +67,7 @@ def stamp(chunk: Chunk, part: TablePart) -> list[Any]:
     """The lines that are read, and size and time of the images they name."""
     told: list[Any] = [chunk.origin, chunk.first]
     root, follow = Path(chunk.path).parent, part.links == "follow"
-    images = [path for role, path in part.columns.paths if role in _IMAGES]
+    images = [path for _, path in part.columns.only(*IMAGES).paths]
     try:
         for row in rows(chunk, part.columns, (), True):
             if not isinstance(row, dict):
@@ -81,9 +81,6 @@ def stamp(chunk: Chunk, part: TablePart) -> list[Any]:
     except RefusedError as error:
         told.append(str(error))
     return told
-
-
-_IMAGES = ("source", "target", "images", "files")
 
 
 def _stat(path: Path, follow: bool) -> Any:

@@ -10,8 +10,13 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from anchoredit_jax.data.sessions.raw import MAX_IMAGE_BYTES, RefusedError
-from anchoredit_jax.data.sessions.tables.columns import Columns
+from anchoredit_jax.data.sessions.raw import (
+    MAX_IMAGE_BYTES,
+    MAX_JSON_BYTES,
+    MAX_SESSION_BYTES,
+    RefusedError,
+)
+from anchoredit_jax.data.sessions.tables.columns import IMAGES, Columns
 from anchoredit_jax.data.sessions.tables.pages import check_pages
 from anchoredit_jax.data.sessions.tables.parts import Chunk, TablePart
 from anchoredit_jax.errors import UserError
@@ -59,15 +64,16 @@ def rows(
         names = file.schema_arrow.names
         tops = columns.tops(names, also)
         for role, path in columns.paths:
-            if not Columns(((role, path),)).tops(names):
+            if not columns.only(role).tops(names):
                 raise RefusedError("bad row", f"it has no column {path!r} ({role})")
         group = file.metadata.row_group(chunk.place)
-        used = [
-            group.column(index)
-            for index in range(group.num_columns)
-            if group.column(index).path_in_schema.split(".")[0] in tops
-        ]
-        check_pages(chunk.path, used, MAX_IMAGE_BYTES)
+        used = [group.column(index) for index in range(group.num_columns)]
+        used = [column for column in used if _top(column) in tops]
+        images = set(columns.only(*IMAGES).tops(names))
+        pictures = [column for column in used if _top(column) in images]
+        texts = [column for column in used if _top(column) not in images]
+        check_pages(chunk.path, pictures, MAX_IMAGE_BYTES, MAX_SESSION_BYTES)
+        check_pages(chunk.path, texts, MAX_JSON_BYTES, MAX_JSON_BYTES)
         each = sum(column.total_uncompressed_size for column in used)
         size = _BATCH * group.num_rows // max(each, 1)
         batches = file.iter_batches(
@@ -90,6 +96,10 @@ def stamp(chunk: Chunk, part: TablePart) -> list[Any]:
     except OSError as error:
         return [chunk.origin, error.errno]
     return [chunk.origin, found.st_size, found.st_mtime_ns, chunk.place]
+
+
+def _top(column: Any) -> str:
+    return column.path_in_schema.split(".")[0]
 
 
 def _next(batches: Iterator[Any]) -> Any:

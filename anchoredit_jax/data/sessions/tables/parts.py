@@ -130,7 +130,7 @@ def hash_of(session: Any) -> int:
 def ids_of(table: Table, chunk: Chunk, columns: Columns) -> np.ndarray:
     """The hash of the session of every row, uint64 [rows], as far as can be read."""
     found, path = [], dict(columns.paths)["session"]
-    only = Columns((("session", path),))
+    only = columns.only("session")
     try:
         for row in table.rows(chunk, only, (), False):
             bad = isinstance(row, RefusedError)
