@@ -24,6 +24,8 @@ from tqdm import tqdm  # noqa: E402
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
 from anchoredit_jax.config import load_config  # noqa: E402
+from anchoredit_jax.convert.umt5_folder import tokenizer_folder  # noqa: E402
+from anchoredit_jax.data.prepared.filters import NEAR, Filters  # noqa: E402
 from anchoredit_jax.data.sessions import (  # noqa: E402
     FORMATS,
     LINKS,
@@ -71,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         choices=LINKS,
         help="symbolic links in folders of sessions; refuse them on shared machines",
     )
+    _add_filters(parser)
     parser.add_argument("--cache", help="folder for features, instead of preparing")
     parser.add_argument(
         "--config",
@@ -101,6 +104,44 @@ def main(argv: Sequence[str] | None = None) -> None:
             _prepare(args, languages)
 
 
+def _add_filters(parser: Parser) -> None:
+    default = Filters()
+    parser.add_argument(
+        "--min-change",
+        type=float,
+        default=default.min_change,
+        help="sessions with a turn that changes no more than this share of the image "
+        "go; 0: that changes nothing",
+    )
+    parser.add_argument(
+        "--max-change",
+        type=float,
+        default=default.max_change,
+        help="and those with a turn that changes more than this share",
+    )
+    parser.add_argument("--min-side", type=int, default=0, help="of images, in pixels")
+    parser.add_argument(
+        "--max-aspect",
+        type=float,
+        default=default.max_aspect,
+        help="of images, the longer side over the shorter",
+    )
+    parser.add_argument(
+        "--near-duplicates",
+        default=default.near,
+        choices=NEAR,
+        help="sessions go whose source (images), or source and last image (sessions), "
+        "an earlier one nearly has",
+    )
+    parser.add_argument(
+        "--long-texts",
+        default="keep",
+        choices=("keep", "drop"),
+        help="instructions of which the text encoder of --config, if it is UMT5, reads "
+        "the beginning alone",
+    )
+
+
 def _inspect(args) -> None:
     from anchoredit_jax.data.sessions import inspect
 
@@ -123,12 +164,11 @@ def _prepare(args, languages) -> None:
 
     if not (args.source and args.out):
         raise UserError("expected --source and --out (see --help)")
-    text = None if args.config is None else load_config(args.config).text
-    words = text.length if text is not None and text.kind == "ngram" else None
+    filters = _filters(args)
     with _bar(args.quiet) as (bar, progress):
         report = prepare(
             args.source, args.out, languages=languages, processes=args.processes,
-            max_bad=args.max_bad, links=args.links, words=words,
+            max_bad=args.max_bad, links=args.links, filters=filters,
             reading=_reading(args), progress=progress,
         )  # fmt: skip
         del bar
@@ -174,6 +214,27 @@ def _pack(args, languages) -> None:
     for left in dropped:
         print(f"left out: {left.key}: {left.reason}: {left.detail}", file=sys.stderr)
     print(f"{len(shards)} shards in {args.pack}; {len(dropped)} records left out")
+
+
+def _filters(args) -> Filters:
+    text = None if args.config is None else load_config(args.config).text
+    settings = {}
+    if text is not None and text.kind == "ngram":
+        settings["words"] = text.length
+    if args.long_texts == "drop":
+        if text is None:
+            raise UserError("--long-texts drop needs --config: whose text encoder")
+        if text.umt5 is not None:
+            folder = tokenizer_folder(Path(text.umt5.folder))
+            settings.update(tokens=text.length, tokenizer=str(folder))
+    return Filters(
+        min_change=args.min_change,
+        max_change=args.max_change,
+        min_side=args.min_side,
+        max_aspect=args.max_aspect,
+        near=args.near_duplicates,
+        **settings,
+    )
 
 
 def _reading(args) -> Reading:

@@ -8,10 +8,8 @@ were the targets), split there, or dropped.
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-from PIL import Image
-
 from anchoredit_jax.data.images import decode_image
+from anchoredit_jax.data.likeness import is_same
 from anchoredit_jax.data.sessions.raw import (
     MAX_SESSION_BYTES,
     Dropped,
@@ -27,11 +25,6 @@ from anchoredit_jax.data.sessions.tables.rows import Turn
 from anchoredit_jax.errors import UserError
 
 ON_GAP = ("keep", "split", "drop")
-# Recompressing keeps the means of blocks, an edit moves some. Found on photographs:
-# JPEG of quality 10 moved one by up to 15, of quality 30 by 7, WebP of quality 20 by 9.
-BLOCK = 16  # pixels
-APART = 16.0  # of 255
-_ROUNDING = 1.02  # of aspects that a resized copy may have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,19 +88,9 @@ def same_picture(first: bytes, second: bytes) -> bool:
     if first == second:
         return True
     try:
-        images = [Image.fromarray(decode_image(data)) for data in (first, second)]
+        return is_same(decode_image(first), decode_image(second))
     except UserError as error:
         raise RefusedError("damaged image", error) from error
-    aspects = sorted(image.width / image.height for image in images)
-    if aspects[1] > _ROUNDING * aspects[0]:
-        return False
-    small = min((image.size for image in images), key=lambda size: size[0])
-    size = tuple(max(1, side // BLOCK) for side in small)
-    means = [
-        np.asarray(image.resize(size, Image.Resampling.BOX), np.float32)
-        for image in images
-    ]
-    return bool(np.abs(means[0] - means[1]).max() <= APART)
 
 
 def _build(

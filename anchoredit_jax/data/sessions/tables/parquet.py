@@ -21,7 +21,7 @@ from anchoredit_jax.data.sessions.tables.pages import check_pages
 from anchoredit_jax.data.sessions.tables.parts import Chunk, TablePart
 from anchoredit_jax.errors import UserError
 
-_BATCH = 8 * 2**20  # bytes of rows that are in memory at once
+_BATCH = 4 * 2**20  # bytes of rows that are in memory at once
 _BUFFER = 2**18  # bytes that are read ahead of a column
 
 
