@@ -84,6 +84,7 @@ setup(
         "umt5": ["tokenizers>=0.21,<1", "sentencepiece>=0.2,<1"],
         "app": ["gradio>=5,<7"],
         "wandb": ["wandb>=0.19,<1"],  # metrics go there too, with --wandb PROJECT
+        "parquet": ["pyarrow>=17,<27"],  # tables as Hugging Face datasets store them
         "judge": ["openai>=1.55.3,<3"],  # any endpoint that speaks its protocol
         # The site of docs/; its pages are read as they are, without it, too.
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10"],
@@ -97,6 +98,7 @@ setup(
             "tokenizers>=0.21,<1",
             "sentencepiece>=0.2,<1",
             "openai>=1.55.3,<3",
+            "pyarrow>=17,<27",
             "wandb>=0.19,<1",
             "scikit-image>=0.25,<1",  # its SSIM is what ours is compared with
         ],

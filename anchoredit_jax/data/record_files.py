@@ -1,6 +1,7 @@
 """Datasets of records on the disk, through TFDS: ArrayRecord files, no TensorFlow."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from anchoredit_jax.files import check_plain
 
 Features = Mapping[str, Any]
 Record = Mapping[str, Any]
+SHARD = 2**30  # bytes after which another record file begins
 
 
 class _Builder(tfds.dataset_builders.AdhocBuilder, skip_registration=True):
@@ -17,6 +19,31 @@ class _Builder(tfds.dataset_builders.AdhocBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         return dict(self._split_datasets)
+
+    def _generate_splits(
+        self, dl_manager: Any, download_config: Any
+    ) -> Sequence[tfds.core.SplitInfo]:
+        """Records as they come: TFDS' own holds a gigabyte of them in memory, and
+        asks TensorFlow to store what is more."""
+        ((name, records),) = self._split_datasets.items()
+        template = self._get_filename_template(split_name=name)
+        lengths, size = _write_shards(
+            Path(template.data_dir),
+            (self.info.features.serialize_example(record) for _, record in records),
+        )
+        for number in range(len(lengths)):
+            path = template.sharded_filepath(
+                shard_index=number, num_shards=len(lengths)
+            )
+            _shard(Path(template.data_dir), number).rename(path)
+        return [
+            tfds.core.SplitInfo(
+                name=name,
+                shard_lengths=lengths,
+                num_bytes=size,
+                filename_template=template,
+            )
+        ]
 
 
 def write_records(
@@ -54,6 +81,33 @@ def write_records(
     )
     builder.download_and_prepare()
     return Path(builder.data_dir)
+
+
+def _write_shards(folder: Path, records: Iterable[bytes]) -> tuple[list[int], int]:
+    """Write records into files of about `SHARD` bytes: (records of each, bytes)."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lengths: list[int] = []
+    total, records = 0, iter(records)
+    while (first := next(records, None)) is not None:
+        writer = ArrayRecordWriter(str(_shard(folder, len(lengths))), "group_size:1")
+        count, size = 0, 0
+        try:
+            for record in chain([first], records):
+                writer.write(record)
+                count, size = count + 1, size + len(record)
+                if size >= SHARD:
+                    break
+        finally:
+            writer.close()
+        lengths.append(count)
+        total += size
+    return lengths, total
+
+
+def _shard(folder: Path, number: int) -> Path:
+    return folder / f"{number}.unnamed"  # until it is known of how many
 
 
 def open_records(folder: str | Path) -> tfds.core.DatasetBuilder:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from anchoredit_jax.data.feature_cache import build_cache
-from anchoredit_jax.data.prepared import PreparedSessions, prepare
+from anchoredit_jax.data.prepared import Filters, PreparedSessions, prepare
 from anchoredit_jax.data.session_batches import group_prepared, open_session_steps
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.codec import PatchCodec
@@ -43,7 +43,9 @@ def test_what_no_encoder_reads_is_dropped_by_name(raw, tmp_path):
 
 def test_a_configuration_decides_while_preparing(raw, tmp_path):
     out = tmp_path / "out"
-    report = prepare(raw, out, languages=("en", "zh"), words=TEXT.length)
+    report = prepare(
+        raw, out, languages=("en", "zh"), filters=Filters(words=TEXT.length)
+    )
     told = {key: (reason, detail) for _, key, reason, detail in report.bad}
     assert set(told) == {"b", "d", "e"} and told["b"][0] == "unfit text"
     assert "9 words: this model reads at most 8" in told["b"][1]
@@ -54,7 +56,7 @@ def test_a_configuration_decides_while_preparing(raw, tmp_path):
     config = dataclasses.replace(data(out), batch=1)
     open_session_steps(config, CODEC, TEXT, patch=2)[0]
     with pytest.raises(UserError, match="begun with another words"):
-        prepare(raw, out, languages=("en", "zh"), words=4)
+        prepare(raw, out, languages=("en", "zh"), filters=Filters(words=4))
 
 
 def test_training_and_caching_refuse_before_they_begin(raw, tmp_path):

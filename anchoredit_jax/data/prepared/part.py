@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import dataclasses
 import hashlib
 import io
 import json
@@ -15,9 +14,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from anchoredit_jax import files
+from anchoredit_jax.data.images import decode_image
 from anchoredit_jax.data.keys import key_of
+from anchoredit_jax.data.likeness import look_of
+from anchoredit_jax.data.prepared.filters import Filters, judge
 from anchoredit_jax.data.prepared.reader import (
     CHECKS,
     COLUMNS,
@@ -31,14 +34,16 @@ from anchoredit_jax.data.sessions import (
     Dropped,
     Part,
     RawSession,
+    TablePart,
     printable,
     read_part,
 )
+from anchoredit_jax.data.strips import draw_strip, stack_strips
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.text import NgramTextEncoder
 
 REPORT = "report.json"
 AGAIN = "run the same launch/prepare_data.py again"
+LEFT_OUT, PICTURES = "left_out", 3  # folder of pictures, and how many of a reason
 MAX_TURNS = 255  # of the column of turns
 _TEXT = tfds.features.Text()
 FEATURES = {
@@ -65,7 +70,10 @@ def is_done(folder: Path) -> bool:
 
 
 def prepare_part(
-    part: Part, folder: Path, languages: Sequence[str], words: int | None = None
+    part: Part | TablePart,
+    folder: Path,
+    languages: Sequence[str],
+    filters: Filters,
 ) -> Path:
     """Write one part and its report, the report last; returns its folder."""
     tfds.disable_progress_bar()  # parts have one of their own
@@ -77,11 +85,17 @@ def prepare_part(
     ignored: list[str] = []
     notes: list[str] = []
     seen: collections.Counter[str] = collections.Counter()
+    gaps = 0
+    looks: list[tuple[int, tuple[int, int, int]]] = []
+    pictures = _Pictures()
     sha = hashlib.sha256()
 
     def records() -> Iterator[dict[str, Any]]:
-        for session in read_part(part, languages):
-            session = _storable(session, words)
+        nonlocal gaps
+        for found in read_part(part, languages):
+            session = _wanted(found, filters)
+            if isinstance(session, Dropped) and isinstance(found, RawSession):
+                pictures.add(found, session)
             if isinstance(session, Dropped) and session.reason == IGNORED:
                 ignored.append(session.key)
                 continue
@@ -90,6 +104,9 @@ def prepare_part(
                     (session.origin, session.key, session.reason, session.detail)
                 )
                 continue
+            if filters.near != "keep":
+                ends = session.images[0], session.images[-1]
+                looks.extend(map(_look, ends))
             turns = len(session.images) - 1
             height, width = session.sizes[0]
             for name, value in zip(COLUMNS, (turns, height, width), strict=True):
@@ -97,6 +114,7 @@ def prepare_part(
             keys.append(key_of(session.key))
             checks.append(check_of(session.key, session.images, session.instructions))
             seen.update(list(session.instructions))
+            gaps += session.gaps
             notes.extend(f"{session.origin}: {note}" for note in session.notes)
             _digest(sha, session)
             yield {
@@ -126,6 +144,12 @@ def prepare_part(
         np.save(folder / f"{name}.npy", np.array(columns[name], dtype))
     np.save(folder / f"{CHECKS}.npy", np.array(checks, np.uint32))
     np.save(folder / "keys.npy", np.array(keys, np.uint64))
+    if filters.near != "keep":
+        hashes = np.array([look for look, _ in looks], np.uint64)
+        tints = np.array([tint for _, tint in looks], np.uint8)
+        np.save(folder / "looks.npy", hashes.reshape(-1, 2))
+        np.save(folder / "tints.npy", tints.reshape(-1, 2, 3))
+    pictures.write(folder)
     made = (path for path in folder.rglob("*") if path.is_file())
     report = {
         "origin": printable(part.origin),
@@ -133,6 +157,7 @@ def prepare_part(
         "bad": bad,
         "ignored": ignored,
         "notes": notes,
+        "gaps": gaps,
         "languages": dict(seen),
         "digest": sha.hexdigest(),
         "files": list_files(folder, made, RECORDS),
@@ -154,33 +179,36 @@ def _unannounced() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _storable(
-    session: RawSession | Dropped, words: int | None = None
-) -> RawSession | Dropped:
+def _wanted(session: RawSession | Dropped, filters: Filters) -> RawSession | Dropped:
     if isinstance(session, Dropped):
         return session
     if len(session.images) - 1 > MAX_TURNS:
         detail = f"{len(session.images) - 1} turns, at most {MAX_TURNS} are stored"
         return Dropped(session.key, session.origin, "too large", detail)
-    return session if words is None else _readable(session, words)
+    return judge(session, filters)
 
 
-def _readable(session: RawSession, words: int) -> RawSession | Dropped:
-    """A session in those of its languages that an encoder of so many words takes."""
-    refusal = NgramTextEncoder(words, 1).refusal
-    kept, notes = {}, []
-    for language, texts in session.instructions.items():
-        refused = next(filter(None, map(refusal, texts)), "")
-        if refused:
-            notes.append(f"{language}: {refused}")
-        else:
-            kept[language] = texts
-    if not kept:
-        return Dropped(session.key, session.origin, "unfit text", notes[0])
-    notes = [f"{session.key}: left out: {note}" for note in notes]
-    return dataclasses.replace(
-        session, instructions=kept, notes=(*session.notes, *notes)
-    )
+class _Pictures:
+    """The first few sessions of every reason that a filter has."""
+
+    def __init__(self):
+        self._strips: dict[str, list[Image.Image]] = {}
+
+    def add(self, session: RawSession, why: Dropped) -> None:
+        strips = self._strips.setdefault(why.reason, [])
+        if len(strips) < PICTURES:
+            label = f"{session.key}: {why.detail}"
+            strips.append(draw_strip(session.images, label))
+
+    def write(self, folder: Path) -> None:
+        for reason, strips in self._strips.items():
+            path = folder / LEFT_OUT / f"{reason}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(stack_strips(strips))
+
+
+def _look(data: bytes) -> tuple[int, tuple[int, int, int]]:
+    return look_of(decode_image(data, tell=lambda _: None))
 
 
 def _digest(sha: Any, session: RawSession) -> None:

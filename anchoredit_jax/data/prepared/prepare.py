@@ -11,6 +11,7 @@ import concurrent.futures
 import concurrent.futures.process
 import contextlib
 import dataclasses
+import json
 import multiprocessing
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,6 +22,12 @@ from typing import Any
 import numpy as np
 
 from anchoredit_jax import files
+from anchoredit_jax.data.prepared.filters import ASKED, Filters
+from anchoredit_jax.data.prepared.left_out import (
+    leave_out_duplicates,
+    leave_out_near,
+    show_left_out,
+)
 from anchoredit_jax.data.prepared.part import (
     REPORT,
     Bad,
@@ -38,9 +45,12 @@ from anchoredit_jax.data.prepared.reader import (
 from anchoredit_jax.data.seals import list_files, sealed
 from anchoredit_jax.data.sessions import (
     Part,
+    Reading,
+    Source,
+    TablePart,
     fingerprint_part,
     is_fingerprint,
-    list_parts,
+    open_source,
     printable,
 )
 from anchoredit_jax.errors import UserError
@@ -48,6 +58,7 @@ from anchoredit_jax.in_use import in_use
 from anchoredit_jax.orphans import end_with_parent
 
 CLAIM = "source.json"
+_ASKED = ("source", "languages", "words", "reading", "filters")
 _SHOWN = 3  # lines of a kind
 
 
@@ -61,6 +72,8 @@ class Report:
       bad: every dropped one.
       ignored: hidden and system files, and others that are of no session.
       notes: lines on what was kept though it is not as it should be.
+      gaps: turns whose source was not the image before, in kept or split sessions.
+      source: how the source was read.
       path: of the report, which has all of it.
       turns: turns -> sessions.
       sizes: "height x width" of the source images -> sessions.
@@ -75,11 +88,14 @@ class Report:
     languages: Mapping[str, int]
     ignored: Sequence[str] = ()
     notes: Sequence[str] = ()
+    gaps: int = 0
+    source: str = ""
     path: str = dataclasses.field(default=REPORT, compare=False)
 
     def describe(self) -> str:
         """A few lines: every count, with the first of what it counts."""
-        lines = [f"sessions kept: {self.kept}"]
+        lines = [self.source] if self.source else []
+        lines.append(f"sessions kept: {self.kept}")
         for name, counts in (("turns", self.turns), ("languages", self.languages)):
             told = ", ".join(f"{key}: {count}" for key, count in sorted(counts.items()))
             lines.append(f"{name}: {told or 'none'}")
@@ -88,6 +104,8 @@ class Report:
             some = [entry for entry in self.bad if entry[2] == reason]
             lines.append(f"  {reason}: {count}")
             lines += _first([": ".join(entry) for entry in some])
+        if self.gaps:
+            lines.append(f"turns that begin from another image: {self.gaps}")
         if self.notes:
             lines.append(f"kept, but: {len(self.notes)}")
             lines += _first(self.notes)
@@ -114,51 +132,57 @@ def prepare(
     processes: int = 1,
     max_bad: int = 1000,
     links: str = "follow",
-    words: int | None = None,
+    filters: Filters | None = None,
+    reading: Reading | None = None,
     progress: Callable[[int, int], None] = lambda done, parts: None,
 ) -> Report:
     """Write a dataset of the sessions of `source`, for `PreparedSessions`.
 
     Args:
-      source: what `list_parts` takes: shards, or folders.
+      source: what `open_source` takes: shards, folders, or tables.
       out: folder; what is there already of the same files of the source is kept, what
         is there of others is removed when all is done.
       languages: texts to keep; a session needs all turns of at least one.
       max_bad: with more bad records than this the preparation stops.
       links: what to do with symbolic links in folders: "follow" or "refuse".
-      words: at most in an instruction, as the n-gram encoder counts; None: any number.
+      filters: what else is left out; nothing by default.
+      reading: the format, columns and gaps of tables, see `open_source`.
       progress: called with the number of parts done, and of all.
 
     Raises:
       UserError: no source, an `out` of another source, too many bad records, or not one
         session that can be used.
     """
-    out, parts = Path(out), list_parts(source, links=links)
+    out, reading, filters = Path(out), reading or Reading(), filters or Filters()
+    opened = open_source(source, reading, links)
     files.check_plain(out, "prepared sessions")
+    asked = {"source": printable(str(source)), "languages": list(languages)}
+    asked |= {"words": filters.words} if filters.words else {}
+    others = dataclasses.replace(filters, words=0)
+    for name, chosen in (("reading", reading), ("filters", others)):
+        other = _other(chosen)  # folders of former versions have no such entry
+        asked |= {name: other} if other else {}
     with in_use(out):
-        return _prepare(
-            source, out, parts, languages, processes, max_bad, progress, words
-        )
+        _claim(out, asked)
+        return _prepare(out, opened, languages, processes, max_bad, progress, filters)
 
 
 def _prepare(
-    source: str | Path,
     out: Path,
-    parts: Sequence[Part],
+    source: Source,
     languages: Sequence[str],
     processes: int,
     max_bad: int,
     progress: Callable[[int, int], None],
-    words: int | None,
+    filters: Filters,
 ) -> Report:
     """`prepare` in a folder that nobody else writes into."""
-    asked = {"source": printable(str(source)), "languages": list(languages)}
-    _claim(out, asked | ({} if words is None else {"words": words}))
+    parts = source.parts
     folders = [out / "parts" / fingerprint_part(part) for part in parts]
     bad: list[list[str]] = []
-    made = _run_parts(parts, folders, languages, processes, words)
+    made = _run_parts(parts, folders, languages, processes, filters)
     for done, folder in enumerate(made, 1):
-        bad += read_report(folder)["bad"]
+        bad += [entry for entry in read_report(folder)["bad"] if entry[2] not in ASKED]
         if len(bad) > max_bad:
             raise UserError(
                 f"{len(bad)} bad records are more than --max-bad {max_bad}; the last "
@@ -166,24 +190,26 @@ def _prepare(
                 "source (what changes is read again), or allow more, and run again"
             )
         progress(done, len(parts))
-    return _finish(out, folders)
+    return _finish(out, folders, source.told, filters)
 
 
 def _claim(out: Path, asked: Mapping[str, Any]) -> None:
     """Take the folder for a source and its languages; the source may have changed."""
     advice = "use another --out"
     if files.is_claimed(out, CLAIM, advice):
-        files.check_claim(out, files.read_json(out / CLAIM, advice), asked, advice)
+        there = files.read_json(out / CLAIM, advice)
+        wanted = {name: asked.get(name) for name in _ASKED}  # also what is not asked
+        files.check_claim(out, there, wanted, advice)
     else:
         files.claim(out, CLAIM, asked, advice)
 
 
 def _run_parts(
-    parts: Sequence[Part],
+    parts: Sequence[Part | TablePart],
     folders: Sequence[Path],
     languages: Sequence[str],
     processes: int,
-    words: int | None,
+    filters: Filters,
 ) -> Iterator[Path]:
     """The folders of all parts, each when it is done; first those that were."""
     done = {folder for folder in folders if is_done(folder)}
@@ -191,7 +217,7 @@ def _run_parts(
     yield from sorted(done)
     if processes <= 1 or not todo:
         for part, folder in todo:
-            yield prepare_part(part, folder, languages, words)
+            yield prepare_part(part, folder, languages, filters)
         return
     context = multiprocessing.get_context("spawn")  # forks of JAX's threads hang
 
@@ -206,7 +232,7 @@ def _run_parts(
         contextlib.ExitStack() as stack,
     ):
         stack.push(stop)
-        told = repeat(languages), repeat(words)
+        told = repeat(languages), repeat(filters)
         try:
             yield from pool.map(prepare_part, *zip(*todo, strict=True), *told)
         except concurrent.futures.process.BrokenProcessPool as error:
@@ -217,7 +243,7 @@ def _run_parts(
             ) from error
 
 
-def _finish(out: Path, folders: Sequence[Path]) -> Report:
+def _finish(out: Path, folders: Sequence[Path], told: str, filters: Filters) -> Report:
     """Columns of all parts, the report, and `dataset.json`, which says it is done."""
     reports = {folder: read_report(folder) for folder in folders}
     kept = [folder for folder in folders if reports[folder]["kept"]]
@@ -233,7 +259,9 @@ def _finish(out: Path, folders: Sequence[Path]) -> Report:
         languages.update(part["languages"])
     bad = [tuple(entry) for part in reports.values() for entry in part["bad"]]
     origins = [reports[folder]["origin"] for folder in kept]
-    bad += _leave_out_duplicates(kept, origins, columns)
+    bad += leave_out_duplicates(kept, origins, columns)
+    near, pairs = leave_out_near(kept, origins, columns, filters)
+    bad += near
     sizes = zip(columns["height"].tolist(), columns["width"].tolist(), strict=True)
     report = Report(
         kept=int(np.count_nonzero(columns["turns"])),
@@ -244,6 +272,8 @@ def _finish(out: Path, folders: Sequence[Path]) -> Report:
         languages=dict(languages),
         ignored=[name for part in reports.values() for name in part["ignored"]],
         notes=[note for part in reports.values() for note in part["notes"]],
+        gaps=sum(part.get("gaps", 0) for part in reports.values()),
+        source=printable(told),
         path=str(out / REPORT),
     )
     files.write_json(out / REPORT, dataclasses.asdict(report))
@@ -271,6 +301,7 @@ def _finish(out: Path, folders: Sequence[Path]) -> Report:
         "files": {folder.name: reports[folder]["files"] for folder in kept},
     }
     files.write_json(out / ABOUT, sealed(about))
+    show_left_out(out, folders, pairs)
     _remove_others(out / "parts", {folder.name for folder in folders})
     return report
 
@@ -285,23 +316,9 @@ def _remove_others(parts: Path, names: Collection[str]) -> None:
             shutil.rmtree(folder)
 
 
-def _leave_out_duplicates(
-    kept: Sequence[Path], origins: Sequence[str], columns: Mapping[str, np.ndarray]
-) -> list[Bad]:
-    """Sessions whose name an earlier part has too keep their place, with 0 turns: no
-    plan takes them."""
-    keys = [np.load(folder / "keys.npy") for folder in kept]
-    joined = np.concatenate(keys or [np.zeros(0, np.uint64)])
-    again = np.ones(len(joined), bool)
-    again[np.unique(joined, return_index=True)[1]] = False
-    columns["turns"][again] = 0
-    part_of = np.repeat(np.arange(len(kept)), [len(part) for part in keys])
-    return [
-        (
-            origins[part_of[index]],
-            f"number {index}",
-            "duplicate",
-            "an earlier part has a session of the same name",
-        )
-        for index in np.flatnonzero(again)
-    ]
+def _other(chosen: Any) -> dict[str, Any]:
+    """The settings that are not the defaults, as JSON gives them back."""
+    fields = dataclasses.fields(chosen)
+    told = {f.name: getattr(chosen, f.name) for f in fields}
+    told = {f.name: told[f.name] for f in fields if told[f.name] != f.default}
+    return json.loads(json.dumps(told))

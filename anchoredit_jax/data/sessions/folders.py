@@ -272,10 +272,10 @@ def _read_folder(
         document, contents, left = None, {}, MAX_SESSION_BYTES
         for number, file in _by_number(files).items():
             if number is None:
-                data = _read(file, MAX_JSON_BYTES, follow)
+                data = read_file(file, MAX_JSON_BYTES, follow)
                 document = _parse(file.name, data, parse)
             else:
-                data = _read(file, min(max_image_bytes, left), follow)
+                data = read_file(file, min(max_image_bytes, left), follow)
                 contents[number] = f"{name}/{file.name}", data
                 left -= len(data)
     except RefusedError as error:
@@ -370,13 +370,22 @@ def _parse(name: str, data: bytes, parse: Parse) -> Any:
         raise RefusedError(reason, f"{name!r}: {detail}") from error
 
 
-def _read(entry: os.DirEntry, limit: int, follow: bool) -> bytes:
+def read_file(entry: os.DirEntry | Path, limit: int, follow: bool) -> bytes:
+    """A file's content, of at most `limit` bytes.
+
+    Args:
+      follow: whether it may be a symbolic link.
+
+    Raises:
+      RefusedError: it is a link to nothing or not to be followed, no ordinary file, too
+        large, or cannot be read.
+    """
     try:
         if entry.is_symlink() and not follow:
             raise RefusedError("link", f"{entry.name!r} is a link; it is not followed")
-        if not stat.S_ISREG(os.stat(entry.path).st_mode):  # a pipe would never end
+        if not stat.S_ISREG(os.stat(entry).st_mode):  # a pipe would never end
             raise RefusedError("unknown file", f"{entry.name!r} is no ordinary file")
-        with open(entry.path, "rb") as file:
+        with open(entry, "rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
         raise _unreadable(error, repr(entry.name), entry.is_symlink()) from error

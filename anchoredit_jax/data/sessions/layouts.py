@@ -67,9 +67,12 @@ def recognise(names: Iterable[str]) -> str | None:
             return f"{name!r} is a compressed shard: unpack it first, with {tool}"
     for name in names:
         if _TABLE.fullmatch(name):
-            return (
-                f"{name!r} looks like a table of pairs, which is not read: write "
-                f"each row as {_SESSION}{_DOCUMENT}"
+            table = name.lower().endswith((".parquet", ".jsonl"))
+            return f"{name!r} looks like a table of pairs" + (
+                ": to read it, give it as the source by itself"
+                if table
+                else f", of a kind that is not read: write each row as {_SESSION}"
+                + _DOCUMENT
             )
     pairs = {(found[1], found[2]) for name in names if (found := _PAIR.fullmatch(name))}
     for stem, number in sorted(pairs):

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from anchoredit_jax.data.sessions.folders import list_parts, read_part
 from anchoredit_jax.data.sessions.raw import Dropped, Part, RawSession, drop, printable
+from anchoredit_jax.data.sessions.sources import open_source, read_part
+from anchoredit_jax.data.sessions.tables.parts import Reading, TablePart
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.files import appearing, claim, write_text
 from anchoredit_jax.in_use import in_use
@@ -26,6 +27,7 @@ def pack_sessions(
     languages: Sequence[str] = ("en",),
     on_drop: OnDrop = lambda dropped: None,
     links: str = "follow",
+    reading: Reading | None = None,
 ) -> list[Path]:
     """Write the sound sessions of a source as shards, and `LIST_NAME` that lists them.
 
@@ -34,13 +36,14 @@ def pack_sessions(
     `CLAIM` that says what is packed, and the same call goes over it again.
 
     Args:
-      source: what `list_parts` takes.
+      source: what `open_source` takes.
       out: the folder to write, made if need be.
       sessions_per_shard: at most.
       languages: those kept, beside plain texts; see `read_part`.
       on_drop: called with everything that is left out; of several sessions with one
         id, that is all but the first.
       links: see `Part`.
+      reading: see `open_source`.
 
     Returns:
       The shards, in order.
@@ -53,7 +56,7 @@ def pack_sessions(
         raise UserError(
             f"sessions_per_shard must be 1 or more, given {sessions_per_shard}"
         )
-    parts, out = list_parts(source, links=links), Path(out)
+    parts, out = open_source(source, reading, links).parts, Path(out)
     _check_apart(Path(source), parts, out)
     with in_use(out):
         return _pack(source, out, sessions_per_shard, parts, languages, on_drop)
@@ -63,7 +66,7 @@ def _pack(
     source: str | Path,
     out: Path,
     sessions_per_shard: int,
-    parts: Sequence[Part],
+    parts: Sequence[Part | TablePart],
     languages: Sequence[str],
     on_drop: OnDrop,
 ) -> list[Path]:
@@ -88,7 +91,7 @@ def _pack(
     return shards
 
 
-def _check_apart(source: Path, parts: Sequence[Part], out: Path) -> None:
+def _check_apart(source: Path, parts: Sequence[Part | TablePart], out: Path) -> None:
     if (out / LIST_NAME).exists():
         raise UserError(
             f"{str(out)!r} holds packed sessions already: give a new folder"
@@ -96,7 +99,12 @@ def _check_apart(source: Path, parts: Sequence[Part], out: Path) -> None:
     # New files among the source's would be read, or take the place of its shards.
     place, root = out.resolve(), source.resolve()
     within = root.is_dir() and root in (place, *place.parents)
-    if within or place in {Path(part.path).resolve().parent for part in parts}:
+    paths = [
+        path
+        for part in parts
+        for path in ([part.path] if isinstance(part, Part) else part.paths)
+    ]
+    if within or place in {Path(path).resolve().parent for path in paths}:
         raise UserError(
             f"sessions cannot be packed into {str(out)!r}, where the source is: give "
             "another folder"
@@ -104,7 +112,7 @@ def _check_apart(source: Path, parts: Sequence[Part], out: Path) -> None:
 
 
 def _sessions(
-    parts: Sequence[Part], languages: Sequence[str], on_drop: OnDrop
+    parts: Sequence[Part | TablePart], languages: Sequence[str], on_drop: OnDrop
 ) -> Iterator[RawSession]:
     seen = set()
     for part in parts:

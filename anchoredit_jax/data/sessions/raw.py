@@ -32,6 +32,7 @@ from anchoredit_jax.errors import UserError
 from anchoredit_jax.models.text import LONGEST
 
 PLAIN = "text"
+ALL = "*"  # asked for as a language: every one that is there
 MAX_JSON_BYTES = 16 * 2**20
 MAX_IMAGE_BYTES = 64 * 2**20
 MAX_SESSION_BYTES = 2**30
@@ -54,6 +55,7 @@ class RawSession:
       sizes: (height, width) of each image in pixels, orientation applied.
       instructions: language -> N texts, the complete languages among those asked for.
       notes: lines on what is not as it should be, and was read nevertheless.
+      gaps: turns of it whose source was not the image before; see `tables.gaps`.
     """
 
     key: str
@@ -62,6 +64,7 @@ class RawSession:
     sizes: tuple[tuple[int, int], ...]
     instructions: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
+    gaps: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,22 +87,30 @@ class Dropped:
 IGNORED = "ignored"  # of what is no part of a session and nothing lost
 REASONS = (
     "bad json",
+    "bad row",
     "damaged image",
     "damaged shard",
     "duplicate",
+    "gap",
     IGNORED,
     "link",
+    "low quality",
     "missing image",
     "missing json",
+    "missing turn",
+    "near duplicate",
     "no language",
     "scattered",
     "too large",
+    "too little change",
+    "too much change",
     "truncated shard",
     "unfit size",
     "unfit text",
     "unknown file",
     "unreadable",
     "unsafe name",
+    "unwanted size",
     "wrong count",
 )
 
@@ -209,13 +220,31 @@ def parse_document(data: bytes, languages: Sequence[str]) -> dict[str, tuple[str
       RefusedError: it is no such document, or no language is complete.
     """
     found = _turns(load_document(data))
-    turns = [_texts(turn) for turn in found]
-    if not turns:
+    if not found:
         raise RefusedError("wrong count", "the document has no instructions")
-    asked = tuple(dict.fromkeys((*languages, PLAIN)))
+    return complete_texts(found, languages, range(1, len(found) + 1))
+
+
+def complete_texts(
+    found: Sequence[object], languages: Sequence[str], numbers: Sequence[int]
+) -> dict[str, tuple[str, ...]]:
+    """The languages that every turn has a text of: language -> N texts.
+
+    Args:
+      found: per turn, a text or an object {language: text}.
+      languages: those asked for; `PLAIN` always is. `ALL`: all that are there.
+      numbers: of the turns, for errors.
+
+    Raises:
+      RefusedError: no language is complete.
+    """
+    turns = [_texts(turn) for turn in found]
+    there = [language for texts in turns for language in texts]
+    asked = [*there, PLAIN] if ALL in languages else [*languages, PLAIN]
+    asked = tuple(dict.fromkeys(asked))
     lacking = {}
     for language in asked:
-        missing = (n for n, texts in enumerate(turns, 1) if language not in texts)
+        missing = (n for n, texts in enumerate(turns) if language not in texts)
         lacking[language] = next(missing, None)
     complete = [language for language in asked if lacking[language] is None]
     if not complete:
@@ -223,7 +252,7 @@ def parse_document(data: bytes, languages: Sequence[str]) -> dict[str, tuple[str
             "no language",
             f"of {len(turns)} turns, "
             + ", ".join(
-                f"turn {n} has no {name!r}" + _why(found[n - 1], name)
+                f"turn {numbers[n]} has no {name!r}" + _why(found[n], name)
                 for name, n in lacking.items()
             ),
         )
