@@ -43,7 +43,14 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["anchoredit_jax", "anchoredit_jax.*"]),
     package_data={
-        "anchoredit_jax": ["assets/*", "py.typed", "watching/*.css", "watching/*.js"]
+        "anchoredit_jax": [
+            "assets/*",
+            "py.typed",
+            "session/*.css",
+            "session/*.js",
+            "watching/*.css",
+            "watching/*.js",
+        ]
     },
     cmdclass={"build_py": BuildWithScripts},
     entry_points={"console_scripts": ["anchoredit = anchoredit_jax.cli:main"]},
@@ -82,7 +89,7 @@ setup(
         ],
         # UMT5's tokenizer: tokenizer.json by the first, spiece.model by the second.
         "umt5": ["tokenizers>=0.21,<1", "sentencepiece>=0.2,<1"],
-        "app": ["gradio>=5,<7"],
+        "app": ["gradio>=6.10,<7"],  # its launch takes the style; comes with pandas
         "wandb": ["wandb>=0.19,<1"],  # metrics go there too, with --wandb PROJECT
         "parquet": ["pyarrow>=17,<27"],  # tables as Hugging Face datasets store them
         "judge": ["openai>=1.55.3,<3"],  # any endpoint that speaks its protocol
@@ -101,6 +108,8 @@ setup(
             "pyarrow>=17,<27",
             "wandb>=0.19,<1",
             "scikit-image>=0.25,<1",  # its SSIM is what ours is compared with
+            "nbclient>=0.10,<1",  # executes the notebook
+            "ipykernel>=6.29,<8",
         ],
     },
 )

@@ -1,9 +1,10 @@
 """A page to edit images on: python launch/app.py, then open the address it prints.
 
-Upload an image or a saved session, type instructions, go back to any turn or branch
-from it, see where and how much the result differs from the source, download all of it.
-Needs Gradio: pip install 'anchoredit_jax[app]'. The default weights are the shipped
-toy's. An image may have 24 million pixels, a file 128 MiB, an instruction 4096
+Open an image or a saved session, type instructions, go back to any turn, try it again
+or branch from it, compare the result with the source, choose settings, see the drift,
+download all of it. Several people, and several tabs, edit at once; one turn at a time
+is made. Needs Gradio: pip install 'anchoredit_jax[app]'. The default weights are the
+shipped toy's. An image may have 24 million pixels, a file 128 MiB, an instruction 4096
 characters; a person keeps 200 turns. Temporary files are in a folder that nobody else
 can read and that is removed at the end.
 Exit codes: 0 done, 2 wrong input, 143 ended by SIGTERM.
@@ -59,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 max_file_size=LARGEST_FILE,
                 app_kwargs={"exception_handlers": {LookupError: layout.refuse_request}},
                 state_session_capacity=MOST_PEOPLE,
+                **layout.page_look.LAUNCH,
             )
         except OSError as error:
             raise UserError(

@@ -37,6 +37,14 @@ class Branches:
         """Go on under a new name; the current branch stays as it is.
 
         Raises:
+          UserError: as `add`.
+        """
+        return self.add(name, self.session.branch())
+
+    def add(self, name: str, session: EditSession) -> EditSession:
+        """Go on with `session` as a branch of this name.
+
+        Raises:
           UserError: a name that is taken or cannot be a folder's.
         """
         if not _is_name(name):
@@ -50,9 +58,9 @@ class Branches:
                 f"there is a branch {taken[name.lower()]!r} already: choose another "
                 "name, or switch to it"
             )
-        self._sessions[name] = self.session.branch()
+        self._sessions[name] = session
         self.current = name
-        return self.session
+        return session
 
     def switch(self, name: str) -> EditSession:
         """Go on with another branch.

@@ -31,6 +31,7 @@ from anchoredit_jax.session.shapes import AUTO, AskedSize, check_asked, editing_
 from anchoredit_jax.trees import cast_copy, check_dtype
 
 MOST_TURNS = 1024  # of a session that keeps its full history
+MOST_PROGRAMS = 8  # settings whose compiled programs wait for the next who asks
 SHIPPED = Path(__file__).parents[1] / "assets"
 
 
@@ -133,8 +134,11 @@ class LoadedModel:
     def programs(self) -> Programs:
         """The compiled programs; parameters are arguments, settings are constants."""
         settings = (self.memory, self.sampler, self.max_turns)
-        if settings not in self._programs:
-            self._programs[settings] = make_programs(
+        made = self._programs.pop(settings, None)
+        if made is None:
+            while len(self._programs) >= MOST_PROGRAMS:  # the longest unasked for
+                del self._programs[next(iter(self._programs))]
+            made = make_programs(
                 self.run.model,
                 self.memory,
                 self.sampler,
@@ -142,7 +146,8 @@ class LoadedModel:
                 self.mesh,
                 None if self.max_turns is None else self.max_turns + 1,
             )
-        return self._programs[settings]
+        self._programs[settings] = made
+        return made
 
     @classmethod
     def load(
@@ -237,7 +242,7 @@ class LoadedModel:
             session = editor.with_settings(sampler=short).start("cat.png")
 
         None keeps what is there. Where nothing changes this is the very editor, and
-        settings that were asked for before have their compiled programs already.
+        the last settings that were asked for have their compiled programs already.
         """
         memory = self.memory if memory is None else memory
         sampler = self.sampler if sampler is None else sampler

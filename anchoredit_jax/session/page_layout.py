@@ -1,29 +1,27 @@
 """The page: which control calls what. Needs Gradio (the extra `app`)."""
 
-import contextlib
 import functools
+import html
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import pandas as pd
 from fastapi.responses import JSONResponse
 
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.session import page
-from anchoredit_jax.session.branches import Branches
+from anchoredit_jax.session import page, page_look
+from anchoredit_jax.session.drift import Drift
 from anchoredit_jax.session.editor import Editor
-from anchoredit_jax.session.loaded_model import SHIPPED
+from anchoredit_jax.session.page_actions import Actions
+from anchoredit_jax.session.page_files import KEPT
 from anchoredit_jax.strict import shorten
 
 log = logging.getLogger(__name__)
 
-ABOUT = """# AnchorEdit
-Choose an image, then edit it by instruction, turn after turn. Click a turn below to go
-back to it; the next edit goes on from there, and "Branch here" keeps both ways.
-A session ends when the page is loaded anew, and after an hour without use: make a zip
-file to keep it. Choose that file, or its session.safetensors, to go on with it."""
+_SHOW_TURN = "() => setTimeout(window.showTurn, 300)"  # once the strip is drawn
 
 
 def build_page(editor: Editor, zips: Path) -> gr.Blocks:
@@ -32,80 +30,216 @@ def build_page(editor: Editor, zips: Path) -> gr.Blocks:
     Args:
       zips: folder that files for download are written into.
     """
+    actions = Actions(editor, zips)
     with _Page(
-        title="AnchorEdit", analytics_enabled=False, delete_cache=(page.KEPT, page.KEPT)
+        title="AnchorEdit", analytics_enabled=False, delete_cache=(KEPT, KEPT)
     ) as blocks:
-        branches = gr.State(None, time_to_live=page.KEPT)
-        gr.Markdown(ABOUT)
-        with gr.Row():
-            with gr.Column(scale=2):
-                # Not gr.Image: that would decode the file in its own way.
-                file = gr.File(
-                    label="Image or saved session",
-                    file_count="single",
-                    height=110,
-                    elem_id="upload",
-                )
-                with gr.Row():
-                    seed = gr.Number(0, label="Seed", min_width=80)
-                    sample = gr.Button("Use the sample", elem_id="sample")
-            with gr.Column(scale=3):
+        state = gr.State(None, time_to_live=KEPT)
+        gr.Markdown("# AnchorEdit", elem_id="title")
+        with gr.Row(elem_id="work"):
+            with gr.Column(scale=1, min_width=220, elem_id="opening"):
+                source = _picture("Source", buttons=["fullscreen"])
+                with gr.Column(min_width=120):
+                    # Not gr.Image: that would decode the file in its own way.
+                    file = gr.File(
+                        label="Open an image or a session",
+                        file_count="single",
+                        elem_id="upload",
+                    )
+                    sample = gr.Button("Use the sample", size="sm", elem_id="sample")
+            with gr.Column(scale=3, min_width=300, elem_id="editing"):
                 instruction = gr.Textbox(
                     label="Instruction",
-                    placeholder="make the background blue; empty keeps the image",
+                    placeholder="what to change; empty keeps the image",
+                    max_lines=1,
                     elem_id="instruction",
                 )
-                with gr.Row():
-                    edit = gr.Button("Edit", variant="primary", elem_id="edit")
-                    undo = gr.Button("Undo", elem_id="undo")
-                    branch = gr.Button("Branch here", elem_id="branch")
-                name = gr.Dropdown(label="Branch", choices=[], elem_id="branches")
-        status = gr.Markdown(elem_id="status")
-        with gr.Row():
-            source, result, difference = (
-                gr.Image(
-                    label=label, format="png", interactive=False, elem_id=label.lower()
-                )
-                for label in ("Source", "Result", "Difference")
-            )
+                with gr.Row(elem_id="examples"):
+                    for text in page_look.EXAMPLES:
+                        gr.Button(text, size="sm", min_width=60).click(
+                            None, None, instruction, js=f"() => {text!r}"
+                        )
+                with gr.Row(elem_id="buttons"):
+                    edit, undo, again, branch = (
+                        gr.Button(
+                            text,
+                            variant="primary" if text == "Edit" else "secondary",
+                            min_width=60,
+                            elem_id=text.lower(),
+                        )
+                        for text in ("Edit", "Undo", "Retry", "Branch")
+                    )
+                status = gr.HTML(_line("No image is open."), elem_id="status")
+                with gr.Tabs(elem_id="views"):
+                    with gr.Tab("Result"):
+                        result = _picture("Result", buttons=["download", "fullscreen"])
+                    with gr.Tab("Compare"):
+                        compare = gr.ImageSlider(
+                            label="Source left, result right",
+                            format="jpeg",
+                            interactive=False,
+                            buttons=[],
+                            max_height=320,
+                            elem_id="compare",
+                        )
+                    with gr.Tab("Difference"):
+                        difference = _picture("Difference", buttons=["download"])
         strip = gr.Gallery(
             label="Turns",
-            columns=8,
             allow_preview=False,
-            object_fit="contain",
-            height=240,
             interactive=False,
+            buttons=[],
             elem_id="strip",
         )
-        with gr.Row():
-            drift = gr.Plot(label="Difference from the source", elem_id="drift")
-            with gr.Column():
-                pack = gr.Button("Make a zip file of this branch", elem_id="pack")
-                zipped = gr.File(label="Download", interactive=False, elem_id="zip")
+        name = gr.Dropdown(label="Branch", choices=[], elem_id="branches")
+        with gr.Accordion("Settings", open=False, elem_id="settings"):
+            gr.Markdown(page_look.SETTINGS)
+            with gr.Row():
+                seed = gr.Number(0, label="Seed", info="of the next edit", min_width=90)
+                settings = [
+                    gr.Number(value, label=label, info=info, min_width=90)
+                    for label, value, info in _settings(editor)
+                ]
+            repeat = gr.Button("Repeat with these settings", elem_id="repeat")
+        with gr.Accordion("Drift", open=False, elem_id="drift"):
+            gr.Markdown(page_look.DRIFT)
+            drift = gr.LinePlot(
+                x="turn",
+                y="difference",
+                color="over",
+                y_title="mean difference from the source, of 255",
+                label="Difference from the source",
+                buttons=[],
+            )
+        with gr.Accordion("Download", open=False, elem_id="keep"):
+            pack = gr.Button("Make a zip file of this branch", elem_id="pack")
+            zipped = gr.File(
+                label="Zip file", interactive=False, visible=False, elem_id="zip"
+            )
+        with gr.Accordion("How this works", open=False):
+            gr.Markdown(page_look.ABOUT)
 
-        shown = [branches, strip, source, result, difference, drift, status, name]
-        # One edit at a time: a device does not gain from two.
-        one = {"concurrency_id": "editor", "concurrency_limit": 1}
+        shown = [state, instruction, file, strip, source, result, compare]
+        shown += [difference, drift, status, name]
 
-        def on(event: Callable, action: Callable, *inputs: Any) -> Any:
-            return event(_showing(action), [branches, *inputs], shown, **one)
+        def show(visitor: Any, opened: bool, edited: bool) -> dict[Any, Any]:
+            view = page.view(visitor.branches)
+            return {
+                state: visitor,
+                strip: gr.Gallery(value=view.strip, selected_index=view.selected),
+                result: view.result,
+                compare: (view.source, view.result),
+                difference: view.difference,
+                drift: gr.LinePlot(
+                    _rows(view.drift), sort=_turns(len(view.drift.whole))
+                ),
+                status: _line(view.status, view.details),
+                name: gr.Dropdown(choices=list(view.names), value=view.current),
+                **({source: view.source, file: None} if opened else {}),
+                **({instruction: ""} if edited else {}),
+            }
 
-        def open_file(_, path, seed):
-            return page.open_file(editor, path, seed, zips.parent)
+        def on(
+            events: Callable | list[Callable],
+            action: Callable,
+            *inputs: Any,
+            waits: bool = False,
+            opens: bool = False,
+            edits: bool = False,
+        ) -> None:
+            """Let events carry out an action, and show what it gives or refuses.
 
-        def open_sample(_, seed):
-            return page.open_image(editor, SHIPPED / "sample.png", seed)
+            Args:
+              waits: for the editor, which one at a time uses: a device does not gain
+                from two.
+            """
 
-        on(file.upload, open_file, file, seed)
-        on(sample.click, open_sample, seed)
-        for event in (edit.click, instruction.submit):
-            on(event, _edit, instruction).success(lambda: "", None, instruction)
-        on(undo.click, _undo)
-        on(branch.click, _branch)
-        on(name.input, _switch, name)
-        on(strip.select, _goto)
-        pack.click(functools.partial(_pack, zips), branches, zipped, **one)
+            @functools.wraps(action)  # its signature tells Gradio what to pass
+            def shown_action(*given: Any) -> dict[Any, Any]:
+                try:
+                    return show(action(*given), opens, edits)
+                except UserError as error:
+                    return _refusal(error, status) | ({file: None} if opens else {})
+
+            limits = {"concurrency_id": "editor", "concurrency_limit": 1}
+            gr.on(
+                events, shown_action, [state, *inputs], shown,
+                show_progress="full" if waits else "hidden", show_progress_on=[status],
+                **(limits if waits else {"concurrency_limit": 8}),
+            ).then(None, None, None, js=_SHOW_TURN)  # fmt: skip
+
+        one = {"waits": True}
+        on(file.upload, actions.open_file, file, seed, *settings, **one, opens=True)
+        on(sample.click, actions.open_sample, seed, *settings, **one, opens=True)
+        on([edit.click, instruction.submit], actions.edit, instruction, seed,
+           **one, edits=True)  # fmt: skip
+        on(again.click, actions.retry, **one)
+        on(repeat.click, actions.repeat, *settings, **one)
+        on(undo.click, actions.undo)
+        on(branch.click, actions.branch)
+        on(name.input, actions.switch, name)
+        on(strip.select, actions.goto)
+
+        def pack_branch(visitor: Any) -> dict[Any, Any]:
+            try:
+                return {zipped: gr.File(str(actions.pack(visitor)), visible=True)}
+            except UserError as error:
+                return _refusal(error, status)
+
+        pack.click(pack_branch, state, [zipped, status], show_progress_on=[zipped])
     return blocks
+
+
+def _picture(label: str, **options: Any) -> gr.Image:
+    return gr.Image(
+        label=label, format="png", interactive=False, elem_id=label.lower(), **options
+    )
+
+
+def _settings(editor: Editor) -> list[tuple[str, float | None, str]]:
+    """(label, the editor's own value, what it is), as `with_choices` takes them."""
+    sampler, memory = editor.sampler, editor.memory
+    return [
+        ("Steps", editor.steps, "per turn"),
+        ("Guidance", sampler.guidance, "1 is none"),
+        ("Shift", sampler.shift if sampler.timesteps is None else None,
+         "towards noise; empty: as trained"),
+        ("Sink", memory.sink, "first frames kept for ever"),
+        ("Window", memory.window, "recent frames kept"),
+    ]  # fmt: skip
+
+
+def _rows(drift: Drift) -> pd.DataFrame:
+    """`drift` as the plot takes it."""
+    curves = {"the whole image, edits included": drift.whole}
+    if drift.untouched is not None:
+        curves[f"drift, over the {drift.share:.0%} no turn changed"] = drift.untouched
+    return pd.DataFrame(
+        [
+            {"turn": turn, "difference": value, "over": over}
+            for over, values in curves.items()
+            for turn, value in zip(_turns(len(values)), values, strict=True)
+        ]
+    )
+
+
+def _turns(number: int) -> list[str]:
+    """Words, for between two turns there is nothing; the plot asks for their order."""
+    return [str(turn) for turn in range(number)]
+
+
+def _line(text: str, details: str = "") -> str:
+    return (
+        f'<p role="status">{html.escape(text)}</p>'
+        f'<p class="details">{html.escape(details)}</p>'
+    )
+
+
+def _refusal(error: UserError, status: gr.HTML) -> dict[Any, Any]:
+    """A message; all that is shown stays."""
+    text = html.escape(str(error))
+    gr.Warning(text, duration=5, title="Not done")
+    return {status: f'<p role="alert">{text}</p>'}
 
 
 class _Page(gr.Blocks):
@@ -127,92 +261,3 @@ async def refuse_request(request: Any, error: Exception) -> JSONResponse:
     """The answer to a request for what is not there, such as an unknown function."""
     log.warning("refused a request for %s: %s", request.url.path, shorten(str(error)))
     return JSONResponse({"detail": "there is nothing of this name"}, 404)
-
-
-def _showing(action: Callable) -> Callable:
-    """Show the branches that `action` gives on the whole page."""
-
-    @functools.wraps(action)  # its signature tells Gradio what to pass
-    def show(*inputs: Any) -> tuple:
-        with _told():
-            branches = action(*inputs)
-            view = page.view(branches)
-        return (
-            branches,
-            gr.Gallery(value=view.strip, selected_index=view.selected),
-            view.source,
-            view.result,
-            view.difference,
-            view.drift,
-            view.status,
-            gr.Dropdown(choices=list(view.names), value=view.current),
-        )
-
-    return show
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """A `UserError` becomes a message on the page."""
-    try:
-        yield
-    except UserError as error:
-        raise gr.Error(str(error), print_exception=False) from error
-
-
-def _opened(branches: Branches | None) -> Branches:
-    if not isinstance(branches, Branches):
-        raise UserError(
-            "no image is open: choose one, or a saved session (a session ends when the "
-            "page is loaded anew, and after an hour without use)"
-        )
-    return branches
-
-
-def _edit(
-    branches: Branches | None,
-    instruction: str,
-    progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio asks for it)
-) -> Branches:
-    def on_step(step: int, steps: int) -> None:
-        progress((step, steps), desc="denoising", unit="steps")
-
-    if not isinstance(instruction, str):
-        raise UserError(f"an instruction must be text, given {instruction!r}")
-    page.check_room(_opened(branches))
-    branches.session.edit(instruction.strip(), on_step=on_step)
-    return branches
-
-
-def _undo(branches: Branches | None) -> Branches:
-    _opened(branches).session.undo()
-    return branches
-
-
-def _goto(branches: Branches | None, chosen: gr.EventData) -> Branches:
-    # Not gr.SelectData: that takes for granted that a browser of ours has sent it.
-    sent = chosen._data
-    turn = sent.get("index") if isinstance(sent, dict) else None
-    if not isinstance(turn, int) or isinstance(turn, bool):
-        raise UserError(f"a turn is a whole number, given {turn!r}")
-    _opened(branches).session.goto(turn)
-    return branches
-
-
-def _branch(branches: Branches | None) -> Branches:
-    opened = _opened(branches)
-    page.check_room(opened, turn=False)
-    opened.branch(opened.free_name())
-    return opened
-
-
-def _switch(branches: Branches | None, name: str) -> Branches:
-    if not isinstance(name, str):
-        raise UserError(f"a branch has a name, given {name!r}")
-    _opened(branches).switch(name)
-    return branches
-
-
-def _pack(zips: Path, branches: Branches | None) -> str:
-    with _told():
-        return str(page.make_zip(_opened(branches), zips))

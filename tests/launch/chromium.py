@@ -144,6 +144,18 @@ class Chromium:
         self.run(f"document.querySelector({selector!r}).focus()")
         self.send("Input.insertText", text=text)
 
+    def key(self, key: str, control: bool = False) -> None:
+        """Press and release a key, where the focus is."""
+        codes = {"Enter": 13, "Delete": 46}
+        pressed = {
+            "key": key,
+            "windowsVirtualKeyCode": codes.get(key, ord(key[0].upper())),
+            "modifiers": 2 if control else 0,
+        }
+        down = {"text": "\r"} if key == "Enter" else {}
+        self.send("Input.dispatchKeyEvent", type="keyDown", **pressed, **down)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **pressed)
+
     def upload(self, selector: str, path: Path) -> None:
         """Choose a file in a file input."""
         root = self.send("DOM.getDocument")["root"]["nodeId"]

@@ -1,7 +1,7 @@
 """The page's script: what it refuses, and the page in a browser.
 
-The browser test is slow; ANCHOREDIT_SCREENSHOT=docs/page.png keeps its picture, and
-ANCHOREDIT_REQUIRE_BROWSER=1 makes it fail, not skip, where it cannot run.
+The browser's tests are slow; ANCHOREDIT_SCREENSHOTS=docs keeps their pictures, and
+ANCHOREDIT_REQUIRE_BROWSER=1 makes them fail, not skip, where they cannot run.
 """
 
 import contextlib
@@ -29,8 +29,9 @@ from tests.launch import chromium
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "launch" / "app.py"
 SAMPLE = ROOT / "anchoredit_jax" / "assets" / "sample.png"
-EDITS = ("make the background blue", "add a red circle at the top left",
+EDITS = ("add a red circle at the top left", "make the background blue",
          "cover the subject")  # fmt: skip
+FIELD = "#instruction textarea, #instruction input"
 
 
 def refused(capsys, *flags):
@@ -122,10 +123,10 @@ def status(browser, text):
 
 
 def edit(browser, text, turn):
-    browser.type("#instruction textarea", text)
-    browser.click("#edit")
-    status(browser, f"turn {turn};")
-    browser.wait("document.querySelector('#instruction textarea').value === ''")
+    browser.type(FIELD, text)
+    browser.key("Enter")
+    status(browser, f"turn {turn}, seed 0")
+    browser.wait(f"document.querySelector({FIELD!r}).value === ''")
 
 
 def turns(browser):
@@ -148,34 +149,42 @@ def pixels(browser, name):
 def test_edits_undo_branch_and_download_in_a_browser(browser, tmp_path):
     # Without an image, and with one that is none: a message, and nothing else happens.
     browser.click("#undo")
-    browser.wait("document.body.innerText.includes('no image is open')")
+    status(browser, "no image is open")
     (tmp_path / "text.png").write_text("not an image")
     browser.upload("#upload input[type=file]", tmp_path / "text.png")
-    browser.wait("document.body.innerText.includes('not an image that can be read')")
-    browser.click("#upload button[aria-label='Clear'], #upload button[title='Clear']")
+    status(browser, "not an image that can be read")
     browser.wait("document.querySelector('#upload input[type=file]') !== null")
 
     browser.upload("#upload input[type=file]", SAMPLE)
-    status(browser, "the source;")
+    status(browser, "the source")
     watch_progress(browser)
     for turn, text in enumerate(EDITS, start=1):
         edit(browser, text, turn)
-    told = browser.run("[...window.steps]")
-    assert any(text.startswith("4/4 steps") for text in told)
+    told = " ".join(browser.run("[...window.told]"))
+    assert "compiling for 32 x 32, once" in told and "4/4 steps" in told
+    assert browser.run("window.gone") == 0, "a picture was gone during an edit"
     captions = [f"{turn}. {text}" for turn, text in enumerate(EDITS, start=1)]
     assert turns(browser) == ["source", *captions]
     last = pixels(browser, "result")
     seen = map_back(*fit_image(decode_image(SAMPLE), (32, 32)))
     assert np.array_equal(pixels(browser, "source"), seen)
-    keep_screenshot(browser)
 
-    browser.click("#undo")
-    status(browser, "turn 2;")
+    # A mistake, too, leaves all pictures as they are, and what was typed.
+    browser.type(FIELD, "x" * 5000)
+    browser.key("Enter")
+    status(browser, "5000 characters: at most 4096")
+    assert np.array_equal(pixels(browser, "result"), last)
+    assert browser.run("window.gone") == 0
+    browser.run(f"document.querySelector({FIELD!r}).select()")
+    browser.key("Delete")
+
+    browser.key("z", control=True)
+    status(browser, "turn 2,")
     assert turns(browser)[3] == f"{captions[2]} (undone)"
     browser.click("#strip .thumbnail-item", 1)  # back to the first turn
-    status(browser, "turn 1;")
+    status(browser, "turn 1,")
     browser.click("#branch")
-    status(browser, "branch branch-2; turn 1;")
+    status(browser, "branch branch-2; turn 1,")
     edit(browser, "make the background green", 2)
     assert turns(browser) == ["source", captions[0], "2. make the background green"]
 
@@ -205,27 +214,83 @@ def test_edits_undo_branch_and_download_in_a_browser(browser, tmp_path):
         "document.querySelector('[role=option]').dispatchEvent("
         "new MouseEvent('mousedown', {bubbles: true}))"
     )
-    status(browser, "branch main; turn 1;")
+    status(browser, "branch main; turn 1,")
     browser.click("#strip .thumbnail-item", 3)
-    status(browser, "branch main; turn 3;")
+    status(browser, "branch main; turn 3,")
     assert np.array_equal(pixels(browser, "result"), last)
+    browser.click("#retry")
+    status(browser, "branch main; turn 3, seed 1")
+    assert not np.array_equal(pixels(browser, "result"), last)
+    assert mistakes(browser) == []
+
+
+@pytest.mark.slow
+def test_on_any_screen_the_result_is_in_view_and_all_inputs_have_labels(browser):
+    browser.click("#sample")
+    status(browser, "the source")
+    for turn in range(1, 9):
+        browser.click("#examples button", turn % 2 + 2)
+        browser.wait(f"document.querySelector({FIELD!r}).value !== ''")
+        browser.click("#edit")
+        status(browser, f"turn {turn},")
+    for name, width, height in (("page_phone", 390, 844), ("page", 1280, 800),
+                                (None, 1920, 1080)):  # fmt: skip
+        browser.resize(width, height)
+        browser.wait(IN_VIEW)
+        assert browser.run("document.documentElement.scrollWidth") <= width
+        keep_screenshot(browser, name)
+    assert browser.run(UNNAMED) == []
+    assert mistakes(browser) == []
+
+
+def mistakes(browser):
+    """Errors that the console was told of; not the warnings of the plot's library."""
+    return [
+        told for told in browser.errors() if told["params"].get("type") != "warning"
+    ]
+
+
+# The source, the instruction, the result, and the current turn of the strip with all of
+# its caption, at least its upper edge on a small screen.
+IN_VIEW = """(() => {
+  const box = (query) => document.querySelector(query)?.getBoundingClientRect();
+  const whole = ['#source img', '#instruction', '#result img'].map(box);
+  const turn = box('#strip .thumbnail-item.selected');
+  const captions = [...document.querySelectorAll('#strip .caption-label')];
+  return scrollY === 0 && whole.every((one) => one && one.top >= 0 && one.height > 60
+    && one.bottom <= innerHeight) && turn && turn.top < innerHeight && turn.left >= 0
+    && turn.right <= innerWidth
+    && captions.length > 1 && captions.every((one) => one.scrollWidth <= one.clientWidth
+      && one.scrollHeight <= one.clientHeight);
+})()"""
+# Inputs and buttons that a screen reader could not tell.
+UNNAMED = """[...document.querySelectorAll('input, textarea, select, button')]
+  .filter((one) => one.offsetParent && !one.labels?.length && !one.innerText?.trim()
+    && !one.ariaLabel && !one.title && !one.getAttribute('aria-labelledby'))
+  .map((one) => one.outerHTML)"""
 
 
 def watch_progress(browser):
-    """Collect what the page says of denoising steps in `window.steps`."""
+    """Collect in `window.told` what the page says of its progress, and count in
+    `window.gone` how often the result had no picture to show, or one was replaced by
+    a message."""
     browser.run(
-        "window.steps = new Set(); new MutationObserver(() => document"
-        ".querySelectorAll('.progress-level, .progress-text').forEach(shown =>"
-        " window.steps.add(shown.innerText))).observe(document.body,"
+        "window.told = new Set(); window.gone = 0; new MutationObserver(() => {"
+        "document.querySelectorAll('#status').forEach("
+        "(shown) => window.told.add(shown.innerText));"
+        "const image = document.querySelector('#result img');"
+        "window.gone += !image || image.getBoundingClientRect().height < 60"
+        " || document.querySelectorAll('.error').length > 0;"
+        "}).observe(document.body,"
         " {childList: true, subtree: true, characterData: true}); true"
     )
 
 
-def keep_screenshot(browser):
-    """Written where ANCHOREDIT_SCREENSHOT says, small enough for a README."""
-    path = os.environ.get("ANCHOREDIT_SCREENSHOT")
-    if path:
+def keep_screenshot(browser, name):
+    """Written to the folder that ANCHOREDIT_SCREENSHOTS says, small enough to look at
+    in a README."""
+    folder = os.environ.get("ANCHOREDIT_SCREENSHOTS")
+    if folder and name:
         browser.run("document.activeElement.blur()")
-        browser.wait("document.querySelector('#drift img')?.complete")
         image = Image.open(io.BytesIO(browser.screenshot())).convert("RGB")
-        image.quantize(224).save(ROOT / path, optimize=True)
+        image.quantize(224).save(ROOT / folder / f"{name}.png", optimize=True)

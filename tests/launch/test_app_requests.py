@@ -73,7 +73,7 @@ def test_missing_and_foreign_values_are_refused_in_a_line(served):
     address, log, _ = served
     told = json.loads(ask(f"{address}/gradio_api/info")[1])
     names = [*told["named_endpoints"]]
-    assert {"/open_file", "/_edit", "/_goto", "/_switch"} <= {*names}
+    assert {"/open_file", "/edit", "/goto", "/switch", "/repeat"} <= {*names}
     for name in names:
         for data in FOREIGN:
             call = f"{address}/gradio_api/call{name}"

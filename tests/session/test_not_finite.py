@@ -17,7 +17,7 @@ from anchoredit_jax.models.codec import (
 )
 from anchoredit_jax.models.text import TextConfig, Umt5Settings
 from anchoredit_jax.models.wan_vae import init_params, make_vae_config
-from anchoredit_jax.session import load_editor, page
+from anchoredit_jax.session import load_editor, page, page_files
 from anchoredit_jax.session.branches import Branches
 from anchoredit_jax.session.rollout import iterate_rollouts
 from anchoredit_jax.trees import leaves_by_name, unflatten
@@ -42,7 +42,7 @@ def test_an_edit_by_such_weights_is_refused_and_the_session_stays(editor, value)
     with pytest.raises(UserError, match=f"not finite.*in .*{name}"):
         session.edit("make it blue")
     assert session.turn == 0 and len(session.turns) == 1
-    opened = page.open_image(bad, SOURCE)
+    opened = page_files.open_image(bad, SOURCE)
     with pytest.raises(UserError, match="not finite"):
         opened.session.edit("make it blue")
     assert page.view(Branches(opened.session)).selected == 0
