@@ -60,6 +60,15 @@ def test_a_resumed_run_equals_a_straight_one_bit_for_bit(tmp_path, cut):
     assert [row for row in ours if row["step"] > 8] == theirs[-1:]
 
 
+def test_a_workdir_of_any_name_is_resumed_in(tmp_path):
+    """A `%` is neither a format nor an escape to anything that gets the path."""
+    folder = tmp_path / "50% of %s, %20 #1 {x} é"
+    assert train(folder, arg="loop.steps=4").step == 4
+    resumed = train(folder, arg="loop.steps=6")
+    assert (resumed.resumed, resumed.step) == (4, 6)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
 def test_a_run_leaves_its_checkpoints_metrics_and_config(tmp_path):
     result = train(tmp_path)
     folder = tmp_path / "fake_first"
