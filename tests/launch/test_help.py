@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from anchoredit_jax.choices import FORMATS
+from anchoredit_jax.data.sessions.sources import TABLES
 from anchoredit_jax.evaluation import DATASET_PARTS, DEFAULT_POLICIES, PARTS
 from anchoredit_jax.watching.page import SHEETS
 from benchmarks.session_builder.settings import BenchmarkSettings
@@ -66,3 +68,7 @@ def test_defaults_that_help_names_are_those_of_the_package():
     own, told = BenchmarkSettings(), ask("build_benchmark", ["--help"])[2]
     for default in (own.min_side, own.language, own.seed, "{}:{}".format(*own.turns)):
         assert f"(default: {default})" in told
+
+
+def test_every_format_that_a_flag_takes_has_a_reader():
+    assert FORMATS == ("sessions", *TABLES)
