@@ -59,6 +59,18 @@ def test_a_command_is_its_script(capsys):
     assert caught.value.code == 2 and "nowhere" in capsys.readouterr().err
 
 
+def test_no_other_module_of_that_name_is_taken(tmp_path, monkeypatch):
+    """As of a project, or of another package; whole ones go before mere folders."""
+    (tmp_path / "launch").mkdir()
+    (tmp_path / "launch" / "__init__.py").write_text("raise RuntimeError('other')\n")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "launch"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["watch", "--help"])
+    assert caught.value.code == 0
+
+
 def test_a_misspelt_command_is_a_line(capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(["trian"])

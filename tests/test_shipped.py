@@ -18,7 +18,7 @@ def test_a_configuration_is_found_away_from_the_clone(tmp_path, monkeypatch, cap
     # A project with modules of this name of its own, imported and first on the path.
     own = tmp_path / "configs"
     own.mkdir()
-    (own / "recipe.py").write_text("raise RuntimeError('not this one')\n")
+    (own / "__init__.py").write_text("raise RuntimeError('not this one')\n")
     monkeypatch.setitem(sys.modules, "configs", types.ModuleType("configs"))
     monkeypatch.syspath_prepend(str(tmp_path))
     before, path = sys.modules["configs"], sys.path[:]

@@ -244,6 +244,7 @@ def test_functions_that_save_refuse_too(tmp_path, kind):
 def test_every_script_is_here_or_writes_no_place_that_is_named():
     scripts = {path.stem for path in (ROOT / "launch").glob("*.py")}
     without = {
+        "__init__": "is no script",
         "app": "writes into a temporary folder of its own",
         "benchmark": "writes into temporary folders",
         "rehearsal_summary": "is a part of rehearsal.py",

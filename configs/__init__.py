@@ -1,0 +1,1 @@
+"""Configurations of runs, a file each: `--config configs/sprites.py:stage=...`."""

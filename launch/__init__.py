@@ -1,0 +1,1 @@
+"""The commands, a script each: `python launch/edit.py`, installed `anchoredit edit`."""
