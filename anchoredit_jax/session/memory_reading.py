@@ -5,6 +5,7 @@ weights of its tokens over the keys of the memory and over its own. Meant for lo
 layer's whole weights are formed, which the kernels of docs/method.md never do.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -82,6 +83,7 @@ def _first(past: MemoryView) -> MemoryView:
     )
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _weights(
     model: TransformerConfig, params: Any, past: MemoryView, latent: Any, text: Any
 ) -> jax.Array:

@@ -21,7 +21,7 @@ from anchoredit_jax.strict import shorten
 
 log = logging.getLogger(__name__)
 
-_SHOW_TURN = "() => setTimeout(window.showTurn, 300)"  # once the strip is drawn
+_AFTER = "() => setTimeout(window.afterAction, 300)"  # ms until the pictures are drawn
 
 
 def build_page(editor: Editor, zips: Path) -> gr.Blocks:
@@ -166,7 +166,7 @@ def build_page(editor: Editor, zips: Path) -> gr.Blocks:
                 events, shown_action, [state, *inputs], shown,
                 show_progress="full" if waits else "hidden", show_progress_on=[status],
                 **(limits if waits else {"concurrency_limit": 8}),
-            ).then(None, None, None, js=_SHOW_TURN)  # fmt: skip
+            ).then(None, None, None, js=_AFTER)  # fmt: skip
 
         one = {"waits": True}
         on(file.upload, actions.open_file, file, seed, *settings, **one, opens=True)

@@ -40,6 +40,7 @@ Each tab has a session of its own. It ends when the page is loaded anew, and aft
 hour without use: make a zip file to keep it, and open that file to go on."""
 DRIFT = f"""A difference from the source is mostly what was asked for. Drift is what
 remains where no turn changed a pixel by more than {VISIBLE} of 255 at once; what a turn
-damages at one blow passes for an edit."""
+damages at one blow passes for an edit. Where all was
+edited, no drift is told."""
 SETTINGS = """They hold for the image that is opened next, the seed for the next edit.
 *Repeat* makes all turns of this branch again with them, as a new branch."""

@@ -31,6 +31,10 @@ SCRIPT = ROOT / "launch" / "app.py"
 SAMPLE = ROOT / "anchoredit_jax" / "assets" / "sample.png"
 EDITS = ("add a red circle at the top left", "make the background blue",
          "cover the subject")  # fmt: skip
+SEVEN = (
+    *EDITS[:2], "uncover the subject", "make the background green",
+    "remove the red circle", "cover the subject", "uncover the subject",
+)  # fmt: skip
 FIELD = "#instruction textarea, #instruction input"
 
 
@@ -188,6 +192,8 @@ def test_edits_undo_branch_and_download_in_a_browser(browser, tmp_path):
     edit(browser, "make the background green", 2)
     assert turns(browser) == ["source", captions[0], "2. make the background green"]
 
+    browser.click("#keep button.label-wrap")
+    browser.wait("document.querySelector('#pack') !== null")
     browser.click("#pack")
     browser.wait("document.querySelector('#zip a[download]') !== null")
     browser.click("#zip a[download]")
@@ -228,11 +234,12 @@ def test_edits_undo_branch_and_download_in_a_browser(browser, tmp_path):
 def test_on_any_screen_the_result_is_in_view_and_all_inputs_have_labels(browser):
     browser.click("#sample")
     status(browser, "the source")
-    for turn in range(1, 9):
-        browser.click("#examples button", turn % 2 + 2)
-        browser.wait(f"document.querySelector({FIELD!r}).value !== ''")
-        browser.click("#edit")
-        status(browser, f"turn {turn},")
+    browser.click("#examples button", 2)
+    browser.wait(f"document.querySelector({FIELD!r}).value === 'cover the subject'")
+    browser.click("#edit")
+    status(browser, "turn 1,")
+    for turn, text in enumerate(SEVEN, start=2):
+        edit(browser, text, turn)
     for name, width, height in (("page_phone", 390, 844), ("page", 1280, 800),
                                 (None, 1920, 1080)):  # fmt: skip
         browser.resize(width, height)

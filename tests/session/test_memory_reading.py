@@ -6,6 +6,7 @@ import pytest
 
 from anchoredit_jax.errors import UserError
 from anchoredit_jax.models import attention
+from anchoredit_jax.session import memory_reading
 from anchoredit_jax.session.memory_reading import read_memory
 from tests.session.editors import PROMPTS, edited
 
@@ -25,6 +26,7 @@ def test_shares_are_those_of_the_queries_and_keys_that_attention_gets(
         return real(query, key, value, visibility, past, backend)
 
     monkeypatch.setattr(attention, "frame_attention", spied)
+    monkeypatch.setattr(memory_reading, "_weights", memory_reading._weights.__wrapped__)
     reading = read_memory(session, 5)
     jax.effects_barrier()
     # Before turn 5: the anchor, and the last two frames, in whatever slots they lie.
