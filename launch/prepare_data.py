@@ -23,8 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tqdm import tqdm  # noqa: E402
 
 from anchoredit_jax.command_line import Parser  # noqa: E402
-from anchoredit_jax.config import load_config  # noqa: E402
-from anchoredit_jax.convert.umt5_folder import tokenizer_folder  # noqa: E402
 from anchoredit_jax.data.prepared.filters import NEAR, Filters  # noqa: E402
 from anchoredit_jax.data.sessions import (  # noqa: E402
     FORMATS,
@@ -33,7 +31,6 @@ from anchoredit_jax.data.sessions import (  # noqa: E402
     Reading,
     parse_columns,
 )
-from anchoredit_jax.encoders import make_codec, make_text_encoder
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 from anchoredit_jax.files import write_bytes  # noqa: E402
 
@@ -176,9 +173,11 @@ def _prepare(args, languages) -> None:
 
 
 def _cache(args) -> None:
+    from anchoredit_jax.config import load_config
     from anchoredit_jax.data.feature_cache import build_cache, describe_cut
     from anchoredit_jax.data.prepared import PreparedSessions
     from anchoredit_jax.data.session_batches import group_prepared
+    from anchoredit_jax.encoders import make_codec, make_text_encoder
 
     if not args.config:
         raise UserError("--cache needs --config: whose codec, text encoder and buckets")
@@ -217,14 +216,19 @@ def _pack(args, languages) -> None:
 
 
 def _filters(args) -> Filters:
-    text = None if args.config is None else load_config(args.config).text
-    settings = {}
+    text, settings = None, {}
+    if args.config is not None:  # JAX comes with it
+        from anchoredit_jax.config import load_config
+
+        text = load_config(args.config).text
     if text is not None and text.kind == "ngram":
         settings["words"] = text.length
     if args.long_texts == "drop":
         if text is None:
             raise UserError("--long-texts drop needs --config: whose text encoder")
         if text.umt5 is not None:
+            from anchoredit_jax.convert.umt5_folder import tokenizer_folder
+
             folder = tokenizer_folder(Path(text.umt5.folder))
             settings.update(tokens=text.length, tokenizer=str(folder))
     return Filters(

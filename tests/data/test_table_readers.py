@@ -1,5 +1,9 @@
 """Tables in the schemas of published sets: every reader, to prepared sessions."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from anchoredit_jax.data.prepared import PreparedSessions, prepare
@@ -19,6 +23,8 @@ from .tables import (
     write_parquet,
     write_shard,
 )
+
+ROOT = Path(__file__).parents[2]
 
 
 def round_trip(source, tmp_path, how=None, languages=("en",)):
@@ -247,3 +253,22 @@ def test_options_of_tables_are_checked(tmp_path):
         read_part(part, "en")
     with pytest.raises(UserError, match="holds no file"):
         open_source(tmp_path, reading(format="jsonl"))
+
+
+def test_reading_and_preparing_need_no_jax(tmp_path):
+    write_parquet(tmp_path / "a.parquet", turn_rows(2))
+    code = """
+import sys
+from launch import prepare_data
+prepare_data.main(["--source", sys.argv[1], "--out", sys.argv[2], "--quiet"])
+assert not {"jax", "flax", "tensorflow", "matplotlib"} & set(sys.modules)
+"""
+    argv = [
+        sys.executable,
+        "-c",
+        code,
+        str(tmp_path / "a.parquet"),
+        str(tmp_path / "o"),
+    ]
+    assert subprocess.run(argv, cwd=ROOT).returncode == 0
+    assert len(PreparedSessions(tmp_path / "o")) == 2
