@@ -11,6 +11,7 @@ from anchoredit_jax.data.sessions import open_source, pack_sessions, read_part
 from anchoredit_jax.data.sessions.tables import json_lines, parts
 from anchoredit_jax.errors import UserError
 
+from .raw_files import members, write_folder
 from .tables import (
     is_session,
     picture,
@@ -196,8 +197,15 @@ def test_own_shards_and_folders_are_told_from_tables(tmp_path):
     assert open_source(shards[0]).format == "sessions"
     sessions, dropped = read(tmp_path / "packed")
     assert not dropped and is_session(sessions["1"], 1)
-    with pytest.raises(UserError, match="--columns is of tables"):
-        open_source(shards[0], reading("source=a"))
+    for how in (reading("source=a"), reading(on_gap="drop")):
+        with pytest.raises(UserError, match="--(columns|on-gap) is of tables"):
+            open_source(shards[0], how)
+    write_folder(tmp_path / "own", [(f"a/{name}", data) for name, data in members("a")])
+    (tmp_path / "own" / "metadata.jsonl").write_text("{}")
+    (tmp_path / "own" / "circle").symlink_to("circle")
+    assert open_source(tmp_path / "own").format == "sessions"
+    write_folder(tmp_path / "odd", [("a/...0.png", picture(0))])
+    assert open_source(tmp_path / "odd").format == "sessions"
     (tmp_path / "t" / "b.jsonl").write_text("")
     with pytest.raises(UserError, match="--format parquet or jsonl"):
         open_source(tmp_path / "t")
