@@ -10,6 +10,7 @@ from anchoredit_jax.data.prepared import PreparedSessions, prepare
 from anchoredit_jax.data.sessions import open_source, pack_sessions, read_part
 from anchoredit_jax.data.sessions.tables import json_lines, parts
 from anchoredit_jax.errors import UserError
+from launch import prepare_data
 
 from .raw_files import members, write_folder
 from .tables import (
@@ -280,3 +281,22 @@ assert not {"jax", "flax", "tensorflow", "matplotlib"} & set(sys.modules)
     ]
     assert subprocess.run(argv, cwd=ROOT).returncode == 0
     assert len(PreparedSessions(tmp_path / "o")) == 2
+
+
+def test_flags_of_the_command(tmp_path, capsys):
+    rows = [
+        {"a": picture(10 * n), "b": picture(10 * n + 1), "c": f"edit {n} 1", "q": n}
+        for n in range(4)
+    ]
+    path = write_parquet(tmp_path / "p.parquet", rows)
+    argv = ["--source", str(path), "--format", "parquet", "--quiet"]
+    argv += ["--columns", "source=a,target=b,instruction=c", "--min-quality", "q=2"]
+    prepare_data.main([*argv, "--out", str(tmp_path / "out"), "--max-bad", "0"])
+    told = capsys.readouterr().out
+    assert "one row a session (source=a, target=b, instruction=c)" in told
+    assert "low quality: 2" in told and "sessions kept: 2" in told
+    prepare_data.main([*argv, "--pack", str(tmp_path / "packed")])
+    assert "1 shards" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        prepare_data.main([*argv, "--min-quality", "q", "--out", str(tmp_path / "x")])
+    assert "--min-quality: expected such as score=7" in capsys.readouterr().err
