@@ -212,8 +212,6 @@ def _pack(args, languages) -> None:
 
 
 def _filters(args) -> "Filters":
-    from anchoredit_jax.config import load_config
-    from anchoredit_jax.convert.umt5_folder import tokenizer_folder
     from anchoredit_jax.data.prepared import Filters
 
     given = {
@@ -224,13 +222,19 @@ def _filters(args) -> "Filters":
         "near": args.near_duplicates,
     }
     settings = {name: value for name, value in given.items() if value is not None}
-    text = None if args.config is None else load_config(args.config).text
+    text = None
+    if args.config is not None:  # JAX comes with it
+        from anchoredit_jax.config import load_config
+
+        text = load_config(args.config).text
     if text is not None and text.kind == "ngram":
         settings["words"] = text.length
     if args.long_texts == "drop":
         if text is None:
             raise UserError("--long-texts drop needs --config: whose text encoder")
         if text.umt5 is not None:
+            from anchoredit_jax.convert.umt5_folder import tokenizer_folder
+
             folder = tokenizer_folder(Path(text.umt5.folder))
             settings.update(tokens=text.length, tokenizer=str(folder))
     return Filters(**settings)

@@ -19,6 +19,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from anchoredit_jax.errors import UserError
+from anchoredit_jax.limits import LONGEST
 from anchoredit_jax.models.umt5 import UMT5_SIZES, Umt5Config, make_umt5_config
 from anchoredit_jax.strict import (
     Bounded,
@@ -30,7 +31,6 @@ from anchoredit_jax.strict import (
 )
 from anchoredit_jax.trees import DTYPES
 
-LONGEST = 4096  # characters of an instruction; more than 512 tokens of any language
 REMEMBERED = 4096  # words whose n-gram vectors are kept
 NGRAMS = (3, 4, 5)
 # Of the whole word beside its n-grams; no integer, so that no sum of signs is zero.

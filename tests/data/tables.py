@@ -6,6 +6,7 @@ Images are of 32 x 48 pixels in blocks of 8, another for every number.
 import functools
 import io
 import json
+import pickle
 import tarfile
 
 import numpy as np
@@ -92,7 +93,7 @@ def reading(columns="", **options):
 
 def read(source, how=None, languages=("en",), links="follow", **options):
     """(sessions by key, what was dropped)."""
-    parts = open_source(source, how, links).parts
+    parts = pickle.loads(pickle.dumps(open_source(source, how, links).parts))
     found = [x for part in parts for x in read_part(part, languages, **options)]
     sessions = {x.key: x for x in found if isinstance(x, RawSession)}
     dropped = [x for x in found if isinstance(x, Dropped)]

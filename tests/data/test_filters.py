@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -75,6 +76,9 @@ def test_turns_that_change_nothing_or_everything(tmp_path):
     assert prepare(root, tmp_path / "out", filters=Filters(0.0, 0.9)) == report
     with pytest.raises(UserError, match="begun with another filters"):
         prepare(root, tmp_path / "out")
+    shutil.rmtree(root / "all")
+    prepare(root, tmp_path / "out", filters=Filters(0.0, 0.9))
+    assert [p.name for p in (tmp_path / "out" / "left_out").iterdir()] == pictures[:1]
     prepare(root, tmp_path / "few", filters=Filters(0.0, 0.9), max_bad=0)  # asked for
 
 

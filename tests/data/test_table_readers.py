@@ -1,12 +1,18 @@
 """Tables in the schemas of published sets: every reader, to prepared sessions."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from anchoredit_jax.data.prepared import PreparedSessions, prepare
 from anchoredit_jax.data.sessions import open_source, pack_sessions, read_part
 from anchoredit_jax.data.sessions.tables import json_lines, parts
 from anchoredit_jax.errors import UserError
+from launch import prepare_data
 
+from .raw_files import members, write_folder
 from .tables import (
     is_session,
     picture,
@@ -19,6 +25,8 @@ from .tables import (
     write_parquet,
     write_shard,
 )
+
+ROOT = Path(__file__).parents[2]
 
 
 def round_trip(source, tmp_path, how=None, languages=("en",)):
@@ -190,8 +198,15 @@ def test_own_shards_and_folders_are_told_from_tables(tmp_path):
     assert open_source(shards[0]).format == "sessions"
     sessions, dropped = read(tmp_path / "packed")
     assert not dropped and is_session(sessions["1"], 1)
-    with pytest.raises(UserError, match="--columns is of tables"):
-        open_source(shards[0], reading("source=a"))
+    for how in (reading("source=a"), reading(on_gap="drop")):
+        with pytest.raises(UserError, match="--(columns|on-gap) is of tables"):
+            open_source(shards[0], how)
+    write_folder(tmp_path / "own", [(f"a/{name}", data) for name, data in members("a")])
+    (tmp_path / "own" / "metadata.jsonl").write_text("{}")
+    (tmp_path / "own" / "circle").symlink_to("circle")
+    assert open_source(tmp_path / "own").format == "sessions"
+    write_folder(tmp_path / "odd", [("a/...0.png", picture(0))])
+    assert open_source(tmp_path / "odd").format == "sessions"
     (tmp_path / "t" / "b.jsonl").write_text("")
     with pytest.raises(UserError, match="--format parquet or jsonl"):
         open_source(tmp_path / "t")
@@ -247,3 +262,41 @@ def test_options_of_tables_are_checked(tmp_path):
         read_part(part, "en")
     with pytest.raises(UserError, match="holds no file"):
         open_source(tmp_path, reading(format="jsonl"))
+
+
+def test_reading_and_preparing_need_no_jax(tmp_path):
+    write_parquet(tmp_path / "a.parquet", turn_rows(2))
+    code = """
+import sys
+from launch import prepare_data
+prepare_data.main(["--source", sys.argv[1], "--out", sys.argv[2], "--quiet"])
+assert not {"jax", "flax", "tensorflow", "matplotlib"} & set(sys.modules)
+"""
+    argv = [
+        sys.executable,
+        "-c",
+        code,
+        str(tmp_path / "a.parquet"),
+        str(tmp_path / "o"),
+    ]
+    assert subprocess.run(argv, cwd=ROOT).returncode == 0
+    assert len(PreparedSessions(tmp_path / "o")) == 2
+
+
+def test_flags_of_the_command(tmp_path, capsys):
+    rows = [
+        {"a": picture(10 * n), "b": picture(10 * n + 1), "c": f"edit {n} 1", "q": n}
+        for n in range(4)
+    ]
+    path = write_parquet(tmp_path / "p.parquet", rows)
+    argv = ["--source", str(path), "--format", "parquet", "--quiet"]
+    argv += ["--columns", "source=a,target=b,instruction=c", "--min-quality", "q=2"]
+    prepare_data.main([*argv, "--out", str(tmp_path / "out"), "--max-bad", "0"])
+    told = capsys.readouterr().out
+    assert "one row a session (source=a, target=b, instruction=c)" in told
+    assert "low quality: 2" in told and "sessions kept: 2" in told
+    prepare_data.main([*argv, "--pack", str(tmp_path / "packed")])
+    assert "1 shards" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        prepare_data.main([*argv, "--min-quality", "q", "--out", str(tmp_path / "x")])
+    assert "--min-quality: expected such as score=7" in capsys.readouterr().err

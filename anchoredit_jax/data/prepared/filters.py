@@ -12,8 +12,6 @@ from anchoredit_jax.data.images import MAX_ASPECT, decode_image
 from anchoredit_jax.data.likeness import changed_share
 from anchoredit_jax.data.sessions import Dropped, RawSession
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.text import NgramTextEncoder, shown
-from anchoredit_jax.models.tokenizer import load_tokenizer
 
 NEAR_DUPLICATE = "near duplicate"
 # Reasons that an option asks for, which are no fault of the source.
@@ -118,6 +116,10 @@ def _readable(session: RawSession, filters: Filters) -> RawSession | Dropped:
 @functools.lru_cache(1)  # a tokenizer takes a second to load
 def _refusal(words: int, tokens: int, folder: str) -> Callable[[str], str]:
     """What says why an encoder does not read a text; "" if it reads all of it."""
+    # JAX comes with them, half of the memory of a process that reads sessions.
+    from anchoredit_jax.models.text import NgramTextEncoder, shown
+    from anchoredit_jax.models.tokenizer import load_tokenizer
+
     if words:
         return NgramTextEncoder(words, 1).refusal
     tokenizer = load_tokenizer(Path(folder), tokens)

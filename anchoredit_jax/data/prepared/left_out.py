@@ -13,6 +13,7 @@ from anchoredit_jax.data.likeness import near_duplicates
 from anchoredit_jax.data.prepared.filters import NEAR_DUPLICATE, Filters, compared
 from anchoredit_jax.data.prepared.part import LEFT_OUT, PICTURES, Bad
 from anchoredit_jax.data.prepared.reader import PreparedSessions
+from anchoredit_jax.data.sessions import REASONS
 from anchoredit_jax.data.strips import draw_strip, stack_strips
 
 
@@ -65,6 +66,9 @@ def show_left_out(
             for number, what in ((first, "kept"), (again, "left out"))
         ]
         shown[f"{NEAR_DUPLICATE}.png"] = stack_strips(strips)
+    for path in (out / LEFT_OUT).glob("*.png"):  # of what the source had
+        if path.name not in shown and path.stem in REASONS:
+            path.unlink()
     for name, data in shown.items():
         (out / LEFT_OUT).mkdir(exist_ok=True)
         files.write_bytes(out / LEFT_OUT / name, data)

@@ -200,7 +200,7 @@ def _parts_of_folder(root: Path, folders_per_part: int, links: str) -> list[Part
     shards, folders, others = [], [], []
     with os.scandir(root) as entries:
         for entry in entries:
-            kind = _kind(entry)
+            kind = kind_of(entry)
             if entry.name.lower().endswith(".tar") and kind == "file":
                 shards.append(entry.name)
             elif kind == "file" and entry.name in _LISTS:
@@ -224,7 +224,7 @@ def _parts_of_folder(root: Path, folders_per_part: int, links: str) -> list[Part
     ]
 
 
-def _kind(entry: os.DirEntry) -> str:
+def kind_of(entry: os.DirEntry) -> str:
     """ "folder" or "file", of what a link leads to; else "other"."""
     try:
         return "folder" if entry.is_dir() else "file" if entry.is_file() else "other"

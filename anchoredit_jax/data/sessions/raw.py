@@ -29,7 +29,7 @@ from anchoredit_jax.data.images import (
     decode_image,
 )
 from anchoredit_jax.errors import UserError
-from anchoredit_jax.models.text import LONGEST
+from anchoredit_jax.limits import LONGEST
 
 PLAIN = "text"
 ALL = "*"  # asked for as a language: every one that is there

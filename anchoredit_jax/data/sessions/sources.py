@@ -8,6 +8,7 @@ turn): "parquet", "jsonl" (images in files beside it), and "webdataset" (tar sha
 import dataclasses
 import glob
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
@@ -142,6 +143,7 @@ def _own(source: str | Path, reading: Reading, links: str) -> Source:
         for name, value in (
             ("--columns", reading.columns),
             ("--min-quality", reading.quality),
+            ("--on-gap", reading.on_gap != Reading().on_gap),
         )
         if value
     ]
@@ -236,9 +238,9 @@ def _names(files: Sequence[str]) -> list[str]:
 def _look(path: Path) -> str:
     """The format of a source, by its names; of tar shards by what is in the first."""
     if path.is_dir():
-        names = [entry.name for entry in path.iterdir() if entry.is_file()]
+        names, folder = _within(path)
         names += [Path(name).name for name in _ending(path / "data", ".parquet")]
-        if _holds_sessions(path):
+        if folder is not None and _is_session(path / folder):
             return "sessions"
     elif path.exists():
         names = [path.name]
@@ -263,20 +265,26 @@ def _any(names: Iterable[str], ending: str) -> bool:
     return any(name.endswith(ending) for name in names)
 
 
-def _holds_sessions(root: Path) -> bool:
-    """Whether the first folder is a session of ours."""
-    found = sorted(
-        entry
-        for entry in root.iterdir()
-        if entry.is_dir() and not is_ignored(entry.name)
-    )
-    if not found:
+def _within(root: Path) -> tuple[list[str], str | None]:
+    """The files of a folder, and its first folder; none of them is looked at."""
+    files, first = [], None
+    with os.scandir(root) as entries:
+        for entry in entries:
+            kind = folders.kind_of(entry)
+            if kind == "file":
+                files.append(entry.name)
+            elif kind == "folder" and not is_ignored(entry.name):
+                first = min(first or entry.name, entry.name)
+    return files, first
+
+
+def _is_session(folder: Path) -> bool:
+    """Whether a folder is a session of ours, as far as it can be read."""
+    try:
+        names = [f"{folder.name}/{name}" for name in os.listdir(folder)]
+        places = [parse_name(name) for name in names if not is_ignored(name)]
+    except (OSError, RefusedError):  # told when it is read
         return False
-    places = [
-        parse_name(f"{found[0].name}/{entry.name}")
-        for entry in found[0].iterdir()
-        if not is_ignored(entry.name)
-    ]
     return any(place and place.number == 0 for place in places)
 
 
