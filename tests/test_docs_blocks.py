@@ -40,7 +40,7 @@ ELSEWHERE = {
     "export.md": "parity/test_export_guide.py",
 }
 # Commands of others, and what makes environments.
-OTHERS = ("git", "cd", "source", "mkdocs", "pre-commit", "python3")
+OTHERS = ("git", "cd", "source", "mkdocs", "pre-commit", "python3", "hf")
 
 
 @dataclasses.dataclass(frozen=True)

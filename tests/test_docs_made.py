@@ -72,6 +72,7 @@ def test_every_command_is_told():
         if "__main__" in script.read_text() or script.name in commands.SHELL:
             assert f"\n## {script.name}\n" in page
     assert "\n### reproduce.py matrix\n" in page
+    assert "`configs/reproduce.py`" in page and str(DOCS.parent) not in page
     assert re.search(r"^\| `--from-step N` \|  \| go on at this checkpoint", page, re.M)
 
 

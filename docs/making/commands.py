@@ -121,7 +121,8 @@ def _default(action: argparse.Action) -> str:
     value = action.default
     if value is None or value is False or value in (argparse.SUPPRESS, "", []):
         return ""
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text.removeprefix(f"{LAUNCH.parent}{os.sep}")  # as seen from the clone
 
 
 def _meaning(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
