@@ -81,6 +81,11 @@ def _no_comparison(report, about: Front) -> str:
             "and neither a judge nor a feature extractor was asked (--judge, "
             "--extractor). What changed from turn to turn is below."
         )
+    if report["identical"].get(about.part):
+        return (
+            "Over so few turns the memories hold the same frames, so that there is "
+            "nothing to compare; the numbers follow."
+        )
     return "There is one run, and nothing that it is compared with; its numbers follow."
 
 

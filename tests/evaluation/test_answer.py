@@ -140,6 +140,13 @@ def test_without_a_comparison_the_numbers_stand_there(measures, said):
     assert said in text and "toy, full history" in text and ">3</span>" in text
 
 
+def test_memories_that_are_the_same_are_not_called_one_run():
+    report = report_of({}, labels=("toy",))
+    report["identical"] = {"table": {"full": "sink1_window3"}}
+    text = first_screen(report, front_of(report, MEASURES), [], [])
+    assert "hold the same frames" in text and "There is one run" not in text
+
+
 def test_notes_stand_on_the_first_screen():
     report = report_of({}) | {"notes": ["mine is step 2 of <120>"]}
     text = first_screen(report, front_of(report, MEASURES), [], [])
