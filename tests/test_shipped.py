@@ -19,6 +19,8 @@ def test_a_configuration_is_found_away_from_the_clone(tmp_path, monkeypatch, cap
     own = tmp_path / "configs"
     own.mkdir()
     (own / "__init__.py").write_text("raise RuntimeError('not this one')\n")
+    for name in [name for name in sys.modules if name.startswith("configs.")]:
+        monkeypatch.delitem(sys.modules, name)  # the clone's, of other tests
     monkeypatch.setitem(sys.modules, "configs", types.ModuleType("configs"))
     monkeypatch.syspath_prepend(str(tmp_path))
     before, path = sys.modules["configs"], sys.path[:]

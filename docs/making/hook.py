@@ -11,6 +11,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT / "notebooks"
 OF_THE_ROOT = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
@@ -19,10 +20,12 @@ OF_THE_ROOT = {
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages of the root."""
+    """Add the pages of the root, and the notebooks."""
     for name, page in OF_THE_ROOT.items():
         text = in_docs((ROOT / name).read_text())
         files.append(File.generated(config, page, content=text))
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        files.append(File.generated(config, path.name, content=path.read_bytes()))
     return files
 
 
@@ -35,7 +38,7 @@ def on_page_markdown(text: str, **_: Any) -> str:
 
 def in_docs(text: str) -> str:
     """A page of the root as it would be written in docs/."""
-    text = re.sub(r"\]\(docs/", "](", text)
+    text = re.sub(r"\]\((docs|notebooks)/", "](", text)
     for name, page in OF_THE_ROOT.items():
         text = text.replace(f"]({name}", f"]({page}")
     return text

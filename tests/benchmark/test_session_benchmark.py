@@ -35,7 +35,7 @@ def test_branches_keep_their_new_frames_only(cost):
 
 def test_the_script_prints_the_ratios(monkeypatch, capsys, cost):
     main = runpy.run_path(str(SCRIPT))["main"]
-    monkeypatch.setitem(main.__globals__, "benchmark_session", lambda **_: cost)
+    monkeypatch.setattr("benchmarks.session.benchmark_session", lambda **_: cost)
     main(["session"])
     said = capsys.readouterr().out
     assert "turn 60 of an editing session: " in said and " of turn 2\n" in said

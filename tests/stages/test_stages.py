@@ -293,7 +293,9 @@ def test_critic_errors_are_weighted_as_asked():
 
     expected = errors("velocity") * jnp.square(level / 1000.0)
     np.testing.assert_allclose(errors("x0"), expected, rtol=1e-4)
-    with pytest.raises(UserError, match="velocity, x0; got 'v'"):
+    with pytest.raises(
+        UserError, match="critic_weighting must be one of velocity, x0, given 'v'"
+    ):
         errors("v")
 
 
