@@ -125,7 +125,7 @@ def test_a_leg_needs_the_package_alone(tmp_path):
     assert [row.step for row in read(here / "work" / "single_turn").rows] == [1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_toy_passes():
     outcomes = battery.run_battery("configs/reproduce.py", quiet=True)
     assert all(outcome.passed for outcome in outcomes), table(outcomes)
