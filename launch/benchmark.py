@@ -200,12 +200,16 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(__doc__)
-    parser.add_argument("what", choices=tuple(COMMANDS))
+    parser.add_argument(
+        "what", choices=tuple(COMMANDS), help="which; the lines above say of what"
+    )
     parser.add_argument("--peer", help="of step: diffusers")
     parser.add_argument(
         "--tokens", type=int, nargs="+", default=[64, 256, 1024], help="of attention"
     )
-    parser.add_argument("--repetitions", type=int, default=10)
+    parser.add_argument(
+        "--repetitions", type=int, default=10, help="of all that is timed"
+    )
     parser.add_argument(
         "--cores", type=int, default=1, help="compute on so many (default: 1)"
     )

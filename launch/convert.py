@@ -206,13 +206,13 @@ def _parser() -> Parser:
         "--shard-size", default="5GB", help="of a folder's files (default: 5GB)"
     )
     one = command("inspect", run_inspect, "What a path holds.")
-    one.add_argument("path")
+    one.add_argument("path", help="weights: a file, or a folder of any kind")
     one.add_argument(
         "--check", action="store_true", help="read all and compare with its digests"
     )
     one = command("verify", run_verify, "Whether two sets of weights are the same.")
-    one.add_argument("first")
-    one.add_argument("second")
+    one.add_argument("first", help="weights: a file, or a folder of any kind")
+    one.add_argument("second", help="those that they are compared with")
     return parser
 
 

@@ -89,15 +89,24 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--language", default="en", help="of the dataset's texts")
     parser.add_argument("--sessions", type=int, help="200 by default, of a dataset all")
     parser.add_argument("--turns", type=int, help="12 by default, of a dataset all")
-    parser.add_argument("--story-sessions", type=int, default=100)
-    parser.add_argument("--ambiguous-sessions", type=int, default=200)
+    parser.add_argument(
+        "--story-sessions", type=int, default=100, help="sessions of the part story"
+    )
+    parser.add_argument(
+        "--ambiguous-sessions",
+        type=int,
+        default=200,
+        help="sessions of the part ambiguous",
+    )
     parser.add_argument(
         "--repetitions",
         type=int,
         default=2,
         help="draws of each ambiguous instruction, with other noise",
     )
-    parser.add_argument("--identity-sessions", type=int, default=50)
+    parser.add_argument(
+        "--identity-sessions", type=int, default=50, help="images of the part identity"
+    )
     add_weights_flags(parser)
     add_schedule_flags(parser)
     parser.add_argument(
@@ -157,7 +166,9 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="of a request that got no answer",
     )
-    judge.add_argument("--judge-timeout", type=float, metavar="SECONDS")
+    judge.add_argument(
+        "--judge-timeout", type=float, metavar="SECONDS", help="until an answer is due"
+    )
     judge.add_argument(
         "--judge-image-side",
         type=int,

@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", help="folder of the prepared sessions")
     parser.add_argument("--languages", default="en", help="en,zh: those to keep")
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument(
+        "--processes", type=int, default=1, help="that prepare parts side by side"
+    )
     parser.add_argument(
         "--max-bad", type=int, default=1000, help="bad records that are put up with"
     )

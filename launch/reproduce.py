@@ -61,7 +61,12 @@ def make_parser() -> Parser:
     check.add_argument("--workdir", help="empty folder for the rerun, a temporary one")
     check.add_argument("--parent", help="that the run began from, where it has moved")
     compare = command("compare", "compare two certificates; nothing is run", False)
-    compare.add_argument("certificates", nargs=2, metavar="CERTIFICATE")
+    compare.add_argument(
+        "certificates",
+        nargs=2,
+        metavar="CERTIFICATE",
+        help="a file, or the folder of a stage that has one",
+    )
     matrix = command("matrix", "what keeps the bits of a run and what does not", False)
     matrix.add_argument("--config", default=str(TOY), help="a stage without a parent")
     matrix.add_argument("--only", default="", help="part of the name of a trial")

@@ -110,3 +110,9 @@ def test_the_committed_picture_is_the_quickstarts_session():
         columns = slice(left + side // 2 - 40, left + side // 2 + 40)
         errors.append(np.abs(last[rows, columns] - first[rows, columns]).mean())
     assert errors[0] < 15 < 35 < errors[1], errors
+
+
+def test_every_flag_is_told():
+    rows = [line for line in commands.page().splitlines() if line.startswith("| `")]
+    assert len(rows) > 100
+    assert not [row for row in rows if not row.rstrip("|").rpartition("|")[2].strip()]
