@@ -1,8 +1,17 @@
-"""Compile time against depth: scanned layers are compiled once, however many."""
+"""Compile time against depth, and as commands compile against XLA's default.
+
+Scanned layers are compiled once, however many.
+"""
+
+import functools
 
 import jax
+import jax.numpy as jnp
 
+from anchoredit_jax.command_line.programs import QUICKLY
+from anchoredit_jax.config import load_config
 from anchoredit_jax.planning.shapes import batch_shapes
+from anchoredit_jax.run_config import RunConfig
 from anchoredit_jax.stages.table import STAGES
 from anchoredit_jax.testing import tiny_run
 from benchmarks.timing import Timing, interleave
@@ -23,6 +32,44 @@ def benchmark_compile(
         {depth: lambda depth=depth: lowered_step(depth).compile() for depth in depths},
         repetitions,
     )
+
+
+def benchmark_quick_compile(
+    run: RunConfig | None = None, repetitions: int = 3, steps: int = 10
+) -> tuple[dict[str, Timing], dict[str, Timing]]:
+    """What `prepare_compiling` asks of XLA on a CPU, beside XLA's own default.
+
+    Args:
+      run: a configuration of stage 1; the toy's by default.
+
+    Returns:
+      times of compiling its training step, and of the step, by "default" and "quickly".
+    """
+    run = run or load_config("configs/sprites.py:stage=single_turn")
+    stage = STAGES[run.stage]
+    state = stage.init_state(run)
+    shapes = batch_shapes(run, run.data.size, run.data.size)
+    batch = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    lowered = stage.make_train_step(run).lower(state, batch)
+    name, _, value = QUICKLY.removeprefix("--").partition("=")
+    options = {"default": None, "quickly": {name: value}}
+    compiled, states = {}, {}
+
+    def compile_with(how: str) -> None:
+        compiled[how] = lowered.compile(compiler_options=options[how])
+
+    def step_with(how: str) -> jax.Array:
+        states[how], metrics = compiled[how](states[how], batch)
+        return metrics["loss"]
+
+    compiling = interleave(
+        {how: functools.partial(compile_with, how) for how in options}, repetitions
+    )
+    states = {how: jax.tree.map(jnp.copy, state) for how in options}  # steps take them
+    stepping = interleave(
+        {how: functools.partial(step_with, how) for how in options}, steps
+    )
+    return compiling, stepping
 
 
 def lowered_step(layers: int) -> jax.stages.Lowered:

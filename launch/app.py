@@ -27,7 +27,7 @@ from anchoredit_jax.command_line.editing import (  # noqa: E402
     add_settings_flags,
     add_weights_flags,
 )
-from anchoredit_jax.command_line.programs import keep_programs  # noqa: E402
+from anchoredit_jax.command_line.programs import prepare_compiling  # noqa: E402
 from anchoredit_jax.errors import UserError, exit_on_user_error  # noqa: E402
 
 LARGEST_FILE = 128 << 20  # bytes of an image or a saved session
@@ -38,7 +38,7 @@ MOST_WAITING = 64  # for the one editor
 def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error(), contextlib.ExitStack() as stack:
         args = _parse(argv)
-        keep_programs()
+        prepare_compiling()
         from anchoredit_jax.session.flags import load_flagged, with_flags
         from anchoredit_jax.session.page_folder import page_folder
 

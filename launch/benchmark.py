@@ -4,7 +4,7 @@
     python launch/benchmark.py step --peer diffusers   # a training step against torch
     python launch/benchmark.py convert                 # memory and time at 1.3B
     python launch/benchmark.py data                    # sessions a second and core
-    python launch/benchmark.py compile                 # 40 layers against 4
+    python launch/benchmark.py compile                 # 40 layers against 4; options
     python launch/benchmark.py certificate             # what a certificate costs
     python launch/benchmark.py session                 # turn 200 against 5; branches
     python launch/benchmark.py all --out benchmarks.md # all of these, as a table
@@ -113,8 +113,8 @@ def data(args: argparse.Namespace) -> None:
 
 
 def compiling(args: argparse.Namespace) -> None:
-    """How much longer ten times the layers take to compile."""
-    from benchmarks.compiling import benchmark_compile
+    """How much longer ten times the layers take, and what commands ask of XLA."""
+    from benchmarks.compiling import benchmark_compile, benchmark_quick_compile
 
     times = benchmark_compile()
     few, many = min(times), max(times)
@@ -122,6 +122,12 @@ def compiling(args: argparse.Namespace) -> None:
         f"compiling a causal training step of tiny width: {few} layers "
         f"{times[few].median:.2f} s, {many} layers {times[many].median:.2f} s, ratio "
         f"{times[many].ratio_to(times[few]):.2f}"
+    )
+    times, steps = benchmark_quick_compile()
+    print(
+        "the toy's training step as commands compile it, in CPU seconds of XLA's own "
+        f"way: compiled {times['quickly'].cpu_ratio_to(times['default']):.2f}, run "
+        f"{steps['quickly'].cpu_ratio_to(steps['default']):.2f}"
     )
 
 

@@ -19,7 +19,7 @@ from anchoredit_jax.command_line.hosts import (  # noqa: E402
     add_host_arguments,
     host_flags,
 )
-from anchoredit_jax.command_line.programs import keep_programs  # noqa: E402
+from anchoredit_jax.command_line.programs import prepare_compiling  # noqa: E402
 from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
 
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error():
         args = _parse(argv)
         if not host_flags(args).several:
-            keep_programs()
+            prepare_compiling()
         from anchoredit_jax.checkpoint import load_weights, save_bundle
         from anchoredit_jax.checkpoint.assets import place_of_bundle
         from anchoredit_jax.config import load_config, with_argument

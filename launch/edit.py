@@ -40,14 +40,14 @@ from anchoredit_jax.command_line.editing import (  # noqa: E402
     add_settings_flags,
     add_weights_flags,
 )
-from anchoredit_jax.command_line.programs import keep_programs  # noqa: E402
+from anchoredit_jax.command_line.programs import prepare_compiling  # noqa: E402
 from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error():
         args = _parse(argv)
-        keep_programs()
+        prepare_compiling()
         from anchoredit_jax.session import edit_command
 
         failed = edit_command.run(args)

@@ -39,7 +39,7 @@ from anchoredit_jax.command_line.editing import (  # noqa: E402
     add_schedule_flags,
     add_weights_flags,
 )
-from anchoredit_jax.command_line.programs import keep_programs  # noqa: E402
+from anchoredit_jax.command_line.programs import prepare_compiling  # noqa: E402
 from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
 
 
@@ -200,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate; wrong input ends in one line on stderr and exit code 2."""
     with exit_on_user_error():
         args = make_parser().parse_args(argv)
-        keep_programs()
+        prepare_compiling()
         from anchoredit_jax.evaluation import check_out, evaluate
         from anchoredit_jax.evaluation.flags import (
             check_judged,

@@ -33,7 +33,7 @@ from anchoredit_jax.command_line.hosts import (  # noqa: E402
     add_host_arguments,
     host_flags,
 )
-from anchoredit_jax.command_line.programs import keep_programs  # noqa: E402
+from anchoredit_jax.command_line.programs import prepare_compiling  # noqa: E402
 from anchoredit_jax.errors import exit_on_user_error  # noqa: E402
 
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error():
         args = _parse(argv)
         if not host_flags(args).several:
-            keep_programs()
+            prepare_compiling()
         from anchoredit_jax.config import load_config
         from anchoredit_jax.parallel.hosts import Hosts, is_lead
         from anchoredit_jax.training.exits import exit_codes

@@ -13,7 +13,7 @@ from anchoredit_jax.models import TransformerConfig
 from anchoredit_jax.testing import tiny_run
 from benchmarks.attention import benchmark_attention, benchmark_turns
 from benchmarks.certificate import benchmark_certificate
-from benchmarks.compiling import lowered_step
+from benchmarks.compiling import benchmark_quick_compile, lowered_step
 from benchmarks.step import benchmark_products, benchmark_step
 from benchmarks.timing import Timing, interleave, pinned
 from launch import benchmark
@@ -66,6 +66,20 @@ def test_a_certificate_is_timed_beside_the_step_that_it_is_of(tmp_path):
     assert min(cost.step, cost.hooks, cost.hashing, cost.keys, cost.arrays) > 0
     assert cost.share == (cost.hooks + cost.hashing + cost.keys) / cost.step
     assert (tmp_path / "single_turn" / "certificate.json").exists()
+
+
+def test_a_step_is_compiled_and_run_both_ways():
+    run = tiny_run(
+        "single_turn",
+        model=dict(num_layers=1, channels=16),
+        text=dict(length=16, dim=8),
+        data=dict(size=16, turns=1, batch=2),
+    )
+    for times, number in zip(
+        benchmark_quick_compile(run, repetitions=1, steps=2), (1, 2), strict=True
+    ):
+        assert set(times) == {"default", "quickly"}
+        assert all(len(timing.cpu) == number for timing in times.values())
 
 
 def test_unknown_peers_are_refused():

@@ -11,9 +11,9 @@ from anchoredit_jax.command_line import programs
 
 ASK = """
 import os
-from anchoredit_jax.command_line.programs import keep_programs
-keep_programs()
-keep_programs()
+from anchoredit_jax.command_line.programs import prepare_compiling
+prepare_compiling()
+prepare_compiling()
 import jax
 print(jax.config.jax_compilation_cache_dir)
 print(jax.jit(lambda x: x * 2)(3))
@@ -52,6 +52,37 @@ def test_who_has_set_a_folder_has_decided(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "version", "asked"),
+    [
+        ("", "0.10.9", programs.QUICKLY),
+        ("", "0.11.0", None),  # which may not know the flag, and would abort
+        ("--xla_dump_to=D", "0.10.9", "--xla_dump_to=D"),
+    ],
+)
+def test_xla_compiles_quickly_unless_its_flags_are_set(
+    given, version, asked, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XLA_FLAGS", given)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(programs, "version", lambda name: version)
+    monkeypatch.delitem(sys.modules, "jax")
+    for name in SETTINGS:
+        monkeypatch.setenv(name, str(tmp_path))  # nothing is set behind the test
+    programs.prepare_compiling()
+    assert os.environ.get("XLA_FLAGS") == (asked or "")
+
+
+def test_jaxlib_knows_what_it_is_asked_for():
+    code = "import jax; print(jax.jit(lambda x: x * 2)(3))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "XLA_FLAGS": programs.QUICKLY},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "6\n"
+
+
 def test_without_a_folder_nothing_is_kept(tmp_path):
     (tmp_path / "file").write_text("")
     assert ask(tmp_path / "file") == ("None", "")
@@ -61,7 +92,7 @@ def test_in_a_process_that_has_jax_nothing_changes(monkeypatch):
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     before = dict(os.environ)
-    programs.keep_programs()
+    programs.prepare_compiling()
     assert dict(os.environ) == before
 
 
@@ -85,9 +116,9 @@ def test_the_oldest_go_first(tmp_path):
         ("train", "--config C --workdir W"),
     ],
 )
-def test_commands_that_compile_keep_programs(command, flags, monkeypatch):
+def test_commands_that_compile_prepare_it(command, flags, monkeypatch):
     main = importlib.import_module(f"launch.{command}")
-    monkeypatch.setattr(main, "keep_programs", lambda: 1 / 0)
+    monkeypatch.setattr(main, "prepare_compiling", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main.main(flags.split())
 
@@ -95,7 +126,7 @@ def test_commands_that_compile_keep_programs(command, flags, monkeypatch):
 @pytest.mark.parametrize("command", ["curriculum", "train"])
 def test_one_of_several_hosts_keeps_none(command, monkeypatch, capsys):
     main = importlib.import_module(f"launch.{command}")
-    monkeypatch.setattr(main, "keep_programs", lambda: 1 / 0)
+    monkeypatch.setattr(main, "prepare_compiling", lambda: 1 / 0)
     several = "--coordinator 127.0.0.1:1 --processes 2 --process 1"
     with pytest.raises(SystemExit):  # nothing is compiled: there is no such file
         main.main(f"--config C --workdir W {several}".split())
