@@ -29,6 +29,7 @@ class Collective:
       between_slices: whether they go over the data-centre network; the compiler splits
         what does from what stays in a slice.
       executions: how often it runs in one run of the program.
+      hidden: whether products run meanwhile, see `overlap.is_hidden`.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Collective:
     bytes_sent: float
     between_slices: bool = False
     executions: int = 1
+    hidden: bool = False
 
     @property
     def ici_bytes(self) -> float:

@@ -162,6 +162,7 @@ def _measures(
         hbm_bytes=work.hbm_bytes,
         host_bytes=work.host_bytes,
         collective_bytes=work.collective_bytes_by_kind,
+        hidden_bytes=work.hidden_bytes,
         seconds={
             "compute": work.all_flops / (chip.tflops * 1e12),
             "memory": work.hbm_bytes / (chip.hbm_gbps * 1e9),

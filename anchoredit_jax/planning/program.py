@@ -16,6 +16,7 @@ from anchoredit_jax.planning.hlo import (
     leaves,
     parse_module,
 )
+from anchoredit_jax.planning.overlap import is_hidden
 from anchoredit_jax.planning.products import product_flops
 from anchoredit_jax.planning.traffic import memory_traffic
 
@@ -97,6 +98,11 @@ class Program:
         return sum(each.ici_bytes for each in self.collectives)
 
     @property
+    def hidden_bytes(self) -> float:
+        """The part of `collective_bytes` that moves while products are computed."""
+        return sum(each.ici_bytes for each in self.collectives if each.hidden)
+
+    @property
     def dcn_bytes(self) -> float:
         """Bytes sent to other slices."""
         return sum(each.dcn_bytes for each in self.collectives)
@@ -157,11 +163,25 @@ class _Counter:
           fused: it is a fusion's inside: what it computes does not pass through memory.
         """
         computation = self._module[name or self._module.entry]
-        works = (
-            self._own(computation, each, fused) + self._called(computation, each, fused)
+        works = {
+            each.name: self._own(computation, each, fused)
+            + self._called(computation, each, fused)
             for each in computation.instructions.values()
-        )
-        return sum(works, Program())
+        }
+        if not fused:
+            self._look_beside(computation, works)
+        return sum(works.values(), Program())
+
+    def _look_beside(self, computation: Computation, works: dict[str, Program]) -> None:
+        """Mark the collectives that products of a scheduled computation hide."""
+        flops = {name: work.all_flops for name, work in works.items()}
+        for name, work in works.items():
+            started = work.collectives and is_hidden(
+                self._module, computation, computation[name], flops
+            )
+            if started:
+                hidden = (dataclasses.replace(c, hidden=True) for c in work.collectives)
+                works[name] = dataclasses.replace(work, collectives=tuple(hidden))
 
     def _own(
         self, computation: Computation, instruction: Instruction, fused: bool

@@ -25,9 +25,15 @@ rematerialisation is not in it). *compiled / formula*: operations counted in the
 compiled program, over the formula with what is computed twice. *attention*: blocks that
 the compiled attention kernels work, of those that dense attention would. *predicted s*:
 a lower bound, the largest of operations / peak, HBM bytes / bandwidth and bytes sent /
-links; *bound* is the one. *keeps*: `model.remat`. *image*: the square, or the worst of
-the other buckets, which kernels pad most. Where samples draw a memory policy, the step
-that does most is one in which a chip's sample sees all."""
+links, as if each were hidden behind the largest; *bound* is the one. *nothing hidden*:
+their sum, as if each waited for the others. *keeps*: `model.remat`. *image*: the
+square, or the worst of the other buckets, which kernels pad most. Where samples draw a
+memory policy, the step that does most is one in which a chip's sample sees all."""
+
+WORK_EXPLAINED = """\
+*hidden GB*: of what is sent, what the compiled program sends while it computes products
+(whether these take as long is not in it). *alone GB*: what the chip waits for. A dash
+is an earlier line, compiled before this was counted."""
 
 
 def key_of(row: Row) -> tuple[str, str, str, str]:
@@ -104,6 +110,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         _MEMORY,
         _memory_table(rows),
         "## Work of a chip in one step",
+        WORK_EXPLAINED,
         _table(WORK, [row for row in rows if row["seconds"]]),
     ]
     return "\n\n".join(parts) + "\n"
@@ -191,6 +198,19 @@ def _counted(cell: Cell) -> Cell:
     return lambda row: cell(row) if row["seconds"] else "-"
 
 
+def _sent(hidden: bool) -> Cell:
+    """GB sent beside products, or else alone; a dash in an earlier line."""
+
+    def cell(row: Row) -> str:
+        beside = row.get("hidden_bytes")
+        if beside is None:
+            return "—"
+        alone = sum(row["collective_bytes"].values()) - beside
+        return f"{(beside if hidden else alone) / 1e9:.1f}"
+
+    return cell
+
+
 def _number(name: str, form: str, unit: float = 1.0) -> Cell:
     """A field in units; "-" where it is not known."""
 
@@ -215,6 +235,7 @@ COLUMNS: Mapping[str, Cell] = {
     "attention": _counted(_number("compiled_attention_share", ".2f")),
     "predicted s": _counted(_number("predicted_seconds", ".2g")),
     "bound": _counted(lambda row: row["bound"]),
+    "nothing hidden": _counted(lambda row: f"{sum(row['seconds'].values()):.2g}"),
     "MFU at most": _counted(_number("predicted_mfu", ".2f")),
 }
 SHORT: Mapping[str, Cell] = {
@@ -235,6 +256,8 @@ WORK: Mapping[str, Cell] = {
     "HBM GB": _number("hbm_bytes", ".0f", 1e9),
     "host GB": _number("host_bytes", ".0f", 1e9),
     "sent GB": lambda row: f"{sum(row['collective_bytes'].values()) / 1e9:.1f}",
+    "hidden GB": _sent(hidden=True),
+    "alone GB": _sent(hidden=False),
     "s by compute": lambda row: f"{row['seconds']['compute']:.2g}",
     "by HBM": lambda row: f"{row['seconds']['memory']:.2g}",
     "by links": lambda row: f"{row['seconds']['links']:.2g}",

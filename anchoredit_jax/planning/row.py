@@ -31,6 +31,8 @@ class PlanRow:
       mean_flops: `model_flops` of the mean step: over policies, and what is drawn.
       compiled_attention_share: blocks that the compiled kernels work, of all blocks.
       hbm_bytes, host_bytes, collective_bytes: what a chip moves; the last by kind.
+      hidden_bytes: the part of `collective_bytes` that is sent while products are
+        computed, see `overlap.is_hidden`.
       seconds: predicted lower bounds of one execution, by resource.
       compile_seconds: how long compiling took.
       note: what was chosen for this line, or tried.
@@ -61,6 +63,7 @@ class PlanRow:
     hbm_bytes: float = math.nan
     host_bytes: float = math.nan
     collective_bytes: dict[str, float] = dataclasses.field(default_factory=dict)
+    hidden_bytes: float = math.nan
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     compile_seconds: float
     note: str = ""
@@ -82,6 +85,11 @@ class PlanRow:
         return max(self.seconds.values(), default=math.nan)
 
     @property
+    def serial_seconds(self) -> float:
+        """The same where no resource works while another one does."""
+        return sum(self.seconds.values()) if self.seconds else math.nan
+
+    @property
     def agreement(self) -> float:
         """Operations of the compiled program over those of the formula."""
         return self.compiled_flops / (self.model_flops + self.repeated_flops)
@@ -96,7 +104,8 @@ class PlanRow:
         """Plain values, with what follows from them."""
         derived = ["fits"]
         if self.seconds:
-            derived += ["bound", "predicted_seconds", "agreement", "predicted_mfu"]
+            derived += ["bound", "predicted_seconds", "serial_seconds"]
+            derived += ["agreement", "predicted_mfu"]
         return dataclasses.asdict(self) | {
             name: getattr(self, name) for name in derived
         }

@@ -76,6 +76,8 @@ def test_a_small_step_fits_and_agrees_with_the_formula(tmp_path, stage, mesh):
     if "context" in mesh:
         assert row["collective_bytes"]["all-to-all"] > 0
     assert row["predicted_seconds"] == max(row["seconds"].values()) > 0
+    assert row["serial_seconds"] == sum(row["seconds"].values())
+    assert 0 <= row["hidden_bytes"] <= sum(row["collective_bytes"].values())
 
 
 @needs_libtpu

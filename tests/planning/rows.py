@@ -29,6 +29,7 @@ def make_row(**changes) -> PlanRow:
         hbm_bytes=2e12,
         host_bytes=0.0,
         collective_bytes={"all-gather": 3e11, "all-to-all": 1e11},
+        hidden_bytes=1e11,
         seconds=dict(compute=2.9, memory=0.7, links=0.5, slices=0.0),
         compile_seconds=100.0,
     )

@@ -11,14 +11,16 @@ from tests.planning.rows import make_row
 
 NOTHING = dict(
     compiled_flops=math.nan, compiled_attention_share=math.nan, hbm_bytes=math.nan,
-    host_bytes=math.nan, collective_bytes={}, seconds={}, peak=20.0, hbm=15.75,
-    missing=4.25, topology="v5e:16x16",
+    host_bytes=math.nan, hidden_bytes=math.nan, collective_bytes={}, seconds={},
+    peak=20.0, hbm=15.75, missing=4.25, topology="v5e:16x16",
 )  # fmt: skip
 
 
 def test_what_follows_from_a_line():
     row = make_row()
     assert row.fits and row.bound == "compute" and row.predicted_seconds == 2.9
+    assert row.serial_seconds == pytest.approx(2.9 + 0.7 + 0.5)
+    assert math.isnan(make_row(**NOTHING).serial_seconds)
     assert row.agreement == pytest.approx(1.05)
     peak = 64 * 459e12
     assert row.predicted_mfu == pytest.approx(6e16 / (2.9 * peak))
@@ -33,7 +35,7 @@ def test_one_line_a_program():
     assert cells == [
         "causal_forcing", "1024 x 1024", "v5p:4x4x4 (64)",
         "fsdp 16 x context 4", "16", "block",
-        "13.5", "95.7", "60", "1.05", "0.58", "2.9", "compute", "0.70",
+        "13.5", "95.7", "60", "1.05", "0.58", "2.9", "compute", "4.1", "0.70",
     ]  # fmt: skip
     assert "does not fit: 4.2 missing" in lines[3]
     assert len({line.count("|") for line in lines}) == 1
@@ -44,6 +46,20 @@ def test_details_tell_memory_by_part_and_every_bound():
     assert "parameters 1.00, optimizer 2.00" in text
     assert "links 0.5" in text and "also tried: x" in text
     assert "4.25 GiB a chip are missing" in "\n".join(details(make_row(**NOTHING)))
+
+
+def test_what_is_hidden_is_told_apart_and_a_dash_where_nobody_counted():
+    earlier = make_row(program="turn").to_dict()
+    del earlier["hidden_bytes"]
+    not_counted = {**make_row(program="consistency").to_dict(), "hidden_bytes": None}
+    rows = [make_row().to_dict(), earlier, not_counted]
+    text = markdown({"rows": rows, "versions": "jax 1"})
+    work = text.partition("## Work of a chip")[2].splitlines()
+    header, _, *lines = [line for line in work if line.startswith("|")]
+    names = [cell.strip() for cell in header.strip("|").split("|")]
+    at = slice(names.index("hidden GB"), names.index("alone GB") + 1)
+    cells = [[c.strip() for c in line.strip("|").split("|")][at] for line in lines]
+    assert cells == [["100.0", "300.0"], ["—", "—"], ["—", "—"]]
 
 
 def test_a_new_line_replaces_that_of_the_same_program(tmp_path):
